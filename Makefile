@@ -1,0 +1,45 @@
+# Everything a developer or CI runs. `make` alone lists it.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+MAKEFLAGS += --no-print-directory
+.DEFAULT_GOAL := help
+
+VENV := .venv
+PY := $(VENV)/bin/python
+STAMP := $(VENV)/.installed
+UV_VERSION := 0.13.9
+# Only what make itself runs: the lock pins the rest.
+LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --all-extras
+
+.PHONY: help env lock demo services test lint format bench clean
+
+help:  ## list the targets
+	@grep -hE '^[a-z-]+:.*  ## ' $(MAKEFILE_LIST) | sed -E 's/:.*  ## /\t/' | awk -F'\t' '{printf "  %-10s %s\n", $$1, $$2}'
+
+env: $(STAMP)  ## create .venv from the lock (does nothing when it is up to date)
+
+# uv first, because it is several times faster; pip where uv cannot reach the registry that pip is set up for.
+$(STAMP): pyproject.toml requirements-dev.lock
+	@python=; for candidate in python3.11 python3 python3.12 python3.13; do \
+	  if $$candidate -c 'import sys, venv; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null; \
+	  then python=$$candidate; break; fi; done; \
+	if [ -z "$$python" ]; then echo 'kedge needs Python 3.11, 3.12 or 3.13 on the PATH; none was found' >&2; exit 1; fi; \
+	echo "env: creating $(VENV) with $$($$python --version), installing the lock …"; \
+	rm -f $@; \
+	if ! [ -x $(PY) ] || ! $(PY) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || ! $(PY) -m pip --version >/dev/null 2>&1; \
+	then rm -rf $(VENV); $$python -m venv $(VENV); fi; \
+	export PIP_DISABLE_PIP_VERSION_CHECK=1; \
+	mirror=$$($(PY) -m pip config get global.index-url 2>/dev/null || true); \
+	if [ -n "$$mirror" ]; then export UV_DEFAULT_INDEX="$${UV_DEFAULT_INDEX:-$$mirror}"; fi; \
+	uv="$(VENV)/bin/uv pip install --quiet --python $(PY) --require-hashes -r requirements-dev.lock"; \
+	if $(PY) -m pip install --quiet 'uv==$(UV_VERSION)' && { $$uv 2>$(VENV)/uv.log || $$uv --system-certs 2>>$(VENV)/uv.log; }; then :; \
+	else echo 'env: uv could not install the lock (see $(VENV)/uv.log); trying pip …'; \
+	  $(PY) -m pip install --quiet --require-hashes -r requirements-dev.lock; fi; \
+	$(PY) -m pip install --quiet --no-deps --no-build-isolation --editable .; \
+	touch $@; echo 'env: ready'
+
+lock: env  ## resolve the dependencies anew into the two lock files
+	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH"; \
+	$(LOCK) $(LOCKFLAGS) pyproject.toml -o requirements.lock; \
+	$(LOCK) $(LOCKFLAGS) --group dev -c requirements.lock pyproject.toml -o requirements-dev.lock

@@ -1,0 +1,1 @@
+"""Logs in: decode, validate, enrich, spool and write in bulk."""

@@ -1,0 +1,1 @@
+"""The crank: the Celery application, its beat and its tasks, thin shells over `kedge.pipeline`."""
