@@ -1,0 +1,132 @@
+"""What a rule found at one step, and why. Findings go into the lifecycle's fold; transitions come out of it."""
+
+from enum import IntEnum, StrEnum
+from typing import Any
+
+import msgspec
+
+from kedge.windows import Millis
+
+
+class Severity(IntEnum):
+    INFO = 1
+    LOW = 2
+    MEDIUM = 3
+    HIGH = 4
+    CRITICAL = 5
+
+    @property
+    def word(self) -> str:
+        return self.name.lower()
+
+
+class State(StrEnum):
+    """What one judgement says."""
+
+    BREACH = "breach"
+    HOLD = "hold"
+    """Between the clearing bound and the alerting one: neither fires nor clears."""
+    OK = "ok"
+    NO_DATA = "no_data"
+    """There was nothing to judge (no rows, or the metric does not exist for them)."""
+    INSUFFICIENT = "insufficient"
+    """Fewer than `min_count`: neither fires nor clears."""
+    INCOMPLETE = "incomplete"
+    """Part of the window has not been summarised yet: judging stops until it has."""
+
+
+class Status(StrEnum):
+    """Where an alert stands."""
+
+    INACTIVE = "inactive"
+    PENDING = "pending"
+    FIRING = "firing"
+    ACKNOWLEDGED = "acknowledged"
+    RESOLVED = "resolved"
+    NO_DATA = "no_data"
+
+
+class Finding(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One judgement of one rule for one group at one step. JSON-able."""
+
+    step: Millis
+    state: State
+    severity: Severity | None = None
+    """The highest rung breached, of a breach."""
+    value: float | None = None
+    bound: float | None = None
+    """The bound of that rung (of the lowest one where nothing is breached), in the metric's unit."""
+    reference: float | None = None
+    """The value compared to, where the rule compares."""
+    reference_n: int | None = None
+    n: int = 0
+    interval: tuple[float, float] | None = None
+    window: tuple[Millis, Millis] = (0, 0)
+    """The true bounds of what was read."""
+    unit: str = ""
+    """`ratio`, `ms`, `count` or empty: how to print the values."""
+    change: str = ""
+    """How the value compares, in words: `−15 % (limit −10 %)`."""
+    reason: str = ""
+    """One sentence for a person."""
+    causes: tuple[dict[str, Any], ...] = ()
+    """What moved with it, most telling first: {"feature", "effect", …}."""
+
+
+class Transition(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One change of an alert that the fold decided. JSON-able; `id` is deterministic, so replays cannot double it."""
+
+    id: str
+    alert: str
+    rule: str
+    model: str
+    version: str
+    group: dict[str, str]
+    before: Status
+    after: Status
+    step: Millis
+    """When, in the data's time."""
+    decided: Millis
+    """When, by the clock of the worker that decided."""
+    severity: Severity
+    finding: Finding
+    reason: str
+    started: Millis | None = None
+    """Step of the first breach of this episode."""
+    notify: str = ""
+    """The rule's receiver; empty is the default one."""
+    place: str = ""
+    """`rules/fraud.yml:12`."""
+    runbook: str = ""
+    description: str = ""
+
+
+class AlertState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The stored state of one rule and group: all that the fold needs. JSON-able."""
+
+    alert: str
+    rule: str
+    model: str
+    version: str
+    group: dict[str, str]
+    status: Status = Status.INACTIVE
+    severity: Severity | None = None
+    """Of the episode that fires; else None."""
+    evaluated_through: Millis = 0
+    """Steps at or before this are no-ops."""
+    rung_since: dict[str, Millis] = {}
+    """By severity word: the first step of the unbroken run in which that rung or a higher one breached."""
+    started: Millis | None = None
+    """First breaching step of this episode."""
+    fired: Millis | None = None
+    """Step at which it fired."""
+    clear_since: Millis | None = None
+    """First step of the run of ok findings while firing, for keep_firing."""
+    no_data_since: Millis | None = None
+    finding: Finding | None = None
+    """The newest."""
+    acknowledged_by: str = ""
+    signature: str = ""
+    """Of the rule's meaning: where it changes, the next step judges anew."""
+    outgoing: tuple[Transition, ...] = ()
+    """Decided, not yet projected into events and outbox."""

@@ -1,0 +1,1 @@
+"""Summaries in, metrics out, each with its n and its uncertainty. Pure."""

@@ -1,0 +1,26 @@
+"""The errors that people see. Each says what is wrong, where, and the way out; none carries a secret."""
+
+
+class KedgeError(Exception):
+    """An error meant to be read by a person. The command line prints it and exits with 2."""
+
+
+class BadInput(KedgeError):
+    """Input that cannot be used; `place` is `file:line:col`, `row 7` or a field's name, empty where there is none."""
+
+    def __init__(self, reason: str, place: str = "") -> None:
+        super().__init__(f"{place}: {reason}" if place else reason)
+        self.reason = reason
+        self.place = place
+
+
+class StoreUnavailable(KedgeError):
+    """The store cannot be reached, or answers 429 or 5xx: the same call may succeed later."""
+
+
+class PartialResult(StoreUnavailable):
+    """The store answered from only some of its shards or timed out: such an answer is never used."""
+
+
+class TooManyBuckets(KedgeError):
+    """The store's bucket limit was exceeded: ask for a shorter range."""

@@ -1,0 +1,1 @@
+"""From transitions to messages, and to the receivers that deliver them."""

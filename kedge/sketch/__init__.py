@@ -1,0 +1,34 @@
+"""Mergeable statistics: what a set of rows is boiled down to, once. Pure: no I/O, no clock, no client library."""
+
+from kedge.sketch.edges import CategoricalEdges, Edges, EdgeSet, NumericEdges, categorical_edges, numeric_edges
+from kedge.sketch.moments import Moments
+from kedge.sketch.pack import pack, unpack
+from kedge.sketch.parts import AnyPart, Cells, Core, Labels, PartName
+from kedge.sketch.scale import DELAY, LATENCY, SCORE_CELLS, SCORE_WIDTH, Counts, LogScale, score_cell
+from kedge.sketch.summary import Summary, total
+
+__all__ = [
+    "DELAY",
+    "LATENCY",
+    "SCORE_CELLS",
+    "SCORE_WIDTH",
+    "AnyPart",
+    "CategoricalEdges",
+    "Cells",
+    "Core",
+    "Counts",
+    "EdgeSet",
+    "Edges",
+    "Labels",
+    "LogScale",
+    "Moments",
+    "NumericEdges",
+    "PartName",
+    "Summary",
+    "categorical_edges",
+    "numeric_edges",
+    "pack",
+    "score_cell",
+    "total",
+    "unpack",
+]

@@ -1,0 +1,126 @@
+"""The frozen cells that features are counted in. Edges are content-addressed: equal edges have equal hashes."""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+TOP_VALUES = 50
+"""Categorical values with a cell of their own; rarer known ones share *other*."""
+KNOWN_VALUES = 1000
+"""Values remembered at most; what lies beyond counts as *unseen*, in the reference too."""
+NUMERIC_CELLS = 20
+
+
+def _digest(content: Any) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True, ensure_ascii=False).encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class NumericEdges:
+    """k + 1 ascending float32 edges of k half-open cells; counts are [below, k cells, above, missing]."""
+
+    edges: tuple[float, ...]
+
+    @property
+    def size(self) -> int:
+        return len(self.edges) + 2
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """A name for each count."""
+        inner = (f"[{a:.6g}, {b:.6g})" for a, b in zip(self.edges, self.edges[1:], strict=False))
+        return ("below", *inner, "above", "missing")
+
+    @cached_property
+    def hash(self) -> str:
+        return _digest(["num", self.edges])
+
+    def to_json(self) -> dict[str, Any]:
+        return {"edges": list(self.edges)}
+
+
+@dataclass(frozen=True)
+class CategoricalEdges:
+    """A cell for each of `values`; counts are [values…, other, unseen, missing]. `others` are known but rare."""
+
+    values: tuple[str, ...]
+    others: tuple[str, ...] = ()
+
+    @property
+    def size(self) -> int:
+        return len(self.values) + 3
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        return (*self.values, "other", "unseen", "missing")
+
+    @cached_property
+    def hash(self) -> str:
+        return _digest(["cat", self.values, self.others])
+
+    def to_json(self) -> dict[str, Any]:
+        return {"values": list(self.values), "others": list(self.others)}
+
+
+Edges = NumericEdges | CategoricalEdges
+
+
+@dataclass(frozen=True)
+class EdgeSet:
+    """The edges of a model's features, by name. Immutable; known by its hash."""
+
+    features: Mapping[str, Edges]
+
+    @cached_property
+    def hash(self) -> str:
+        return _digest({name: edges.hash for name, edges in self.features.items()})
+
+    @cached_property
+    def numeric(self) -> dict[str, NumericEdges]:
+        return {f: e for f, e in self.features.items() if isinstance(e, NumericEdges)}
+
+    @cached_property
+    def categorical(self) -> dict[str, CategoricalEdges]:
+        return {f: e for f, e in self.features.items() if isinstance(e, CategoricalEdges)}
+
+    def to_json(self) -> dict[str, Any]:
+        return {name: edges.to_json() for name, edges in self.features.items()}
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> "EdgeSet":
+        def one(e: Mapping[str, Any]) -> Edges:
+            if "edges" in e:
+                return NumericEdges(tuple(e["edges"]))
+            return CategoricalEdges(tuple(e["values"]), tuple(e.get("others", ())))
+
+        return cls({name: one(e) for name, e in content.items()})
+
+
+def numeric_edges(quantiles: ArrayLike) -> NumericEdges | None:
+    """Edges from the linear quantiles 0, 1/k, …, 1 of a reference column.
+
+    Float32, duplicates dropped, the last one just above the maximum so that it has a cell; None without values.
+    A constant column gets one cell.
+    """
+    column = np.asarray(quantiles, np.float32)
+    column = column[np.isfinite(column)]
+    if not column.size:
+        return None
+    unique = np.unique(column)
+    top = np.nextafter(unique[-1], np.float32(np.inf))
+    inner = unique[:-1] if unique.size > 1 else unique
+    return NumericEdges(tuple(float(e) for e in np.append(inner, top)))
+
+
+def categorical_edges(counts: Iterable[tuple[str, int]]) -> CategoricalEdges | None:
+    """Edges from a reference's value counts: the commonest have cells, ties broken by name; None without values."""
+    ranked = [v for v, n in sorted(counts, key=lambda c: (-c[1], c[0])) if n > 0][:KNOWN_VALUES]
+    if not ranked:
+        return None
+    return CategoricalEdges(tuple(ranked[:TOP_VALUES]), tuple(ranked[TOP_VALUES:]))

@@ -1,0 +1,148 @@
+"""The parts of a Summary. Each is a commutative monoid under `+`, and equals the part of the rows put together.
+
+Vectors of counts are int64 arrays of fixed length; maps hold only what was counted at least once, so that equal
+content is equal data whatever the order of addition.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from enum import StrEnum
+from typing import Any, Self, TypeVar
+
+import numpy as np
+
+from kedge.sketch.edges import EdgeSet
+from kedge.sketch.moments import Moments
+from kedge.sketch.scale import DELAY, LATENCY, SCORE_CELLS, Counts
+
+
+K = TypeVar("K")
+
+
+class PartName(StrEnum):
+    CORE = "core"
+    CELLS = "cells"
+    LABELS = "labels"
+
+
+def add_maps(a: Mapping[K, Any], b: Mapping[K, Any]) -> dict[K, Any]:
+    """Union of keys, sum of values."""
+    merged = dict(a)
+    for key, value in b.items():
+        merged[key] = merged[key] + value if key in merged else value
+    return merged
+
+
+def same(a: Any, b: Any) -> bool:
+    """Equality of maps and arrays of counts, exact."""
+    if isinstance(a, np.ndarray):
+        return np.array_equal(a, b)
+    if isinstance(a, Mapping):
+        return a.keys() == b.keys() and all(same(a[k], b[k]) for k in a)
+    if isinstance(a, tuple) and isinstance(b, tuple):
+        return len(a) == len(b) and all(same(x, y) for x, y in zip(a, b, strict=True))
+    return bool(a == b)
+
+
+class Part:
+    """What the parts share: field-wise addition and equality."""
+
+    def __add__(self, other: Self) -> Self:
+        summed = {}
+        for f in fields(self):  # type: ignore[arg-type]
+            a, b = getattr(self, f.name), getattr(other, f.name)
+            summed[f.name] = add_maps(a, b) if isinstance(a, Mapping) else a + b
+        return type(self)(**summed)
+
+    def __eq__(self, other: object) -> bool:
+        if type(self) is not type(other):
+            return NotImplemented
+        return all(same(getattr(self, f.name), getattr(other, f.name)) for f in fields(self))  # type: ignore[arg-type]
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+def scores_zero() -> Counts:
+    """Score cells and, last, the missing scores."""
+    return np.zeros(SCORE_CELLS + 1, np.int64)
+
+
+@dataclass(frozen=True, eq=False)
+class Core(Part):
+    """What every row tells without labels or reference."""
+
+    rows: int = 0
+    errors: int = 0
+    """Rows with an error type or message."""
+    latency: Counts = field(default_factory=LATENCY.zero)
+    """Rows by latency, on the LATENCY scale; rows without latency are not counted."""
+    latency_ms: Moments = Moments.ZERO
+    scores: dict[str, Counts] = field(default_factory=dict)
+    """By predicted class: rows by confidence, 100 cells and missing. Their sums are the class counts."""
+    confidence: Moments = Moments.ZERO
+    entropy: Moments = Moments.ZERO
+    value: Moments = Moments.ZERO
+    """Of the predicted value of a regression."""
+    numeric: dict[str, Moments] = field(default_factory=dict)
+    """By numeric feature: of its values that are present."""
+    present: dict[str, int] = field(default_factory=dict)
+    """By categorical feature: rows that have a value."""
+    invalid: dict[str, int] = field(default_factory=dict)
+    """By feature: rows whose value was neither number nor text."""
+
+    @property
+    def classes(self) -> dict[str, int]:
+        """Rows by predicted class."""
+        return {name: int(cells.sum()) for name, cells in self.scores.items()}
+
+
+@dataclass(frozen=True, eq=False)
+class Cells(Part):
+    """Rows by frozen cell, for each feature: {feature: (hash of its edges, counts)}.
+
+    Counts on different edges never add: a sum keeps the features whose hashes match, and drops the others, which
+    then read as *not computed*. So the zero of an addition is `Cells.zero` on the same edges.
+    """
+
+    features: dict[str, tuple[str, Counts]] = field(default_factory=dict)
+
+    @classmethod
+    def zero(cls, edges: EdgeSet) -> "Cells":
+        return cls({name: (e.hash, np.zeros(e.size, np.int64)) for name, e in edges.features.items()})
+
+    def __add__(self, other: "Cells") -> "Cells":
+        return Cells(
+            {
+                name: (digest, counts + other.features[name][1])
+                for name, (digest, counts) in self.features.items()
+                if name in other.features and other.features[name][0] == digest
+            }
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Labels(Part):
+    """What the labelled rows tell."""
+
+    rows: int = 0
+    """Rows with a label, of a class or a value."""
+    scores: dict[tuple[str, str], Counts] = field(default_factory=dict)
+    """By (predicted class, label class): rows by confidence, 100 cells and missing. Their sums are the confusion."""
+    log_loss: Moments = Moments.ZERO
+    brier: Moments = Moments.ZERO
+    error: Moments = Moments.ZERO
+    """Prediction minus label, of a regression."""
+    abs_error: Moments = Moments.ZERO
+    squared_error: Moments = Moments.ZERO
+    value: Moments = Moments.ZERO
+    """Of the label values of a regression."""
+    delay: Counts = field(default_factory=DELAY.zero)
+    """Rows by time from prediction to label, on the DELAY scale; a label before its prediction is *below*."""
+
+    @property
+    def confusion(self) -> dict[tuple[str, str], int]:
+        """Rows by (predicted, actual) class."""
+        return {pair: int(cells.sum()) for pair, cells in self.scores.items()}
+
+
+AnyPart = Core | Cells | Labels

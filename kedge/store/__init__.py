@@ -1,0 +1,1 @@
+"""Where logs, summaries, metrics and state are kept: Elasticsearch or OpenSearch (`elastic`), or DuckDB (`duckdb`)."""

@@ -1,0 +1,307 @@
+"""What the pipeline asks of a store: narrow Protocols with domain verbs, met by `elastic` and `duckdb`.
+
+Times are `Millis`. Every method may raise StoreUnavailable (try again later) and never returns a partial answer.
+Correctness never depends on a lock: writes are idempotent (fixed ids), versioned (a stale one is refused) or
+compare-and-set (`swap`). A read that must see its own write goes by id, or refreshes first.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+from kedge.records import Label, Prediction
+from kedge.sketch import AnyPart, EdgeSet, PartName
+from kedge.windows import Millis, Window
+
+Grouping = tuple[str, ...]
+"""Names of dimensions, sorted; () is the total."""
+Group = tuple[tuple[str, str], ...]
+"""(dimension, value) pairs sorted by dimension; () is the total. A row without one of the dimensions is in no group."""
+Json = dict[str, Any]
+
+EPOCH_SHIFT = 56
+"""A version is epoch * 2^56 + fingerprint; a reindexed index begins a new epoch."""
+
+
+def group_key(group: Group) -> str:
+    """A group as text: `{"segment.region":"eu"}`; the total is `{}`."""
+    return json.dumps(dict(group), separators=(",", ":"), ensure_ascii=False)
+
+
+def parse_group(key: str) -> Group:
+    return tuple(sorted(json.loads(key).items()))
+
+
+def digest(*parts: object) -> str:
+    """A short, stable, deterministic document id."""
+    return hashlib.sha256("\x1f".join(str(p) for p in parts).encode()).hexdigest()[:32]
+
+
+# --- logs ---------------------------------------------------------------------------------------------------------
+
+
+class Written(StrEnum):
+    CREATED = "created"
+    DUPLICATE = "duplicate"
+    """A row with that id is stored already; nothing was changed."""
+    REJECTED = "rejected"
+
+
+class AppendResult(NamedTuple):
+    written: Written
+    reason: str = ""
+
+
+class Joined(StrEnum):
+    JOINED = "joined"
+    SUPERSEDED = "superseded"
+    """The prediction has a label that ranks at least as high (Label.rank): a repeat, or an older one."""
+    WAITING = "waiting"
+    """No such prediction is visible yet: kept in the pending labels and retried."""
+
+
+class PendingCounts(NamedTuple):
+    joined: int
+    superseded: int
+    waiting: int
+    expired: int
+
+
+class Changes(NamedTuple):
+    """What arrived or changed since a watermark."""
+
+    watermark: Json
+    """Opaque; give it back to the next `changed`."""
+    dirty: dict[str, set[Millis]]
+    """By model: the starts of the minutes of event time that were touched."""
+    replaced: bool = False
+    """An index was rebuilt since: its sequence numbers began anew, so a new epoch must begin."""
+
+
+@dataclass(frozen=True)
+class SummaryRequest:
+    """Ask for the parts of every non-empty bucket of one model in [window.start, window.end)."""
+
+    model: str
+    window: Window
+    """Aligned to `bucket`."""
+    bucket: Millis
+    parts: frozenset[PartName]
+    groupings: tuple[Grouping, ...] = ((),)
+    edges: EdgeSet | None = None
+    """Needed for the cells part; without them it is not computed."""
+    numeric: tuple[str, ...] = ()
+    """Numeric features whose moments `core` carries."""
+    categorical: tuple[str, ...] = ()
+    """Categorical features whose presence `core` counts."""
+    invalid: tuple[str, ...] = ()
+    """Features that ever had a value of neither kind; counted in `core`."""
+    epoch: int = 1
+
+
+class SummaryKey(NamedTuple):
+    """The identity of one stored part."""
+
+    model: str
+    group: Group
+    tier: Millis
+    bucket: Millis
+    part: PartName
+    edges: str = ""
+    """EdgeSet.hash for the cells part, empty for the others."""
+
+    @property
+    def id(self) -> str:
+        return digest(self.model, group_key(self.group), self.tier, self.bucket, self.part.value, self.edges)
+
+    @property
+    def grouping(self) -> Grouping:
+        return tuple(name for name, _ in self.group)
+
+
+class PartRow(NamedTuple):
+    """One part as computed or as stored."""
+
+    key: SummaryKey
+    version: int
+    """epoch * 2^56 + fingerprint. The fingerprint is the row count for core and cells, the sum of the change
+    feed's numbers (`_seq_no`, `revision`) over the labelled rows for labels: it grows with every change."""
+    part: AnyPart
+
+
+@runtime_checkable
+class LogStore(Protocol):
+    """Predictions and their labels."""
+
+    def append(self, rows: Sequence[Prediction]) -> list[AppendResult]:
+        """Write rows; a result each, in order. A label that came with a row is stored with its outcome at once.
+
+        A row whose id is stored already is a duplicate, also within one call. One bad row costs no other.
+        """
+        ...
+
+    def label(self, labels: Sequence[Label]) -> list[Joined]:
+        """Join labels in place: the row gains `label.*` and `outcome.*` (records.outcome_of). A result each.
+
+        The label with the highest rank wins whatever the order of arrival or of concurrent writers; a label whose
+        prediction is not visible is kept as pending.
+        """
+        ...
+
+    def join_pending(self, now: Millis, expiry: Millis) -> PendingCounts:
+        """Try the pending labels that are due again (backoff); count out those ingested before now - expiry."""
+        ...
+
+    def changed(self, since: Json) -> Changes:
+        """Every minute touched by a write or update after the watermark `since` ({} from the beginning).
+
+        Exact by the store's own sequence numbers: no row is missed; one may be reported twice.
+        """
+        ...
+
+    def summarise(self, request: SummaryRequest) -> list[PartRow]:
+        """The parts of every bucket and group that has rows, computed inside the store; cells and counts exact.
+
+        For labels: of every bucket and group that has labelled rows. Raises TooManyBuckets where the range must be cut.
+        """
+        ...
+
+    def edges(self, model: str, window: Window, numeric: Sequence[str], categorical: Sequence[str]) -> EdgeSet:
+        """Edges from the rows in a window; features without values are left out."""
+        ...
+
+    def examples(self, model: str, window: Window, limit: int = 20) -> list[Json]:
+        """The newest rows of a window as stored documents (nested maps, DESIGN §4 names)."""
+        ...
+
+
+@runtime_checkable
+class SummaryStore(Protocol):
+    """Packed parts of Summaries."""
+
+    def write(self, rows: Sequence[PartRow]) -> list[bool]:
+        """Write each where its version is at least the stored one; False: refused, a newer one stands.
+        Visible to `read` when this returns."""
+        ...
+
+    def read(
+        self,
+        model: str,
+        tier: Millis,
+        window: Window,
+        parts: Iterable[PartName],
+        *,
+        grouping: Grouping | None = None,
+        edges: str = "",
+    ) -> list[PartRow]:
+        """The stored parts with bucket in [window.start, window.end), of one grouping or of all (None).
+        Cells only on the edges of that hash."""
+        ...
+
+    def versions(self, model: str, tier: Millis, window: Window) -> dict[SummaryKey, int]:
+        """Versions of what is stored there, without the content."""
+        ...
+
+
+# --- numbers for people -------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class MetricDoc:
+    """The metrics of one model, group and tumbling window: a scalar document, or one feature's row."""
+
+    model: str
+    group: Group
+    window: Window
+    version: int
+    """Grows with what it was computed from: a stale write is refused."""
+    values: Mapping[str, Json]
+    """By metric name (with `{class=…}` or `{age=…}` where it has labels): {"value", "n", "stderr", "verdict", "reason"}."""
+    feature: str = ""
+
+    @property
+    def id(self) -> str:
+        return digest(self.model, group_key(self.group), self.window.start, self.window.end, self.feature)
+
+
+@runtime_checkable
+class MetricStore(Protocol):
+    def write_metrics(self, docs: Sequence[MetricDoc]) -> None:
+        """Write each where its version is at least the stored one."""
+        ...
+
+    def read_metrics(self, model: str, width: Millis, window: Window) -> list[MetricDoc]:
+        """Documents of tumbling windows of `width` that start in `window`, by start, group, feature."""
+        ...
+
+
+# --- small documents with compare-and-set ---------------------------------------------------------------------------
+
+
+class Stored(NamedTuple):
+    """A document and the token that a later swap must give back."""
+
+    value: Json
+    token: Any
+
+
+@runtime_checkable
+class DocumentStore(Protocol):
+    """JSON documents by name, each changed only by compare-and-set. `get` and `swap` see every earlier swap."""
+
+    def get(self, name: str) -> Stored | None: ...
+
+    def swap(self, name: str, value: Json, token: Any | None) -> bool:
+        """Write if the document is still the one `token` stands for (None: if there is none). False: it changed."""
+        ...
+
+    def find(self, prefix: str = "") -> dict[str, Stored]:
+        """All documents whose name starts with `prefix`, by name; sees every earlier swap."""
+        ...
+
+    def delete(self, name: str, token: Any) -> bool: ...
+
+
+@dataclass(frozen=True)
+class Check:
+    """One line of `kedge setup` or `kedge doctor`."""
+
+    name: str
+    ok: bool
+    detail: str
+    remedy: str = ""
+    changed: bool = False
+
+
+@runtime_checkable
+class Store(LogStore, SummaryStore, MetricStore, Protocol):
+    """One database with all of kedge's collections."""
+
+    state: DocumentStore
+    """`kedge-state`: feed watermark and dirty set, baselines, schemas, leases, silences."""
+    alerts: DocumentStore
+    """`kedge-alerts`: an alert's state with the transitions not yet projected. Name: alert id."""
+    events: DocumentStore
+    """`kedge-alert-events-*`: one per transition, created once. Name: transition id."""
+    outbox: DocumentStore
+    """`kedge-outbox`: one per transition and receiver. Name: receiver + transition, so that `find(receiver)` is its queue."""
+
+    def setup(self, *, dry_run: bool = False) -> list[Check]:
+        """Probe the server, create what is missing; a second run changes nothing and says so."""
+        ...
+
+    def ping(self) -> Check: ...
+
+    def close(self) -> None: ...
+
+
+@dataclass
+class Counters:
+    """What a store did since it was opened, for tests and metrics."""
+
+    requests: int = 0
+    rows_visited: int = 0
+    by_verb: dict[str, int] = field(default_factory=dict)
