@@ -9,15 +9,15 @@ VENV := .venv
 PY := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 UV_VERSION := 0.13.9
-# Only what make itself runs: the lock pins the rest.
 LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --all-extras
 
 .PHONY: help env lock demo services test lint format bench clean
 
 help:  ## list the targets
-	@grep -hE '^[a-z-]+:.*  ## ' $(MAKEFILE_LIST) | sed -E 's/:.*  ## /\t/' | awk -F'\t' '{printf "  %-10s %s\n", $$1, $$2}'
+	@awk -F ':.*  ## ' '/^[a-z-]+:.*  ## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 env: $(STAMP)  ## create .venv from the lock (does nothing when it is up to date)
+	@:
 
 # uv first, because it is several times faster; pip where uv cannot reach the registry that pip is set up for.
 $(STAMP): pyproject.toml requirements-dev.lock
@@ -43,3 +43,33 @@ lock: env  ## resolve the dependencies anew into the two lock files
 	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH"; \
 	$(LOCK) $(LOCKFLAGS) pyproject.toml -o requirements.lock; \
 	$(LOCK) $(LOCKFLAGS) --group dev -c requirements.lock pyproject.toml -o requirements-dev.lock
+
+demo: env  ## replay real flights through the whole pipeline, with dashboard
+	@$(VENV)/bin/kedge demo $(ARGS)
+
+services: env  ## start Elasticsearch, OpenSearch and Redis and leave them running for the next test runs
+	@$(PY) -m tests.services up
+
+# prepare only fetches; the tests themselves judge a service that cannot be had (skip, or fail under CI=true).
+test: env  ## run the tests on real services: make test ARGS='-k drift'
+	@$(PY) -m tests.services prepare
+	@$(PY) -m pytest $(ARGS)
+
+# Every check runs, so that one run tells everything.
+lint: env  ## ruff, mypy and the import rules
+	@failed=0; \
+	for check in 'ruff check .' 'ruff format --check .' 'mypy' 'lint-imports'; do \
+	  echo "lint: $$check"; $(VENV)/bin/$$check || failed=1; \
+	done; exit $$failed
+
+format: env  ## format and sort imports in place
+	@$(VENV)/bin/ruff check --quiet --fix-only .
+	@$(VENV)/bin/ruff format .
+
+bench: env  ## measure; what is measured and on what is printed with it
+	@$(PY) -m bench $(ARGS)
+
+clean:  ## remove .venv and all that was built or cached
+	@if [ -x $(PY) ]; then $(PY) -m tests.services down || true; fi
+	@rm -rf $(VENV) .cache dist build .hypothesis .import_linter_cache
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
