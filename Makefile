@@ -58,7 +58,7 @@ test: env  ## run the tests on real services: make test ARGS='-k drift'
 # Every check runs, so that one run tells everything.
 lint: env  ## ruff, mypy and the import rules
 	@failed=0; \
-	for check in 'ruff check .' 'ruff format --check .' 'mypy' 'lint-imports'; do \
+	for check in 'ruff check .' 'ruff format --check .' 'mypy' 'lint-imports --no-logo'; do \
 	  echo "lint: $$check"; $(VENV)/bin/$$check || failed=1; \
 	done; exit $$failed
 
