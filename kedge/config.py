@@ -1,0 +1,169 @@
+"""Settings: `kedge.yml`, overridden by `KEDGE_*` in the environment. Secrets come by environment only."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from kedge.clock import Clock, rehearsal_clock
+from kedge.errors import BadInput, KedgeError
+from kedge.windows import DAY, MINUTE, SECOND, TIERS, Millis, parse_duration
+from kedge.yamlfile import YamlError, YamlFile, read_yaml
+
+CONFIG_FILE = "kedge.yml"
+
+
+def _duration(value: Any) -> Any:
+    if isinstance(value, str):
+        try:
+            return parse_duration(value)
+        except BadInput as e:
+            raise ValueError(str(e)) from None
+    return value
+
+
+def _share(value: Any) -> Any:
+    if isinstance(value, str) and value.strip().endswith("%"):
+        try:
+            return float(value.strip()[:-1]) / 100
+        except ValueError:
+            raise ValueError(f'"{value}" is not a percentage (write 30%)') from None
+    return value
+
+
+def _grouping(value: Any) -> Any:
+    """One grouping: a dimension's name, or a list of them."""
+    return tuple(sorted(value)) if isinstance(value, list) else (value,) if isinstance(value, str) else value
+
+
+Duration = Annotated[Millis, BeforeValidator(_duration), Field(gt=0)]
+Share = Annotated[float, BeforeValidator(_share), Field(gt=0, le=1)]
+Grouping = Annotated[tuple[str, ...], BeforeValidator(_grouping)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class LabelSettings(_Strict):
+    """What to expect of a model's labels."""
+
+    expected: Share = Field(1.0, description="Share of the predictions that ever get a label.")
+    mature_after: Duration | None = Field(
+        None, description="Judge a cohort at this age at the latest, whatever share of its labels has come."
+    )
+    expire: Duration = Field(
+        90 * DAY, description="A label that waits longer than this for its prediction is counted as expired."
+    )
+
+
+class ModelSettings(_Strict):
+    """Settings of one model; under `'*'`, of all that are not named. A model needs none: it appears by logging."""
+
+    bucket: Literal["1m", "1h", "1d"] | None = Field(
+        None, description="Width of the base bucket; by default 1m, and 1h for a model with under 20 rows a minute."
+    )
+    lag: Duration = Field(MINUTE, description="How long after its end a bucket waits for stragglers.")
+    positive_class: str | None = Field(
+        None, description="The class that precision, recall and F1 speak of; macro averages where it is not declared."
+    )
+    groups: tuple[Grouping, ...] = Field(
+        (), description="Groupings to summarise besides the total: version, segment.region, [segment.a, segment.b]."
+    )
+    labels: LabelSettings = Field(default_factory=lambda: LabelSettings.model_validate({}))
+
+    @property
+    def base(self) -> Millis | None:
+        return TIERS[self.bucket] if self.bucket else None
+
+
+class Settings(_Strict):
+    """All of kedge's settings."""
+
+    store: str = Field(
+        "duckdb:kedge.duckdb",
+        description="duckdb:FILE (embedded), or the URL of Elasticsearch or OpenSearch.",
+    )
+    prefix: str = Field("kedge", description="What the names of the indices begin with.", pattern=r"^[a-z][a-z0-9_-]*$")
+    redis: str = Field("redis://127.0.0.1:6379/0", description="The Celery broker of the distributed mode.")
+    rules: Path = Field(Path("rules"), description="The folder of alert rules.")
+    notify: Path = Field(Path("notify.yml"), description="The file that names the receivers.")
+    every: Duration = Field(30 * SECOND, description="How often the pipeline runs.")
+    host: str = Field("127.0.0.1", description="Address that `kedge serve` listens on.")
+    port: int = Field(8321, description="Port that `kedge serve` listens on; 0 picks a free one.", ge=0, le=65535)
+    url: str | None = Field(None, description="Address of a running server, for the command line and for links.")
+    kibana: str | None = Field(None, description="Address of Kibana, for links to the logs.")
+    keys: tuple[str, ...] = Field(
+        (), description="SHA-256 hashes of the API keys that may write; without any, only loopback may."
+    )
+    clock: str = Field("", description="START_MS:SPEED of a rehearsal clock; empty is the machine's.")
+    models: dict[str, ModelSettings] = Field(default_factory=dict, description="Settings by model name, or '*'.")
+
+    @property
+    def embedded(self) -> bool:
+        return self.store.startswith("duckdb:")
+
+    def of_model(self, name: str) -> ModelSettings:
+        return self.models.get(name) or self.models.get("*") or ModelSettings.model_validate({})
+
+    def make_clock(self) -> Clock:
+        return rehearsal_clock(self.clock)
+
+    @property
+    def store_name(self) -> str:
+        """The store without credentials, for people."""
+        scheme, _, rest = self.store.partition("://")
+        return f"{scheme}://{rest.rpartition('@')[2]}" if rest else self.store
+
+
+ENVIRONMENT = {
+    f"KEDGE_{name.upper()}": name for name in Settings.model_fields if name != "models"
+}
+"""Every scalar setting may be given in the environment; `KEDGE_KEYS` is a comma-separated list."""
+STORE_KEY = "KEDGE_STORE_API_KEY"
+"""The store's own API key: environment only, never in a file."""
+CLIENT_KEY = "KEDGE_API_KEY"
+"""The key that the command line sends to a running server."""
+
+
+def load_settings(path: Path | None = None, environment: Mapping[str, str] | None = None) -> Settings:
+    """`kedge.yml` (of `path`, `KEDGE_CONFIG`, or the current folder; it may be absent) with the environment over it.
+
+    Raises KedgeError that names every wrong setting with its place.
+    """
+    env = os.environ if environment is None else environment
+    named = path or (Path(env["KEDGE_CONFIG"]) if env.get("KEDGE_CONFIG") else None)
+    file = named or Path(CONFIG_FILE)
+    content: dict[str, Any] = {}
+    source: YamlFile | None = None
+    if file.exists():
+        try:
+            source = read_yaml(file)
+        except YamlError as e:
+            raise KedgeError(str(e)) from None
+        content = dict(source.data or {})
+    elif named:
+        raise BadInput("there is no such file", str(named))
+    over: dict[str, Any] = {}
+    for variable, name in ENVIRONMENT.items():
+        if env.get(variable):
+            value: Any = env[variable]
+            over[name] = [v.strip() for v in value.split(",") if v.strip()] if name == "keys" else value
+    try:
+        return Settings.model_validate(content | over)
+    except ValidationError as e:
+        lines = []
+        for error in e.errors():
+            loc = tuple(error["loc"])
+            variable = f"KEDGE_{str(loc[0]).upper()}" if loc else ""
+            if loc and loc[0] in over:
+                place = variable
+            else:
+                place = source.place(loc) if source else str(file)
+            allowed = sorted(Settings.model_fields) if len(loc) == 1 else None
+            lines.append(f"{place}: {'.'.join(map(str, loc))}: {error['msg'].removeprefix('Value error, ')}")
+            if error["type"] == "extra_forbidden" and allowed:
+                lines[-1] = f"{place}: unknown setting \"{loc[0]}\" (allowed: {', '.join(allowed)})"
+        raise KedgeError("\n".join(lines)) from None
