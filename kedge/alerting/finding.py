@@ -53,6 +53,9 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     state: State
     severity: Severity | None = None
     """The highest rung breached, of a breach."""
+    holding: Severity | None = None
+    """The highest rung not left yet: its bound less the hysteresis gap still stands. A rung above `severity` that is
+    held neither starts nor ends; None in a breach means `severity`, in a hold that nothing is known to have ended."""
     value: float | None = None
     bound: float | None = None
     """The bound of that rung (of the lowest one where nothing is breached), in the metric's unit."""
@@ -69,6 +72,8 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """How the value compares, in words: `−15 % (limit −10 %)`."""
     reason: str = ""
     """One sentence for a person."""
+    clears: str = ""
+    """What it takes to clear, in words: `fall under 3 %` (messages put "Clears: " before it)."""
     causes: tuple[dict[str, Any], ...] = ()
     """What moved with it, most telling first: {"feature", "effect", …}."""
 
@@ -89,6 +94,9 @@ class Transition(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     decided: Millis
     """When, by the clock of the worker that decided."""
     severity: Severity
+    """After it; of a resolution, the episode's last."""
+    severity_before: Severity | None = None
+    """The episode's severity until now, where it was firing: tells a rise from a fall."""
     finding: Finding
     reason: str
     started: Millis | None = None

@@ -29,13 +29,15 @@ class Message:
     lines: tuple[str, ...]
     """What was seen, against what, since when, what it takes to clear."""
     fields: tuple[tuple[str, str], ...] = ()
-    """Short name and value pairs: value, bound, reference, n, window."""
+    """Short name and value pairs beside the lines: window, since when, how long."""
     links: tuple[Link, ...] = ()
     footer: str = ""
     """Where the rule stands: `rules/fraud.yml:12`."""
     colour: str = ""
     """`#rrggbb`, by severity and status."""
     emoji: str = ""
+    broadcast: bool = True
+    """People outside the incident's thread must see it: it fired, worsened, resolved or lost its data."""
 
 
 @dataclass(frozen=True)
@@ -49,12 +51,19 @@ class Receipt:
 
 
 class NotifyError(KedgeError):
-    """A delivery failed. `permanent`: trying again cannot help (bad channel, revoked token)."""
+    """A delivery failed. `permanent`: trying again cannot help (bad channel, revoked token).
 
-    def __init__(self, text: str, *, permanent: bool, retry_after: Millis | None = None) -> None:
+    `unknown`: the receiver may have taken the message before it failed (a timeout, a 5xx), so the next attempt
+    looks for it first. `retry_after`: what the receiver asked for. The text carries no token and no webhook URL.
+    """
+
+    def __init__(
+        self, text: str, *, permanent: bool, retry_after: Millis | None = None, unknown: bool = False
+    ) -> None:
         super().__init__(text)
         self.permanent = permanent
         self.retry_after = retry_after
+        self.unknown = unknown
 
 
 class Notifier(Protocol):

@@ -1,0 +1,1 @@
+"""The use-cases: plan, summarise, measure, evaluate, deliver; each takes its ports and `now`."""

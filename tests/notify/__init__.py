@@ -1,0 +1,1 @@
+"""Messages, receivers and delivery."""
