@@ -1,0 +1,328 @@
+"""The life of an alert: a fold of findings in step order. Pure: replays, doubles and restarts cannot hurt it.
+
+inactive → pending (`for`) → firing ⇄ acknowledged → resolved, and no data beside them. What a finding (row) does
+to an alert that stands so (column):
+
+    ============  ============  ==============  ==================================  =============================
+    finding       quiet         pending         active                              no data
+    ============  ============  ==============  ==================================  =============================
+    breach        pend or fire  fire once held  severity moves; `for` raised: pend  data is back, then as before
+    hold          –             keep the start  severity may fall                   data is back, then as before
+    ok            –             inactive        resolve, once `keep_firing` is up   data is back, then as before
+    insufficient  –             keep the start  –                                   –
+    no data       by the rule: `keep` changes nothing, `ok` counts as ok, `alert` tells once it lasted `for`
+    incomplete    nothing at all: judging stops until the window has been summarised
+    ============  ============  ==============  ==================================  =============================
+
+Quiet is inactive or resolved; active is firing or acknowledged. Times are steps (the data's time), never a clock.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+import msgspec
+
+from kedge.alerting.finding import AlertState, Finding, Severity, State, Status, Transition
+from kedge.errors import BadInput
+from kedge.windows import Millis, format_duration, iso
+
+QUIET = frozenset({Status.INACTIVE, Status.RESOLVED})
+ACTIVE = frozenset({Status.FIRING, Status.ACKNOWLEDGED})
+
+
+class NoData(StrEnum):
+    """What a step without data means."""
+
+    KEEP = "keep"
+    OK = "ok"
+    ALERT = "alert"
+
+
+@dataclass(frozen=True)
+class Timing:
+    """How long is long enough, in `Millis` of step time. A `for_` shorter than one step waits one."""
+
+    for_: Millis = 0
+    """A rung counts at the first breaching step at least this long after it first breached."""
+    keep_firing: Millis = 0
+    """An alert resolves at the first ok step at least this long after the first one."""
+    no_data: NoData = NoData.KEEP
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What transitions carry of their rule."""
+
+    signature: str = ""
+    """Of the rule's meaning: where it changed, what was not told yet begins anew."""
+    severity: Severity = Severity.MEDIUM
+    """The lowest rung: what a no-data notice is told at."""
+    notify: str = ""
+    place: str = ""
+    runbook: str = ""
+    description: str = ""
+
+
+def _digest(*parts: object) -> str:
+    return hashlib.sha256("\x1f".join(str(p) for p in parts).encode()).hexdigest()[:32]
+
+
+def alert_id(rule: str, model: str, version: str, group: Mapping[str, str]) -> str:
+    """An alert is known by its rule, model, version and group. Deterministic."""
+    return _digest(rule, model, version, *(f"{k}\x1e{v}" for k, v in sorted(group.items())))
+
+
+def new_state(
+    rule: str, model: str, version: str, group: Mapping[str, str], through: Millis = 0
+) -> AlertState:
+    """An alert of which nothing is known yet; steps at or before `through` will not be judged."""
+    return AlertState(
+        alert=alert_id(rule, model, version, group),
+        rule=rule,
+        model=model,
+        version=version,
+        group=dict(sorted(group.items())),
+        evaluated_through=through,
+    )
+
+
+def fold(
+    state: AlertState, finding: Finding, timing: Timing, identity: Identity, decided: Millis
+) -> AlertState:
+    """The state after one more finding; what changed is appended to `outgoing`.
+
+    A step at or before `evaluated_through` is a no-op, so a doubled or late evaluation cannot move an alert back.
+    So is an incomplete finding: its step will be judged once its window has been summarised.
+    """
+    if finding.step <= state.evaluated_through or finding.state is State.INCOMPLETE:
+        return state
+    return _Fold(state, finding, timing, identity, decided).run()
+
+
+class _Fold:
+    """One step of the fold. `now` is the state as it takes shape; each row of the table is a method."""
+
+    def __init__(
+        self, state: AlertState, finding: Finding, timing: Timing, identity: Identity, decided: Millis
+    ):
+        self.finding, self.step, self.decided = finding, finding.step, decided
+        self.timing, self.identity = timing, identity
+        self.now = msgspec.structs.replace(state, evaluated_through=finding.step, finding=finding)
+
+    def run(self) -> AlertState:
+        match self.finding.state:
+            case State.NO_DATA:
+                self._no_data()
+            case State.INSUFFICIENT:
+                self._set(no_data_since=None)
+            case judged:
+                self._set(no_data_since=None)
+                self._notice_edit()
+                self._end_notice("data is back")
+                row = {State.BREACH: self._breach, State.HOLD: self._hold, State.OK: self._ok}[judged]
+                row()
+        return self.now
+
+    # --- the rows of the table -------------------------------------------------------------------------------
+
+    def _breach(self) -> None:
+        reached = self.finding.severity or self.identity.severity
+        standing = self._standing()
+        started = {s.word: self.now.rung_since.get(s.word, self.step) for s in Severity if s <= reached}
+        rungs = self._rungs_kept() | started
+        since = min(rungs.values())
+        self._set(rung_since=rungs, clear_since=None)
+        # A rung above what fires, and not reached now, is only kept: it takes a breaching step of its own to count.
+        top = max(reached, self.now.severity or reached) if standing in ACTIVE else reached
+        held = [
+            s
+            for s in Severity
+            if s <= top and s.word in rungs and self._lasted(rungs[s.word], self.timing.for_)
+        ]
+        if held and standing in ACTIVE:
+            self._move(standing, held[-1], self._continuing(held[-1]))
+        elif held:
+            self._set(started=since, fired=self.step, acknowledged_by="")
+            self._move(Status.FIRING, held[-1], self._run("breaching", since))
+        elif standing in ACTIVE:
+            self._set(fired=None, acknowledged_by="")
+            self._move(
+                Status.PENDING,
+                reached,
+                f"`for` was raised to {format_duration(self.timing.for_)}: waits again",
+            )
+        else:
+            self._set(started=since)
+            wait = format_duration(self.timing.for_)
+            self._move(
+                Status.PENDING, reached, f"{self._run('breaching', since)}; fires once that lasted {wait}"
+            )
+
+    def _hold(self) -> None:
+        self._set(rung_since=self._rungs_kept(), clear_since=None)
+        if (standing := self._standing()) in ACTIVE:
+            firing = self.now.severity or self.identity.severity
+            left = [s for s in Severity if s <= firing and s.word in self.now.rung_since]
+            severity = left[-1] if left else firing
+            self._move(standing, severity, self._continuing(severity))
+
+    def _ok(self) -> None:
+        standing = self._standing()
+        if standing in ACTIVE:
+            since = self.step if self.now.clear_since is None else self.now.clear_since
+            self._set(clear_since=since)
+            severity = self.now.severity or self.identity.severity
+            if self._lasted(since, self.timing.keep_firing):
+                self._end(Status.RESOLVED, severity, self._run("ok", since))
+            else:  # as if it still breached: the rungs keep their start
+                self._move(standing, severity, self._continuing(severity))
+        elif standing is Status.PENDING:
+            rungs = self.now.rung_since
+            severity = max((Severity[word.upper()] for word in rungs), default=self.identity.severity)
+            self._end(Status.INACTIVE, severity, f"{self._run('ok', self.step)}, before it could fire")
+        else:
+            self._set(rung_since={}, started=None)
+
+    def _no_data(self) -> None:
+        since = self.step if self.now.no_data_since is None else self.now.no_data_since
+        self._set(no_data_since=since)
+        if self.timing.no_data is NoData.OK:
+            self._end_notice("no data counts as ok")
+            self._ok()
+        elif self.timing.no_data is NoData.ALERT and self._lasted(since, self.timing.for_):
+            self._set(started=since if self.now.started is None else self.now.started)
+            severity = self.now.severity or self.identity.severity
+            self._move(Status.NO_DATA, severity, f"no data since {iso(since)}")
+
+    # --- what the rows share ---------------------------------------------------------------------------------
+
+    def _notice_edit(self) -> None:
+        """The rule means something else now: what was not told yet begins anew, what fires is judged on."""
+        if self.now.signature and self.now.signature != self.identity.signature:
+            firing = self.now.severity or 0
+            told = {
+                word: since for word, since in self.now.rung_since.items() if Severity[word.upper()] <= firing
+            }
+            self._set(rung_since=told)
+        self._set(signature=self.identity.signature)
+
+    def _end_notice(self, reason: str) -> None:
+        """Close a notice of missing data. An alert that fired before it goes on, by its row's own move."""
+        if self.now.status is Status.NO_DATA and self.now.fired is None:
+            self._move(Status.RESOLVED, self.identity.severity, reason)
+            self._set(started=min(self.now.rung_since.values(), default=None))
+
+    def _standing(self) -> Status:
+        """The status, looking through a notice of missing data to the alert that fired before it."""
+        if self.now.status is not Status.NO_DATA or self.now.fired is None:
+            return self.now.status
+        return Status.ACKNOWLEDGED if self.now.acknowledged_by else Status.FIRING
+
+    def _lasted(self, since: Millis | None, length: Millis) -> bool:
+        return since is not None and self.step - since >= length
+
+    def _rungs_kept(self) -> dict[str, Millis]:
+        """The runs that this finding does not end: those of the rungs that still hold."""
+        holding = max(self.finding.holding or 0, self.finding.severity or 0) or max(Severity)
+        return {
+            word: since for word, since in self.now.rung_since.items() if Severity[word.upper()] <= holding
+        }
+
+    def _run(self, what: str, since: Millis) -> str:
+        if self.finding.state is State.NO_DATA:
+            return "no data, which counts as ok"
+        if since == self.step:
+            return f"{what} at {iso(since)}"
+        return f"{what} for {format_duration(self.step - since)}, since {iso(since)}"
+
+    def _continuing(self, severity: Severity) -> str:
+        if self.now.status is Status.NO_DATA:
+            return "data is back, and it still fires"
+        before = self.now.severity or severity
+        return f"{'worsened' if severity > before else 'eased'} from {before.word} to {severity.word}"
+
+    def _end(self, after: Status, severity: Severity, reason: str) -> None:
+        self._move(after, severity, reason)
+        self._set(rung_since={}, started=None, fired=None, clear_since=None, acknowledged_by="")
+
+    def _move(self, after: Status, severity: Severity, reason: str) -> None:
+        self.now = _moved(self.now, after, severity, self.finding, self.identity, self.decided, reason)
+
+    def _set(self, **changes: Any) -> None:
+        self.now = msgspec.structs.replace(self.now, **changes)
+
+
+def _up_to(severity: int, rung_since: Mapping[str, Millis]) -> dict[str, Millis]:
+    return {word: since for word, since in rung_since.items() if Severity[word.upper()] <= severity}
+
+
+def _moved(
+    state: AlertState,
+    after: Status,
+    severity: Severity,
+    finding: Finding,
+    identity: Identity,
+    decided: Millis,
+    reason: str,
+) -> AlertState:
+    """The state moved to `after`, with its transition; unchanged where nothing would be told."""
+    if after is state.status and (after not in ACTIVE or severity is state.severity):
+        return state
+    step = state.evaluated_through
+    transition = Transition(
+        id=_digest(state.alert, step, after.value, severity.value),
+        alert=state.alert,
+        rule=state.rule,
+        model=state.model,
+        version=state.version,
+        group=state.group,
+        before=state.status,
+        after=after,
+        step=step,
+        decided=decided,
+        severity=severity,
+        severity_before=state.severity,
+        finding=finding,
+        reason=reason,
+        started=state.started,
+        notify=identity.notify,
+        place=identity.place,
+        runbook=identity.runbook,
+        description=identity.description,
+    )
+    kept = severity if after in ACTIVE else state.severity if after is Status.NO_DATA else None
+    return msgspec.structs.replace(state, status=after, severity=kept, outgoing=(*state.outgoing, transition))
+
+
+# --- what people do to an alert --------------------------------------------------------------------------
+
+
+def acknowledge(state: AlertState, who: str, identity: Identity, decided: Millis) -> AlertState:
+    """Someone has seen it: acknowledged until it resolves. Twice is once; raises BadInput unless it fires."""
+    if state.status is Status.ACKNOWLEDGED:
+        return state
+    finding = _firing(state, "acknowledged")
+    state = msgspec.structs.replace(state, acknowledged_by=who)
+    severity = state.severity or identity.severity
+    return _moved(state, Status.ACKNOWLEDGED, severity, finding, identity, decided, f"acknowledged by {who}")
+
+
+def resolve(state: AlertState, who: str, identity: Identity, decided: Millis) -> AlertState:
+    """End an alert by hand; the next breaching step begins a new one. Raises BadInput unless it fires."""
+    finding = _firing(state, "resolved")
+    severity = state.severity or identity.severity
+    state = _moved(state, Status.RESOLVED, severity, finding, identity, decided, f"resolved by {who}")
+    return msgspec.structs.replace(
+        state, rung_since={}, started=None, fired=None, clear_since=None, acknowledged_by=""
+    )
+
+
+def _firing(state: AlertState, verb: str) -> Finding:
+    if state.status not in ACTIVE or state.finding is None:
+        raise BadInput(
+            f"only a firing alert can be {verb}; this one is {state.status.value.replace('_', ' ')}"
+        )
+    return state.finding
