@@ -53,8 +53,9 @@ class Receipt:
 class NotifyError(KedgeError):
     """A delivery failed. `permanent`: trying again cannot help (bad channel, revoked token).
 
-    `unknown`: the receiver may have taken the message before it failed (a timeout, a 5xx), so the next attempt
-    looks for it first. `retry_after`: what the receiver asked for. The text carries no token and no webhook URL.
+    `unknown`: the receiver may have taken the message before it failed (a timeout, a 5xx), so the next
+    attempt looks for it first. `retry_after`: what the receiver asked for. The text carries no token and no
+    webhook URL.
     """
 
     def __init__(
@@ -71,5 +72,8 @@ class Notifier(Protocol):
 
     def send(self, message: Message, *, thread: dict[str, str] | None = None, again: bool = False) -> Receipt:
         """Deliver, or raise NotifyError. `thread`: the reference of the incident's first receipt.
-        `again`: an earlier attempt had an unknown fate; look for the transition before posting, where that is possible."""
+
+        `again`: an earlier attempt had an unknown fate; look for the transition before posting, where that is
+        possible.
+        """
         ...

@@ -1,8 +1,8 @@
 """A test instrument: named points between any two steps of a tick at which a process can be made to die.
 
-Does nothing unless the environment variable KEDGE_FAULT names a point. A test that sets it starts a process, sees it
-killed exactly there (SIGKILL: no handler, no `finally`, no flush), starts it again without the variable and compares
-the end state with that of a run that was left alone.
+Does nothing unless the environment variable KEDGE_FAULT names a point. A test that sets it starts a process,
+sees it killed exactly there (SIGKILL: no handler, no `finally`, no flush), starts it again without the variable
+and compares the end state with that of a run that was left alone.
 """
 
 import os
@@ -28,12 +28,9 @@ POINTS: tuple[str, ...] = (
 
 def reach(point: str) -> None:
     """Die here if KEDGE_FAULT says so. A name that is not in POINTS is an error, on either side."""
-    if point not in POINTS:
-        raise ValueError(f'"{point}" is not a fault point; kedge.pipeline.faults.POINTS lists them')
-    wanted = os.environ.get(VARIABLE)
-    if not wanted:
-        return
-    if wanted not in POINTS:
-        raise ValueError(f'{VARIABLE}="{wanted}" names no fault point; kedge.pipeline.faults.POINTS lists them')
+    wanted = os.environ.get(VARIABLE) or None
+    for name in (point, wanted):
+        if name is not None and name not in POINTS:
+            raise ValueError(f'"{name}" is not a fault point; kedge.pipeline.faults.POINTS lists them')
     if wanted == point:
         os.kill(os.getpid(), signal.SIGKILL)
