@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from tests.services import host
-from tests.services.base import ServiceError, end_group
+from tests.services.base import ServiceError, end_group, is_running
 from tests.services.pool import SERVICES, variable
 
 
@@ -22,14 +22,7 @@ def _load() -> dict[str, dict[str, object]]:
 
 
 def _is_ours(record: dict[str, object]) -> bool:
-    """Whether the pid is still the process we started: pids are used again, working folders are not."""
-    try:
-        pid = int(str(record["pid"]))
-        where = str(record["folder"]).encode()
-        environ = Path(f"/proc/{pid}/environ").read_bytes()
-        return where in environ or Path(f"/proc/{pid}/cwd").readlink() == Path(str(record["folder"]))
-    except OSError:
-        return False
+    return is_running(int(str(record["pid"])), Path(str(record["folder"])))
 
 
 def prepare() -> int:
@@ -51,7 +44,7 @@ def up() -> int:
     for name, kind in SERVICES.items():
         service = kind(kind.default_port, attached=False)
         if kind.answers(service.url):
-            if not _is_ours(records.get(name, {"pid": 0, "folder": ""})):
+            if name not in records or not _is_ours(records[name]):
                 host.say(f"{name}: something else answers at {service.url} already; using it")
             continue
         try:

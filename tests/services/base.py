@@ -10,6 +10,8 @@ import time
 from abc import ABC, abstractmethod
 from pathlib import Path
 
+PID_FILE = "server.pid"
+
 
 class ServiceError(Exception):
     """A service cannot be had here; the text says why and what would help."""
@@ -84,6 +86,7 @@ class Service(ABC):
                 stderr=subprocess.STDOUT,
                 start_new_session=True,  # Ctrl-C in the terminal is for pytest, which then stops us in order
             )
+        (self.folder / PID_FILE).write_text(str(self.process.pid))
 
     def wait(self) -> None:
         """Return when the server is healthy; raise ServiceError with the end of its log when it is not."""
@@ -109,6 +112,15 @@ class Service(ABC):
         if self.folder is not None:
             shutil.rmtree(self.folder, ignore_errors=True)
             self.folder = None
+
+
+def is_running(pid: int, folder: Path) -> bool:
+    """Whether `pid` is still the server of that folder: pids are used again, folders are not."""
+    try:
+        environ = Path(f"/proc/{pid}/environ").read_bytes()
+        return str(folder).encode() in environ or Path(f"/proc/{pid}/cwd").readlink() == folder
+    except OSError:
+        return False
 
 
 def end_group(pid: int, process: subprocess.Popen[bytes] | None = None, patience: float = 20) -> None:

@@ -11,11 +11,13 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
+import time
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
-from tests.services.base import ServiceError
+from tests.services.base import PID_FILE, ServiceError, is_running
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -142,3 +144,19 @@ def run_dir() -> Path:
             path = Path("/var/tmp/kedge-services")  # one for all checkouts, and root's own
     path.mkdir(mode=0o755, parents=True, exist_ok=True)
     return path
+
+
+def new_instance(name: str) -> Path:
+    """An empty folder for one server; those that killed runs left behind are removed on the way."""
+    instances = run_dir() / "instances"
+    instances.mkdir(mode=0o755, exist_ok=True)
+    for old in instances.iterdir():
+        pid = old / PID_FILE
+        with contextlib.suppress(OSError):
+            if pid.exists():
+                abandoned = not is_running(int(pid.read_text()), old)
+            else:  # between mkdtemp and launch, in another run
+                abandoned = time.time() - old.stat().st_mtime > 600
+            if abandoned:
+                shutil.rmtree(old, ignore_errors=True)
+    return Path(tempfile.mkdtemp(prefix=f"{name}-", dir=instances))

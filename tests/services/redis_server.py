@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import socket
-import tempfile
-from pathlib import Path
 from urllib.parse import urlsplit
 
 from tests.services import host
@@ -39,9 +37,7 @@ class Redis(Service):
 
     def launch(self) -> None:
         self.prepare()
-        instances = host.run_dir() / "instances"
-        instances.mkdir(mode=0o755, exist_ok=True)
-        self.folder = Path(tempfile.mkdtemp(prefix="redis-", dir=instances))
+        self.folder = host.new_instance(self.name)
         server = host.command("redis-server", "redis-server")
         self._spawn(
             [server, "--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]

@@ -97,9 +97,7 @@ class SearchServer(Service):
     def launch(self) -> None:
         self.prepare()
         user = host.service_user()
-        instances = host.run_dir() / "instances"
-        instances.mkdir(mode=0o755, exist_ok=True)
-        self.folder = Path(tempfile.mkdtemp(prefix=f"{self.name}-", dir=instances))
+        self.folder = host.new_instance(self.name)
         self._configure(self.folder)
         if user is not None:
             for path in (self.folder, *self.folder.rglob("*")):
