@@ -63,7 +63,7 @@ class ModelSettings(_Strict):
     """Settings of one model; under `'*'`, of all that are not named. A model needs none: it appears by logging."""
 
     bucket: Literal["1m", "1h", "1d"] | None = Field(
-        None, description="Width of the base bucket; by default 1m, and 1h for a model with under 20 rows a minute."
+        None, description="Width of the base bucket; by default 1m, or 1h for a model whose first logs leave minutes empty."
     )
     lag: Duration = Field(MINUTE, description="How long after its end a bucket waits for stragglers.")
     positive_class: str | None = Field(

@@ -1,0 +1,201 @@
+"""Baselines: frozen references with the edges that features are counted on. Immutable, known by their content."""
+
+import base64
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from kedge.errors import BadInput
+from kedge.pipeline.context import Features
+from kedge.sketch import AnyPart, Cells, Core, EdgeSet, Labels, PartName, Summary, pack, total, unpack
+from kedge.store.base import (
+    DocumentStore,
+    Group,
+    Grouping,
+    LogStore,
+    SummaryRequest,
+    digest,
+    group_key,
+    parse_group,
+)
+from kedge.windows import DAY, HOUR, MINUTE, Millis, Window, ceil, floor, iso
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """A reference of one model."""
+
+    id: str
+    model: str
+    created: Millis
+    source: str
+    """`file train.parquet`, or the window of the store."""
+    window: Window
+    edges: EdgeSet
+    summaries: dict[Group, Summary]
+    """Of the total, and of each group that was known when it was made."""
+    generation: int = 0
+    """Which `use` of a baseline this is, from 1: later ones win in versioned writes."""
+
+    @property
+    def rows(self) -> int:
+        return self.summaries[()].rows
+
+    @property
+    def label(self) -> str:
+        """For people: `3f2a91c0 (2013-01-01 to 2013-02-28, n=50,510)`."""
+        last = max(self.window.end - 1, self.window.start)
+        return f"{self.id[:8]} ({iso(self.window.start)[:10]} to {iso(last)[:10]}, n={self.rows:,})"
+
+
+def build_baseline(
+    log: LogStore,
+    model: str,
+    window: Window,
+    features: Features,
+    groupings: Sequence[Grouping],
+    *,
+    source: str,
+    now: Millis,
+) -> Baseline:
+    """Freeze edges from the rows of a window, then summarise those rows on them. Raises BadInput without rows."""
+    edges = log.edges(model, window, features.numeric, features.categorical)
+    bucket = next((w for w in (DAY, HOUR, MINUTE) if not window.start % w and not window.end % w), None)
+    if bucket is None:
+        window = Window(floor(window.start, MINUTE), ceil(window.end, MINUTE))
+        bucket = MINUTE
+    request = SummaryRequest(
+        model=model,
+        window=window,
+        bucket=bucket,
+        parts=frozenset(PartName),
+        groupings=tuple(groupings),
+        edges=edges,
+        numeric=features.numeric,
+        categorical=features.categorical,
+        invalid=features.invalid,
+    )
+    by_group: dict[Group, dict[Millis, dict[PartName, AnyPart]]] = {}
+    for row in log.summarise(request):
+        by_group.setdefault(row.key.group, {}).setdefault(row.key.bucket, {})[row.key.part] = row.part
+    if () not in by_group:
+        raise BadInput(
+            f"model {model} has no rows between {iso(window.start)} and {iso(window.end)}: nothing to refer to"
+        )
+    summaries = {
+        group: total((_summary(parts) for parts in buckets.values()), edges)
+        for group, buckets in by_group.items()
+    }
+    packed = [pack(part) for part in _parts(summaries[()]).values()]
+    identity = digest(model, edges.hash, *(base64.b64encode(p).decode() for p in packed))[:16]
+    return Baseline(identity, model, now, source, window, edges, summaries)
+
+
+def _summary(parts: dict[PartName, AnyPart]) -> Summary:
+    core, cells = parts.get(PartName.CORE), parts.get(PartName.CELLS)
+    labels = parts.get(PartName.LABELS, Labels())
+    assert isinstance(core, Core)
+    assert cells is None or isinstance(cells, Cells)
+    assert isinstance(labels, Labels)
+    return Summary(core, cells, labels)
+
+
+def _parts(summary: Summary) -> dict[PartName, AnyPart]:
+    parts = {PartName.CORE: summary.core, PartName.CELLS: summary.cells, PartName.LABELS: summary.labels}
+    return {name: part for name, part in parts.items() if part is not None}
+
+
+def save_baseline(state: DocumentStore, baseline: Baseline) -> None:
+    """Store it; the same content again is the same document."""
+    value = {
+        "id": baseline.id,
+        "model": baseline.model,
+        "created": baseline.created,
+        "source": baseline.source,
+        "window": list(baseline.window),
+        "rows": baseline.rows,
+        "edges": baseline.edges.to_json(),
+        "parts": {
+            group_key(group): {
+                name.value: base64.b64encode(pack(part)).decode() for name, part in _parts(summary).items()
+            }
+            for group, summary in baseline.summaries.items()
+        },
+    }
+    state.swap(f"baseline:{baseline.model}:{baseline.id}", value, None)
+
+
+def _decode(value: dict[str, Any], generation: int) -> Baseline:
+    summaries = {}
+    for key, parts in value["parts"].items():
+        decoded = {PartName(n): unpack(PartName(n), base64.b64decode(data)) for n, data in parts.items()}
+        summaries[parse_group(key)] = _summary(decoded)
+    return Baseline(
+        value["id"],
+        value["model"],
+        value["created"],
+        value["source"],
+        Window(*value["window"]),
+        EdgeSet.from_json(value["edges"]),
+        summaries,
+        generation,
+    )
+
+
+def use_baseline(state: DocumentStore, model: str, id_prefix: str) -> str:
+    """Make a stored baseline the model's reference; returns its whole id. Raises BadInput where it is not one."""
+    matching = [
+        name for name in state.find(f"baseline:{model}:") if name.split(":")[-1].startswith(id_prefix)
+    ]
+    if len(matching) != 1:
+        known = "none" if not matching else f"{len(matching)}"
+        raise BadInput(
+            f'{known} of the baselines of {model} begin with "{id_prefix}" (see kedge baseline list {model})'
+        )
+    identity = matching[0].split(":")[-1]
+    while True:
+        stored = state.get(f"baseline-use:{model}")
+        if stored and stored.value["id"] == identity:
+            return identity
+        value = {"id": identity, "generation": (stored.value["generation"] if stored else 0) + 1}
+        if state.swap(f"baseline-use:{model}", value, stored.token if stored else None):
+            return identity
+
+
+_decoded: dict[tuple[str, str, int], Baseline] = {}
+"""Baselines are immutable: each is decoded once a process. Few and small (tens of kB)."""
+
+
+def baseline_in_use(state: DocumentStore, model: str) -> Baseline | None:
+    """The model's reference, or None where it has none yet."""
+    used = state.get(f"baseline-use:{model}")
+    if used is None:
+        return None
+    key = (model, used.value["id"], used.value["generation"])
+    if key not in _decoded:
+        stored = state.get(f"baseline:{model}:{used.value['id']}")
+        if stored is None:
+            return None
+        _decoded[key] = _decode(stored.value, used.value["generation"])
+    return _decoded[key]
+
+
+def list_baselines(state: DocumentStore, model: str) -> list[dict[str, Any]]:
+    """What `kedge baseline list` prints: one map each, newest first."""
+    used = state.get(f"baseline-use:{model}")
+    current = used.value["id"] if used else ""
+    rows = [
+        {
+            "id": v.value["id"],
+            "model": model,
+            "in_use": v.value["id"] == current,
+            "created": iso(v.value["created"]),
+            "source": v.value["source"],
+            "from": iso(v.value["window"][0]),
+            "to": iso(v.value["window"][1]),
+            "rows": v.value["rows"],
+            "features": len(v.value["edges"]),
+        }
+        for v in state.find(f"baseline:{model}:").values()
+    ]
+    return sorted(rows, key=lambda r: r["created"], reverse=True)

@@ -1,0 +1,44 @@
+"""The one place that picks implementations for the ports, from the settings."""
+
+import os
+import socket
+from collections.abc import Mapping
+from pathlib import Path
+
+from kedge.clock import Clock
+from kedge.config import STORE_KEY, Settings
+from kedge.notify.receivers import load_receivers
+from kedge.pipeline.context import Pipeline
+from kedge.pipeline.rulebook import RuleSource
+from kedge.store.base import Store
+
+
+def open_store(settings: Settings, clock: Clock, environment: Mapping[str, str] | None = None) -> Store:
+    """The store that the settings name. Each client library is imported only where it is used: they are slow to load."""
+    if settings.embedded:
+        from kedge.store.duckdb import open_duckdb
+
+        return open_duckdb(settings.store.removeprefix("duckdb:") or ":memory:", clock=clock)
+    from kedge.store.elastic import open_elastic
+
+    env = os.environ if environment is None else environment
+    return open_elastic(settings.store, prefix=settings.prefix, api_key=env.get(STORE_KEY) or None, clock=clock)
+
+
+def open_pipeline(settings: Settings, clock: Clock, store: Store | None = None) -> Pipeline:
+    """A pipeline over the settings' store, rules and receivers."""
+    return Pipeline(
+        store=store or open_store(settings, clock),
+        settings=settings,
+        rules=RuleSource(settings.rules),
+        receivers=load_receivers(settings.notify if settings.notify.exists() else None, os.environ),
+        holder=f"{socket.gethostname()}:{os.getpid()}",
+        sole_writer=settings.embedded,
+    )
+
+
+def rules_folder() -> Path:
+    """The ready-made rules that come with kedge: beside the packages in a checkout, inside them once installed."""
+    package = Path(__file__).resolve().parent.parent
+    beside = package.parent / "rules"
+    return beside if beside.is_dir() else package / "_data" / "rules"

@@ -1,0 +1,77 @@
+"""What the use-cases work with: the ports, the settings, and what is known of each model."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from kedge.alerting.loading import RuleBook
+from kedge.config import ModelSettings, Settings
+from kedge.notify.receivers import Receivers
+from kedge.pipeline.summaries import SummaryReader
+from kedge.store.base import DocumentStore, Grouping, Store
+
+
+@dataclass
+class Pipeline:
+    """One worker's view of the system. It holds no state that another worker, or a restart, would miss."""
+
+    store: Store
+    settings: Settings
+    rules: Callable[[], RuleBook]
+    """The rules in force; read once a tick."""
+    receivers: Receivers
+    holder: str
+    """Names this worker in leases."""
+    sole_writer: bool = False
+    """Nobody else writes summaries (the embedded mode): those read before need not be read again."""
+    reader: SummaryReader = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.reader = SummaryReader(self.store, keep=self.sole_writer)
+
+
+@dataclass(frozen=True)
+class Features:
+    """The feature names that a model has ever logged, by the kind of value they came with."""
+
+    numeric: tuple[str, ...] = ()
+    categorical: tuple[str, ...] = ()
+    invalid: tuple[str, ...] = ()
+
+
+def features_of(state: DocumentStore, model: str) -> Features:
+    """What `ingest/schema.py` recorded: written before the first row with a new name, so never behind the rows."""
+    stored = state.get(f"schema:{model}")
+    if stored is None:
+        return Features()
+    value = stored.value
+    return Features(
+        tuple(value.get("numeric", ())), tuple(value.get("categorical", ())), tuple(value.get("invalid", ()))
+    )
+
+
+def settings_of(pipe: Pipeline, model: str) -> ModelSettings:
+    """A model's settings: `kedge.yml`, else what was declared at import (`--positive`), else the defaults."""
+    settings = pipe.settings.of_model(model)
+    if settings.positive_class is None and (stored := pipe.store.state.get(f"model:{model}")):
+        settings = settings.model_copy(update={"positive_class": stored.value.get("positive_class")})
+    return settings
+
+
+def declare_positive(state: DocumentStore, model: str, positive_class: str) -> None:
+    """Record a model's positive class where `kedge.yml` does not declare one."""
+    while True:
+        stored = state.get(f"model:{model}")
+        value = dict(stored.value) if stored else {}
+        if value.get("positive_class") == positive_class:
+            return
+        value["positive_class"] = positive_class
+        if state.swap(f"model:{model}", value, stored.token if stored else None):
+            return
+
+
+def groupings_of(pipe: Pipeline, book: RuleBook, model: str) -> tuple[Grouping, ...]:
+    """The total, the groupings that the model lists, and those that its rules need."""
+    wanted: set[Grouping] = {()}
+    wanted |= set(settings_of(pipe, model).groups)
+    wanted |= {rule.grouping for rule in book.rules if rule.model in ("*", model)}
+    return tuple(sorted(wanted))

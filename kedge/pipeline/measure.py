@@ -1,0 +1,125 @@
+"""From summaries to numbers for people: the metrics of tumbling windows, and how far labels have matured."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+from kedge.analysis.maturity import BucketLabels, mature_through
+from kedge.analysis.measure import Context, measure
+from kedge.analysis.metric import Metric
+from kedge.config import ModelSettings
+from kedge.pipeline.baselines import Baseline
+from kedge.pipeline.context import Pipeline, settings_of
+from kedge.pipeline.summaries import bucket_summary
+from kedge.sketch import Core, Labels, PartName
+from kedge.store.base import EPOCH_SHIFT, Group, Json, MetricDoc, PartRow
+from kedge.windows import DAY, HOUR, Millis, Window, floor
+
+MATURITY_SPAN = 60 * DAY
+"""How far back labels are looked for: cohorts older than this count as mature."""
+
+
+def context_for(settings: ModelSettings, baseline: Baseline | None, group: Group) -> Context:
+    """What the metrics of one group are read against: its own reference, where the baseline has one."""
+    return Context(
+        positive_class=settings.positive_class,
+        reference=baseline.summaries.get(group) if baseline else None,
+        edges=baseline.edges if baseline else None,
+    )
+
+
+def write_metrics(
+    pipe: Pipeline, model: str, tier: Millis, window: Window, baseline: Baseline | None, now: Millis
+) -> None:
+    """Compute and write the metric documents of every group and bucket of a tier in a window (aligned to it).
+
+    A document's version is the sum of the fingerprints that it was computed from, within the baseline's generation,
+    so that a stale worker's metrics are refused as its summaries are.
+    """
+    edges = baseline.edges.hash if baseline else ""
+    parts: dict[tuple[Millis, Group], dict[PartName, PartRow]] = defaultdict(dict)
+    for row in pipe.store.read(model, tier, window, tuple(PartName), edges=edges):
+        parts[row.key.bucket, row.key.group][row.key.part] = row
+    settings = settings_of(pipe, model)
+    wanted = frozenset(PartName) if baseline else frozenset({PartName.CORE, PartName.LABELS})
+    docs: list[MetricDoc] = []
+    for (bucket, group), rows in sorted(parts.items()):
+        found = {name: row.part for name, row in rows.items()}
+        if PartName.CORE not in found:
+            continue
+        summary = bucket_summary(
+            found[PartName.CORE], found.get(PartName.CELLS), found.get(PartName.LABELS), wanted
+        )
+        generation = baseline.generation if baseline else 0
+        fingerprint = sum(r.version & ((1 << EPOCH_SHIFT) - 1) for r in rows.values())
+        epoch = max(r.version >> EPOCH_SHIFT for r in rows.values())
+        docs += metric_docs(
+            model,
+            group,
+            Window(bucket, bucket + tier),
+            ((epoch + generation) << EPOCH_SHIFT) + fingerprint,
+            measure(summary, context_for(settings, baseline, group)),
+            features=tier >= HOUR,
+        )
+    if docs:
+        pipe.store.write_metrics(docs)
+
+
+def metric_docs(
+    model: str, group: Group, window: Window, version: int, metrics: Sequence[Metric], *, features: bool
+) -> list[MetricDoc]:
+    """One scalar document, and one row a feature where `features` are wanted (from the hour on)."""
+    scalars: dict[str, Json] = {}
+    by_feature: dict[str, dict[str, Json]] = defaultdict(dict)
+    for m in metrics:
+        feature = m.labels.get("feature")
+        if feature is None:
+            scalars[m.key] = metric_json(m)
+        elif features:
+            rest = Metric(m.name, None, 0, {k: v for k, v in m.labels.items() if k != "feature"})
+            by_feature[feature][rest.key] = metric_json(m)
+    docs = [MetricDoc(model, group, window, version, scalars)]
+    docs += [
+        MetricDoc(model, group, window, version, values, feature) for feature, values in by_feature.items()
+    ]
+    return docs
+
+
+def metric_json(metric: Metric) -> Json:
+    return {
+        "value": metric.value,
+        "n": metric.n,
+        "stderr": metric.stderr,
+        "verdict": metric.verdict.value if metric.verdict else None,
+        "reason": metric.reason,
+    }
+
+
+def label_horizon(pipe: Pipeline, model: str, base: Millis, first: Millis, now: Millis) -> Millis:
+    """Up to when the model's labels are mature: rules and cohorts on labels end here (STATISTICS "Labels late").
+
+    Days up to two days ago, then hours, then base buckets for the last two hours: as fine as is worth knowing.
+    """
+    settings = settings_of(pipe, model)
+    start = max(floor(first, base), floor(now - MATURITY_SPAN, DAY))
+    day_end = max(floor(now - 2 * DAY, DAY), floor(start, DAY))
+    hour_end = max(floor(now - 2 * HOUR, HOUR), day_end)
+    spans = [
+        (max(DAY, base), floor(start, DAY), day_end),
+        (max(HOUR, base), day_end, hour_end),
+        (base, hour_end, floor(now, base)),
+    ]
+    buckets: list[BucketLabels] = []
+    for tier, begin, end in spans:
+        if begin >= end:
+            continue
+        window = Window(floor(begin, tier), floor(end, tier))
+        cores = pipe.reader.parts(model, tier, window, PartName.CORE)
+        labels = pipe.reader.parts(model, tier, window, PartName.LABELS)
+        for bucket, groups in cores.items():
+            core, held = groups.get(()), labels.get(bucket, {}).get((), Labels())
+            if isinstance(core, Core) and isinstance(held, Labels):
+                buckets.append(BucketLabels(bucket, bucket + tier, core.rows, held.rows, held.delay))
+    horizon = mature_through(
+        buckets, now, expected=settings.labels.expected, after=settings.labels.mature_after
+    )
+    return min(horizon, now)

@@ -1,0 +1,176 @@
+"""Answers for people: the series of a metric over tumbling windows, and the alerts as they stand."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import msgspec
+
+from kedge.alerting.finding import AlertState, Status
+from kedge.analysis.catalogue import lookup
+from kedge.analysis.measure import measure
+from kedge.analysis.metric import Metric
+from kedge.errors import BadInput
+from kedge.pipeline.baselines import baseline_in_use
+from kedge.pipeline.context import Pipeline, features_of, settings_of
+from kedge.pipeline.feed import ModelFeed, load_feed
+from kedge.pipeline.measure import context_for, label_horizon
+from kedge.sketch import AnyPart, PartName, Summary
+from kedge.pipeline.summaries import bucket_summary
+from kedge.store.base import Group, Grouping, Json, SummaryRequest
+from kedge.windows import DAY, Millis, Window, ceil, floor, format_duration, iso, tiers_from
+
+MAX_WINDOWS = 10_000
+COMPUTED_SEPARATOR = "|"
+
+
+def model_feed(pipe: Pipeline, model: str) -> ModelFeed:
+    """What is known of a model; raises BadInput with the known names for one that has never logged."""
+    models = load_feed(pipe.store.state).models
+    if model not in models:
+        known = ", ".join(sorted(models)) or "none yet"
+        raise BadInput(f'no model "{model}" has been summarised (known: {known}); has kedge tick run since its import?')
+    return models[model]
+
+
+def metric_series(
+    pipe: Pipeline,
+    model: str,
+    *,
+    names: Sequence[str] = (),
+    width: Millis = DAY,
+    start: Millis | None = None,
+    end: Millis | None = None,
+    by: Sequence[str] = (),
+    now: Millis,
+) -> Iterator[Json]:
+    """One row per window, group and metric, in the form of DESIGN §15; windows tumble, aligned to the epoch.
+
+    Label metrics of a window that has not matured carry their value with the reason `provisional`; a window that is
+    not summarised to its end yet says `incomplete`. A grouping that is not summarised is counted from the logs.
+    """
+    known = model_feed(pipe, model)
+    if width % known.base:
+        raise BadInput(
+            f"window {format_duration(width)} is not a multiple of {format_duration(known.base)}, "
+            f"the base bucket of {model}"
+        )
+    for name in names:
+        lookup(name)
+    first = floor(known.first if start is None else start, width)
+    last = ceil(known.last + known.base if end is None else end, width)
+    if (last - first) // width > MAX_WINDOWS:
+        raise BadInput(f"{(last - first) // width} windows; at most {MAX_WINDOWS} at once: ask for a shorter range")
+    grouping: Grouping = tuple(sorted(set(by)))
+    settings, baseline = settings_of(pipe, model), baseline_in_use(pipe.store.state, model)
+    mature = label_horizon(pipe, model, known.base, known.first, now)
+    for window, groups in _summaries(pipe, model, known, Window(first, last), width, grouping):
+        incomplete = known.incomplete_in(window)
+        for group, summary in sorted(groups.items()):
+            if not summary.rows:
+                continue
+            for metric in measure(summary, context_for(settings, baseline, group)):
+                if names and metric.name not in names:
+                    continue
+                row = metric_row(metric, window, group)
+                if row["reason"] is None and incomplete:
+                    row["reason"] = "incomplete"
+                elif row["reason"] is None and window.end > mature and lookup(metric.name).label_based:
+                    row["reason"] = "provisional"
+                yield row
+
+
+def metric_row(metric: Metric, window: Window | None, group: Group = ()) -> Json:
+    """A metric as `--json` prints it; `compare` has no window."""
+    row: Json = {}
+    if window is not None:
+        row = {"window_start": iso(window.start), "window_end": iso(window.end)}
+    return row | {
+        "metric": metric.name,
+        "labels": dict(group) | metric.labels,
+        "value": metric.value,
+        "n": metric.n,
+        "stderr": metric.stderr,
+        "verdict": metric.verdict.value if metric.verdict else None,
+        "reason": metric.reason,
+    }
+
+
+def _summaries(
+    pipe: Pipeline, model: str, known: ModelFeed, span: Window, width: Millis, grouping: Grouping
+) -> Iterator[tuple[Window, dict[Group, Summary]]]:
+    baseline = baseline_in_use(pipe.store.state, model)
+    edges = baseline.edges if baseline else None
+    stored = "+".join(grouping) in known.computed.split(COMPUTED_SEPARATOR)
+    windows = [Window(t, t + width) for t in range(span.start, span.end, width)]
+    if stored:
+        # One read a tier for the whole span instead of one a window.
+        for tier in tiers_from(known.base):
+            if width % tier == 0:
+                for part in PartName:
+                    if part is not PartName.CELLS or edges:
+                        pipe.reader.parts(
+                            model, tier, span, part, edges.hash if edges and part is PartName.CELLS else ""
+                        )
+        for window in windows:
+            yield window, pipe.reader.window(model, known.base, window, frozenset(PartName), grouping, edges)
+        return
+    features = features_of(pipe.store.state, model)
+    request = SummaryRequest(
+        model=model,
+        window=span,
+        bucket=width,
+        parts=frozenset(PartName) if edges else frozenset({PartName.CORE, PartName.LABELS}),
+        groupings=(grouping,),
+        edges=edges,
+        numeric=features.numeric,
+        categorical=features.categorical,
+        invalid=features.invalid,
+    )
+    found: dict[Millis, dict[Group, dict[PartName, AnyPart]]] = {}
+    for row in pipe.store.summarise(request):
+        found.setdefault(row.key.bucket, {}).setdefault(row.key.group, {})[row.key.part] = row.part
+    for window in windows:
+        yield window, {
+            group: bucket_summary(
+                parts.get(PartName.CORE), parts.get(PartName.CELLS), parts.get(PartName.LABELS), request.parts
+            )
+            for group, parts in found.get(window.start, {}).items()
+        }
+
+
+def alert_rows(pipe: Pipeline, *, every: bool = False) -> list[Json]:
+    """The alerts as `kedge alerts --json` prints them, worst first; the quiet ones only with `every`."""
+    states = [msgspec.convert(s.value, AlertState) for s in pipe.store.alerts.find().values()]
+    shown = [s for s in states if every or s.status not in (Status.INACTIVE,)]
+    return [alert_row(s) for s in sorted(shown, key=_urgency)]
+
+
+def _urgency(state: AlertState) -> tuple[Any, ...]:
+    order = (Status.FIRING, Status.ACKNOWLEDGED, Status.PENDING, Status.NO_DATA, Status.RESOLVED, Status.INACTIVE)
+    return (order.index(state.status), -(state.severity or 0), state.rule, state.model, sorted(state.group.items()))
+
+
+def alert_row(state: AlertState) -> Json:
+    finding = state.finding
+    severity = state.severity or (finding.severity if finding else None)
+    return {
+        "id": state.alert,
+        "rule": state.rule,
+        "model": state.model,
+        "version": state.version,
+        "group": state.group,
+        "state": state.status.value,
+        "severity": severity.word if severity else None,
+        "since": iso(state.started) if state.started else None,
+        "value": finding.value if finding else None,
+        "bound": finding.bound if finding else None,
+        "n": finding.n if finding else 0,
+        "reason": finding.reason if finding else "",
+    }
+
+
+def history_rows(pipe: Pipeline, alert: str = "") -> list[Json]:
+    """The transitions of one alert, or of all, oldest first."""
+    events: Iterable[Json] = (s.value for s in pipe.store.events.find().values())
+    chosen = [e for e in events if not alert or e.get("alert") == alert]
+    return sorted(chosen, key=lambda e: (e.get("step", 0), e.get("decided", 0), e.get("id", "")))

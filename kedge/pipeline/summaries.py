@@ -1,0 +1,149 @@
+"""Reading summaries: parts of buckets from the store, put together into windows."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from kedge.sketch import AnyPart, Cells, Core, EdgeSet, Labels, PartName, Summary
+from kedge.store.base import Group, Grouping, PartRow, SummaryStore
+from kedge.windows import DAY, Millis, Window, tile
+
+Buckets = dict[Millis, dict[Group, AnyPart]]
+
+
+@dataclass
+class _Shelf:
+    """The parts of one (model, tier, part, edges) that were read, for all groupings, over one unbroken range."""
+
+    start: Millis
+    end: Millis
+    buckets: Buckets = field(default_factory=lambda: defaultdict(dict))
+
+
+@dataclass
+class SummaryReader:
+    """Sums stored summaries over windows; each stored part is read and unpacked once while it is kept."""
+
+    store: SummaryStore
+    keep: bool = False
+    """Keep what was read from one tick to the next: right only while all writes pass through `remember`."""
+    longest: Millis = 400 * DAY
+    _shelves: dict[tuple[str, Millis, PartName, str], _Shelf] = field(default_factory=dict)
+
+    def begin(self) -> None:
+        """A new tick: forget what another worker may have changed."""
+        if not self.keep:
+            self._shelves.clear()
+
+    def remember(self, rows: Iterable[PartRow]) -> None:
+        """Rows that were just written."""
+        for row in rows:
+            key = row.key
+            shelf = self._shelves.get((key.model, key.tier, key.part, key.edges))
+            if shelf and shelf.start <= key.bucket < shelf.end:
+                shelf.buckets[key.bucket][key.group] = row.part
+
+    def parts(self, model: str, tier: Millis, window: Window, part: PartName, edges: str = "") -> Buckets:
+        """The parts of every bucket in a window (aligned to `tier`), by bucket and group."""
+        name = (model, tier, part, edges)
+        shelf = self._shelves.get(name)
+        if shelf is None or window.start > shelf.end or window.end < shelf.start:
+            shelf = self._shelves[name] = _Shelf(window.start, window.start)
+        missing = [Window(window.start, shelf.start), Window(shelf.end, window.end)]
+        for gap in missing:
+            if gap.start < gap.end:
+                for row in self.store.read(model, tier, gap, (part,), edges=edges):
+                    shelf.buckets[row.key.bucket][row.key.group] = row.part
+        shelf.start, shelf.end = min(shelf.start, window.start), max(shelf.end, window.end)
+        if shelf.end - shelf.start > self.longest:
+            shelf.start = shelf.end - self.longest
+            for bucket in [b for b in shelf.buckets if b < shelf.start]:
+                del shelf.buckets[bucket]
+        return {b: shelf.buckets[b] for b in range(window.start, window.end, tier) if b in shelf.buckets}
+
+    def window(
+        self,
+        model: str,
+        base: Millis,
+        window: Window,
+        parts: frozenset[PartName],
+        grouping: Grouping = (),
+        edges: EdgeSet | None = None,
+    ) -> dict[Group, Summary]:
+        """The summary of every group with rows in a window aligned to `base`; the total is always there.
+
+        Cells are None (*not computed*) where some bucket with rows has none on these edges.
+        """
+        found: dict[Group, Summary] = {}
+        wanted = parts | {PartName.CORE}
+        if edges is None:
+            wanted -= {PartName.CELLS}
+        for span in tile(window, base):
+            bounds = Window(span.start, span.end)
+            cores = self.parts(model, span.tier, bounds, PartName.CORE)
+            cells = (
+                self.parts(model, span.tier, bounds, PartName.CELLS, edges.hash)
+                if edges is not None and PartName.CELLS in wanted
+                else {}
+            )
+            labels = (
+                self.parts(model, span.tier, bounds, PartName.LABELS) if PartName.LABELS in wanted else {}
+            )
+            for bucket, groups in cores.items():
+                for group, core in groups.items():
+                    if tuple(name for name, _ in group) != grouping:
+                        continue
+                    summary = bucket_summary(
+                        core, cells.get(bucket, {}).get(group), labels.get(bucket, {}).get(group), wanted
+                    )
+                    found[group] = found[group] + summary if group in found else summary
+        if not grouping:
+            found.setdefault((), empty(wanted, edges))
+        return found
+
+
+def bucket_summary(
+    core: AnyPart | None, cells: AnyPart | None, labels: AnyPart | None, wanted: frozenset[PartName]
+) -> Summary:
+    """One bucket's parts as a Summary. Rows without a labels part have no labels; without cells, no cells *yet*."""
+    assert core is None or isinstance(core, Core)
+    assert cells is None or isinstance(cells, Cells)
+    assert labels is None or isinstance(labels, Labels)
+    return Summary(
+        core,
+        cells if PartName.CELLS in wanted else None,
+        (labels or Labels()) if PartName.LABELS in wanted else None,
+    )
+
+
+def empty(wanted: frozenset[PartName], edges: EdgeSet | None) -> Summary:
+    """Of no rows: every wanted part is computed, and zero."""
+    return Summary(
+        Core(),
+        Cells.zero(edges) if edges is not None and PartName.CELLS in wanted else None,
+        Labels() if PartName.LABELS in wanted else None,
+    )
+
+
+def roll_up(children: Sequence[PartRow], tier: Millis) -> list[PartRow]:
+    """Sum the parts of one tier into buckets of a coarser one.
+
+    A sum's version is the sum of its children's fingerprints within their newest epoch. Cells are summed only where
+    every child with rows has them: a part that is missing in one child is not computed in the sum.
+    """
+    sums: dict[tuple[Millis, Group, PartName, str], list[PartRow]] = defaultdict(list)
+    for row in children:
+        bucket = row.key.bucket - row.key.bucket % tier
+        sums[bucket, row.key.group, row.key.part, row.key.edges].append(row)
+    rolled = []
+    for (bucket, group, part, edges), rows in sums.items():
+        if part is PartName.CELLS and len(rows) < len(sums.get((bucket, group, PartName.CORE, ""), ())):
+            continue
+        epoch = max(r.version >> 56 for r in rows)
+        fingerprint = sum(r.version & ((1 << 56) - 1) for r in rows)
+        total: AnyPart = rows[0].part
+        for row in rows[1:]:
+            total = total + row.part  # type: ignore[operator]
+        key = rows[0].key._replace(tier=tier, bucket=bucket)
+        rolled.append(PartRow(key, (epoch << 56) | fingerprint, total))
+    return rolled
