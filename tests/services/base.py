@@ -123,6 +123,14 @@ def is_running(pid: int, folder: Path) -> bool:
         return False
 
 
+def _has_ended(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return True
+    return state == "Z"  # a container's first process may never collect it
+
+
 def end_group(pid: int, process: subprocess.Popen[bytes] | None = None, patience: float = 20) -> None:
     """End a process that leads its own session, with its children: politely, then not."""
     for number, seconds in ((signal.SIGTERM, patience), (signal.SIGKILL, 5.0)):
@@ -136,6 +144,6 @@ def end_group(pid: int, process: subprocess.Popen[bytes] | None = None, patience
             if process is not None:
                 if process.poll() is not None:
                     return
-            elif not Path(f"/proc/{pid}").exists():
+            elif _has_ended(pid):
                 return
             time.sleep(0.1)
