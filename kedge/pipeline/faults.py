@@ -1,7 +1,7 @@
 """A test instrument: named points between any two steps of a tick at which a process can be made to die.
 
 Does nothing unless the environment variable KEDGE_FAULT names a point. A test that sets it starts a process,
-sees it killed exactly there (SIGKILL: no handler, no `finally`, no flush), starts it again without the variable
+sees it killed exactly there (SIGKILL: no handler, no `finally`, no flush), starts it again without it
 and compares the end state with that of a run that was left alone.
 """
 
@@ -11,6 +11,18 @@ import signal
 VARIABLE = "KEDGE_FAULT"
 
 POINTS: tuple[str, ...] = (
+    # kedge/pipeline/tick.py, feed.py, summarise.py, evaluate.py: logs become summaries, metrics and states.
+    "tick:labels-joined",
+    "detect:changes-read",
+    "detect:stored",
+    "summarise:counted",
+    "summarise:base-written",
+    "summarise:tier-written",
+    "summarise:day-written",
+    "summarise:metrics-written",
+    "summarise:cleared",
+    "evaluate:folded",
+    "evaluate:swapped",
     # kedge/pipeline/deliver.py, project: transitions become events and outbox rows.
     "deliver:projecting",
     "deliver:projected-event",
