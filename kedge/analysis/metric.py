@@ -4,6 +4,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from kedge.analysis.evidence import Evidence
+
 
 class Verdict(StrEnum):
     OK = "ok"
@@ -18,7 +20,9 @@ class Metric:
     name: str
     value: float | None
     n: int
-    """What the value rests on: the metric's own denominator (recall: positives; drift: rows in the window)."""
+    """What the value rests on: the metric's own denominator (recall: positives; drift: rows in the
+    window).
+    """
     labels: dict[str, str] = field(default_factory=dict)
     """`class`, `feature`, `age`; dimensions are added by the caller."""
     stderr: float | None = None
@@ -28,6 +32,10 @@ class Metric:
     reason: str | None = None
     detail: dict[str, Any] = field(default_factory=dict)
     """What explains the value: for drift the tolerance, the n it needs, the cells that moved."""
+    evidence: Evidence | None = field(default=None, repr=False, compare=False)
+    """What the value rests on, so that `intervals.interval_at` can give its interval at any level; None: no
+    interval.
+    """
 
     @property
     def key(self) -> str:

@@ -261,8 +261,10 @@ def _differences(place: str, a: Any, b: Any) -> list[str]:
     if isinstance(a, np.ndarray):
         if np.array_equal(a, b):
             return []
-        cells = np.flatnonzero(a != b).tolist() if a.shape == np.shape(b) else "lengths"
-        return [f"{place}: cells {cells}: expected {a.tolist()}, found {np.asarray(b).tolist()}"]
+        if a.shape != np.shape(b):
+            return [f"{place}: expected {a.size} cells, found {np.size(b)}"]
+        unequal = np.flatnonzero(a != b).tolist()
+        return [f"{place}: cells {unequal}: expected {a[unequal].tolist()}, found {b[unequal].tolist()}"]
     return [] if a == b else [f"{place}: expected {a!r}, found {b!r}"]
 
 

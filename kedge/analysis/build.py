@@ -1,0 +1,67 @@
+"""Metrics from what they rest on: value, n, standard error and 95 % interval together, or the reason for
+none.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from kedge.analysis.evidence import Estimate, Evidence, Exact, Mean, Rate
+from kedge.analysis.intervals import SHOWN_ALPHA
+from kedge.analysis.metric import Metric
+from kedge.sketch import Moments
+
+Labels = Mapping[str, str]
+_NONE: Labels = {}
+
+
+def absent(name: str, reason: str, *, n: int = 0, labels: Labels = _NONE) -> Metric:
+    """A metric that has no value, and why."""
+    return Metric(name, None, n, dict(labels), reason=reason)
+
+
+def present(
+    name: str,
+    value: float,
+    n: int,
+    evidence: Evidence | None,
+    *,
+    labels: Labels = _NONE,
+    detail: Mapping[str, Any] | None = None,
+) -> Metric:
+    """A metric with its value; one that came out as no number reads as absent."""
+    if not math.isfinite(value):
+        return absent(name, "the value is not a finite number", n=n, labels=labels)
+    return Metric(
+        name,
+        float(value),
+        n,
+        dict(labels),
+        stderr=None if evidence is None else evidence.stderr,
+        interval=None if evidence is None else evidence.interval(SHOWN_ALPHA),
+        detail=dict(detail or {}),
+        evidence=evidence,
+    )
+
+
+def exact(name: str, value: int) -> Metric:
+    return present(name, value, value, Exact(value))
+
+
+def rate(name: str, successes: int, trials: int, none: str, *, labels: Labels = _NONE) -> Metric:
+    """`successes` of `trials`; `none` says what is lacking where there are no trials."""
+    if trials <= 0:
+        return absent(name, none, labels=labels)
+    return present(name, successes / trials, trials, Rate(successes, trials), labels=labels)
+
+
+def mean(name: str, moments: Moments, none: str) -> Metric:
+    if not moments.n:
+        return absent(name, none)
+    return present(name, moments.mean, moments.n, Mean(moments))
+
+
+def estimate(name: str, value: float, error: float | None, n: int) -> Metric:
+    """A value with a standard error; None where it has none."""
+    known = error is not None and math.isfinite(error)
+    return present(name, value, n, Estimate(value, error) if known and error is not None else None)

@@ -1,0 +1,303 @@
+"""Every metric that kedge computes from summaries, with what a rule, a page or a reader must know about it.
+
+The one list: rules are checked against it, `measure` computes what stands in it, and the documentation shows
+it.
+"""
+
+import difflib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Literal
+
+from kedge.errors import BadInput
+from kedge.sketch import PartName
+
+
+class Bad(StrEnum):
+    """Which way is worse."""
+
+    UP = "up"
+    DOWN = "down"
+    BOTH = "both"
+
+
+EvidenceKind = Literal["rate", "mean", "quantile", "exact", "other"]
+Label = Literal["class", "feature"]
+
+CORE = frozenset({PartName.CORE})
+CELLS = frozenset({PartName.CELLS})
+LABELS = frozenset({PartName.LABELS})
+
+
+@dataclass(frozen=True)
+class MetricInfo:
+    """One metric of the catalogue."""
+
+    name: str
+    unit: str
+    """`ratio`, `ms`, `count`, `nats`, `label` (the unit of the labels) or empty."""
+    bad: Bad
+    counts: str
+    """What its n counts, for people; `min_count` is compared with it."""
+    parts: frozenset[PartName]
+    """The parts of a Summary that it needs."""
+    description: str
+    """One line."""
+    evidence: EvidenceKind = "other"
+    """How its interval comes about: Wilson, normal, order statistics; exact has no noise, other none
+    known.
+    """
+    needs_reference: bool = False
+    takes: Label | None = None
+    """The label that it may carry."""
+    must: bool = False
+    """Without that label it has no meaning; else it is of all rows, or of the positive class."""
+
+    @property
+    def label_based(self) -> bool:
+        """It rests on labels that come late: its windows end at the newest mature bucket."""
+        return self.name.startswith("performance.")
+
+
+def _features(name: str, unit: str, parts: frozenset[PartName], description: str) -> MetricInfo:
+    rate = name.startswith("quality.")
+    return MetricInfo(
+        name,
+        unit,
+        Bad.UP,
+        "rows",
+        parts,
+        description,
+        evidence="rate" if rate else "other",
+        needs_reference=not rate,
+        takes="feature",
+        must=True,
+    )
+
+
+def _latency(name: str, description: str) -> MetricInfo:
+    kind: EvidenceKind = "mean" if name == "mean" else "quantile"
+    return MetricInfo(f"latency.{name}", "ms", Bad.UP, "rows with a latency", CORE, description, kind)
+
+
+def _performance(
+    name: str,
+    counts: str,
+    description: str,
+    *,
+    unit: str = "ratio",
+    bad: Bad = Bad.DOWN,
+    evidence: EvidenceKind = "rate",
+    takes: Label | None = None,
+) -> MetricInfo:
+    return MetricInfo(
+        f"performance.{name}", unit, bad, counts, LABELS, description, evidence=evidence, takes=takes
+    )
+
+
+_METRICS = (
+    MetricInfo("volume.count", "count", Bad.BOTH, "rows", CORE, "Predictions logged.", "exact"),
+    MetricInfo("errors.rate", "ratio", Bad.UP, "rows", CORE, "Share of rows with an error.", "rate"),
+    _latency("mean", "Mean latency."),
+    _latency("p50", "Median latency, within 2.5 %."),
+    _latency("p95", "95th percentile of latency, within 2.5 %."),
+    _latency("p99", "99th percentile of latency, within 2.5 %."),
+    MetricInfo(
+        "confidence.mean",
+        "ratio",
+        Bad.DOWN,
+        "rows with a probability",
+        CORE,
+        "Mean probability of the predicted class.",
+        "mean",
+    ),
+    MetricInfo(
+        "confidence.std",
+        "ratio",
+        Bad.BOTH,
+        "rows with a probability",
+        CORE,
+        "Standard deviation (n - 1) of the probability of the predicted class.",
+    ),
+    MetricInfo(
+        "confidence.p10",
+        "ratio",
+        Bad.DOWN,
+        "rows with a class and a probability",
+        CORE,
+        "10th percentile of the probability of the predicted class, within 0.01.",
+        "quantile",
+    ),
+    MetricInfo(
+        "entropy.mean",
+        "nats",
+        Bad.UP,
+        "rows with probabilities",
+        CORE,
+        "Mean entropy of the predicted probabilities.",
+        "mean",
+    ),
+    MetricInfo(
+        "class.share",
+        "ratio",
+        Bad.BOTH,
+        "rows with a predicted class",
+        CORE,
+        "Share of the predictions that are of this class.",
+        "rate",
+        takes="class",
+        must=True,
+    ),
+    MetricInfo(
+        "class.drift",
+        "",
+        Bad.UP,
+        "rows with a predicted class",
+        CORE,
+        "Effect size of the shift of the predicted classes against the reference.",
+        needs_reference=True,
+    ),
+    _performance(
+        "accuracy", "labelled rows with a predicted class", "Share of labelled predictions that are right."
+    ),
+    _performance(
+        "precision",
+        "predicted positives; labelled rows when macro",
+        "Right among the predictions of the positive class, or of one class; else the macro average.",
+        takes="class",
+    ),
+    _performance(
+        "recall",
+        "positives; labelled rows when macro",
+        "Found among the rows of the positive class, or of one class; else the macro average.",
+        takes="class",
+    ),
+    _performance(
+        "f1",
+        "positives and predicted positives; labelled rows when macro",
+        "Harmonic mean of precision and recall of the positive class, or of one; else the macro average.",
+        takes="class",
+    ),
+    _performance("precision_weighted", "labelled rows", "Precision averaged over classes by their support."),
+    _performance(
+        "recall_weighted",
+        "labelled rows",
+        "Recall averaged over classes by their support: it is accuracy, and hides a collapsed rare class.",
+    ),
+    _performance("f1_weighted", "labelled rows", "F1 averaged over classes by their support."),
+    _performance(
+        "log_loss",
+        "labelled rows with probabilities",
+        "Mean negative log of the probability given to the true class.",
+        unit="nats",
+        bad=Bad.UP,
+        evidence="mean",
+    ),
+    _performance(
+        "brier",
+        "labelled rows with probabilities",
+        "Mean squared distance of the probabilities from the truth; halved when binary.",
+        unit="",
+        bad=Bad.UP,
+        evidence="mean",
+    ),
+    _performance(
+        "mae",
+        "labelled rows with a predicted value",
+        "Mean absolute error.",
+        unit="label",
+        bad=Bad.UP,
+        evidence="mean",
+    ),
+    _performance(
+        "rmse",
+        "labelled rows with a predicted value",
+        "Root of the mean squared error.",
+        unit="label",
+        bad=Bad.UP,
+        evidence="mean",
+    ),
+    _performance(
+        "r2",
+        "labelled rows with a predicted value",
+        "Share of the labels' variance explained: 1 - squared error / variance.",
+        unit="",
+        evidence="other",
+    ),
+    _performance(
+        "bias",
+        "labelled rows with a predicted value",
+        "Mean error, prediction minus label.",
+        unit="label",
+        bad=Bad.BOTH,
+        evidence="mean",
+    ),
+    MetricInfo(
+        "label.coverage",
+        "ratio",
+        Bad.DOWN,
+        "rows",
+        CORE | LABELS,
+        "Share of rows that have a label so far.",
+        "rate",
+    ),
+    MetricInfo(
+        "label.delay_p50",
+        "ms",
+        Bad.UP,
+        "labelled rows",
+        LABELS,
+        "Median time from prediction to label of the labels that came, within 10 %.",
+        "quantile",
+    ),
+    _features("drift.effect", "", CELLS, "Effect size D of the shift of one feature, judged by tolerance."),
+    _features("drift.psi", "", CELLS, "Population stability index of one feature, smoothed by half a count."),
+    _features("drift.js", "", CELLS, "Jensen-Shannon distance, base 2, of one feature."),
+    _features("drift.ks", "", CELLS, "Largest gap of the two distribution functions at a cell's edge."),
+    _features(
+        "drift.wasserstein",
+        "",
+        CELLS | CORE,
+        "Distance that the values of one feature moved, in interquartile ranges of the reference.",
+    ),
+    _features("drift.chi2", "", CELLS, "Homogeneity chi-square of one feature."),
+    MetricInfo(
+        "drift.share",
+        "ratio",
+        Bad.UP,
+        "testable features",
+        CELLS,
+        "Share of the testable features that drifted, after Benjamini-Hochberg.",
+        "exact",
+        needs_reference=True,
+    ),
+    _features("quality.missing", "ratio", CORE, "Share of rows without a value of the feature."),
+    _features("quality.unseen", "ratio", CELLS, "Share of rows with a category unknown to the reference."),
+    _features("quality.out_of_range", "ratio", CELLS, "Share of rows outside the reference's range."),
+    _features("quality.invalid", "ratio", CORE, "Share of rows whose value has the wrong type."),
+)
+
+METRICS: dict[str, MetricInfo] = {info.name: info for info in _METRICS}
+"""By name, in the order in which they are shown."""
+
+
+def lookup(name: str) -> MetricInfo:
+    """The metric of that name; raises BadInput with the nearest names."""
+    if name in METRICS:
+        return METRICS[name]
+    near = _nearest(name)
+    hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(METRICS)}"
+    raise BadInput(f'unknown metric "{name}" ({hint})')
+
+
+def _nearest(name: str) -> list[str]:
+    """By spelling; else by the last word, for those who leave the family out (`recall`)."""
+    last = name.rpartition(".")[2].lower()
+    same = [known for known in METRICS if known.rpartition(".")[2] == last]
+    return same[:3] or difflib.get_close_matches(name.lower(), METRICS, n=2, cutoff=0.6)
+
+
+def of_family(family: str) -> Iterator[MetricInfo]:
+    """The metrics of a family (`latency`, `drift`), in order."""
+    return (info for info in METRICS.values() if info.name.partition(".")[0] == family)

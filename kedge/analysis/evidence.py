@@ -1,0 +1,153 @@
+"""What a metric's value rests on, kept so that its interval can be had at any level.
+
+`interval(alpha)` leaves at most alpha beyond each end (see `intervals`), with finite ends, or is None where
+the rows are too few to show any spread. `stderr` is the standard error, or None.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kedge.analysis import noncentral
+from kedge.analysis.intervals import Interval, mean_interval, quantile_ranks, wilson_of, z_of
+from kedge.sketch import Counts, Moments
+
+
+@dataclass(frozen=True, slots=True)
+class Exact:
+    """A count: nothing was sampled."""
+
+    value: float
+
+    @property
+    def stderr(self) -> float | None:
+        return 0.0
+
+    def interval(self, alpha: float) -> Interval | None:
+        return (self.value, self.value)
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """Successes among trials, or a ratio like F1 with its effective number of trials: Wilson's interval."""
+
+    successes: float
+    trials: float
+
+    @property
+    def value(self) -> float:
+        return self.successes / self.trials
+
+    @property
+    def stderr(self) -> float | None:
+        return math.sqrt(max(self.value * (1 - self.value), 0.0) / self.trials)
+
+    def interval(self, alpha: float) -> Interval | None:
+        return wilson_of(self.successes, self.trials, alpha)
+
+
+@dataclass(frozen=True, slots=True)
+class Mean:
+    """The mean of a column: Student's t interval."""
+
+    moments: Moments
+
+    @property
+    def stderr(self) -> float | None:
+        return self.moments.stderr if self.moments.n > 1 else None
+
+    def interval(self, alpha: float) -> Interval | None:
+        m = self.moments
+        return mean_interval(m.mean, m.std, m.n, alpha)
+
+
+@dataclass(frozen=True, slots=True)
+class RootMean:
+    """The root of the mean of squares: the root of that mean's interval."""
+
+    squares: Moments
+
+    @property
+    def stderr(self) -> float | None:
+        """By the delta method."""
+        if self.squares.n < 2 or self.squares.mean <= 0:
+            return None
+        return self.squares.stderr / (2 * math.sqrt(self.squares.mean))
+
+    def interval(self, alpha: float) -> Interval | None:
+        within = mean_interval(self.squares.mean, self.squares.std, self.squares.n, alpha)
+        return None if within is None else (math.sqrt(max(within[0], 0.0)), math.sqrt(max(within[1], 0.0)))
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A value with a standard error from the delta method: the normal interval, within `low` and `high`."""
+
+    value: float
+    error: float
+    low: float = -math.inf
+    high: float = math.inf
+
+    @property
+    def stderr(self) -> float | None:
+        return self.error
+
+    def interval(self, alpha: float) -> Interval | None:
+        half = z_of(alpha) * self.error
+        return (max(self.value - half, self.low), min(self.value + half, self.high))
+
+
+@dataclass(frozen=True, slots=True)
+class Quantile:
+    """The q-quantile of a column of which the counts by cell are known: the order-statistic interval.
+
+    `edges` bound the cells, one more than `counts`, the outermost being the least and the greatest value
+    possible. The ends are those of the cells that the two order statistics lie in, so the interval covers the
+    rows' own; where too few rows lie beyond the quantile, it reaches to the outermost edge.
+    """
+
+    counts: Counts
+    edges: NDArray[np.float64]
+    q: float
+
+    @property
+    def stderr(self) -> float | None:
+        return None
+
+    def interval(self, alpha: float) -> Interval | None:
+        cumulative = np.cumsum(self.counts)
+        n = int(cumulative[-1])
+        if not n:
+            return None
+        lower, upper = quantile_ranks(n, self.q, alpha)
+        first = int(np.searchsorted(cumulative, lower)) if lower >= 1 else 0
+        last = int(np.searchsorted(cumulative, upper)) if upper <= n else self.counts.size - 1
+        return (float(self.edges[first]), float(self.edges[last + 1]))
+
+
+@dataclass(frozen=True, slots=True)
+class Shift:
+    """The effect D of two histograms: `effective` rows (n m / (n + m)) over `cells` occupied cells.
+
+    D times the effective rows is about non-central chi-square; the limits of its noncentrality are those of
+    the shift. The lower one is the largest tolerance that the test still rejects.
+    """
+
+    effect: float
+    cells: int
+    effective: float
+
+    @property
+    def stderr(self) -> float | None:
+        return None
+
+    def interval(self, alpha: float) -> Interval | None:
+        if self.cells < 2 or self.effective <= 0:
+            return (self.effect, self.effect)
+        ends = noncentral.noncentrality(self.effect * self.effective, self.cells - 1, [alpha, 1 - alpha])
+        return (float(ends[0]) / self.effective, float(ends[1]) / self.effective)
+
+
+Evidence = Exact | Rate | Mean | RootMean | Estimate | Quantile | Shift
