@@ -1,0 +1,156 @@
+"""From the bytes of a request to wire rows: an object, a list, or one object a line. One bad row costs no other."""
+
+import json
+import re
+from dataclasses import dataclass, field
+from typing import Any, Generic
+
+import msgspec
+
+from ingest.rejection import Rejection
+from ingest.wire import Shape, Wire
+from kedge.errors import BadInput
+
+MAX_ROWS = 50_000
+"""Rows of one request."""
+
+_BOM = b"\xef\xbb\xbf"
+_BLANK = re.compile(rb"[ \t\r\n]*")
+_RAW_ROWS = msgspec.json.Decoder(list[msgspec.Raw])
+
+
+class Malformed(BadInput):
+    """The body cannot be read as JSON; `byte` counts from 0, `line` and `column` from 1."""
+
+    def __init__(self, reason: str, text: bytes, byte: int) -> None:
+        self.byte = byte
+        self.line = text.count(b"\n", 0, byte) + 1
+        self.column = byte - (text.rfind(b"\n", 0, byte) + 1) + 1
+        super().__init__(reason, f"line {self.line}, column {self.column} (byte {byte})")
+
+
+class TooManyRows(BadInput):
+    def __init__(self, rows: int) -> None:
+        super().__init__(
+            f"the request has {rows:,} rows; at most {MAX_ROWS:,} are taken in one: send it in several"
+        )
+
+
+@dataclass
+class Decoded(Generic[Wire]):
+    """What became of each row, by its index from 0. Blank lines are not rows."""
+
+    rows: list[tuple[int, Wire]] = field(default_factory=list)
+    rejections: list[Rejection] = field(default_factory=list)
+    unknown: set[str] = field(default_factory=set)
+    """Names that mean nothing to kedge and were left out."""
+
+    @property
+    def total(self) -> int:
+        return len(self.rows) + len(self.rejections)
+
+
+def decode(body: bytes, shape: Shape[Wire], *, lines: bool = False) -> Decoded[Wire]:
+    """The rows of a body. `lines`: it was declared as one object a line; else the first byte tells.
+
+    Raises Malformed where the body as a whole is no JSON, TooManyRows, BadInput where it is empty.
+    """
+    decoded: Decoded[Wire] = Decoded()
+    for index, element in enumerate(_elements(body.removeprefix(_BOM), lines)):
+        decode_row(index, element, shape, decoded)
+    return decoded
+
+
+def decode_row(index: int, element: Any, shape: Shape[Wire], decoded: Decoded[Wire]) -> None:
+    """Read one row, from bytes or from a plain JSON value, into `decoded`."""
+    raw = isinstance(element, bytes | msgspec.Raw)
+    if raw:
+        try:
+            decoded.rows.append((index, shape.decoder.decode(element)))
+            return
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            pass  # the slower way takes more, and says what is wrong
+    try:
+        row, unknown = shape.convert(loads(bytes(element)) if raw else element)
+    except BadInput as error:
+        decoded.rejections.append(Rejection.of(index, error))
+        return
+    decoded.rows.append((index, row))
+    decoded.unknown.update(unknown)
+
+
+def loads(text: bytes) -> Any:
+    """A JSON value. NaN and Infinity, which Python's own encoder writes, are taken: as values they are judged later.
+
+    Raises Malformed.
+    """
+    try:
+        return msgspec.json.decode(text)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return _loads_leniently(text)
+
+
+def _elements(body: bytes, lines: bool) -> list[Any]:
+    """The rows, each still raw where possible. A raw row costs 56 bytes beside the body itself."""
+    blank = _BLANK.match(body)
+    start = blank.end() if blank else 0
+    first = body[start : start + 1]
+    if not first:
+        raise BadInput("the body is empty: send an object, a list of objects, or one object a line")
+    if first == b"[":
+        return _limited(_array(body))
+    if lines:
+        return _lines(body)
+    if first != b"{":
+        raise Malformed("expected an object, a list of objects, or one object a line", body, start)
+    try:
+        return [loads(body)]
+    except Malformed:
+        # One object a line, undeclared: its first line is a whole object, which half a document's is not.
+        head, newline, rest = body[start:].partition(b"\n")
+        if not newline or not rest.strip():
+            raise
+        try:
+            loads(head)
+        except Malformed:
+            head = b""
+        if not head:
+            raise
+        return _lines(body)
+
+
+def _array(body: bytes) -> list[Any]:
+    try:
+        return _RAW_ROWS.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        elements = _loads_leniently(body)
+    if not isinstance(elements, list):
+        raise Malformed("expected a list", body, 0)
+    return elements
+
+
+def _lines(body: bytes) -> list[Any]:
+    return _limited([line for line in body.split(b"\n") if line.strip()])
+
+
+def _limited(elements: list[Any]) -> list[Any]:
+    if len(elements) > MAX_ROWS:
+        raise TooManyRows(len(elements))
+    return elements
+
+
+def _loads_leniently(text: bytes) -> Any:
+    try:
+        return json.loads(text.decode(), parse_int=_integer)
+    except UnicodeDecodeError as error:
+        raise Malformed("is not UTF-8", text, error.start) from None
+    except json.JSONDecodeError as error:
+        byte = len(error.doc[: error.pos].encode())
+        raise Malformed(f"malformed JSON: {error.msg[:1].lower()}{error.msg[1:]}", text, byte) from None
+    except RecursionError:
+        raise Malformed("is nested too deeply", text, 0) from None
+
+
+def _integer(digits: str) -> int | float:
+    # Python refuses to read thousands of digits, at a cost that grows with their square; no field takes such a number.
+    return int(digits) if len(digits) <= 400 else float(digits)
