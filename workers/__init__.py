@@ -1,1 +1,1 @@
-"""The crank: the Celery application, its beat and its tasks, thin shells over `kedge.pipeline`."""
+"""What turns the crank: Celery worker and beat, and the thread of the embedded mode. All call `kedge.pipeline.tick`."""

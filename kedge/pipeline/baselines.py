@@ -105,9 +105,17 @@ def _parts(summary: Summary) -> dict[PartName, AnyPart]:
     return {name: part for name, part in parts.items() if part is not None}
 
 
-def save_baseline(state: DocumentStore, baseline: Baseline) -> None:
-    """Store it; the same content again is the same document."""
-    value = {
+def import_baseline(state: DocumentStore, baseline: Baseline, *, use: bool) -> dict[str, Any]:
+    """Store a baseline and, with `use`, make it the model's reference; returns its line of `baseline list`."""
+    state.swap(f"baseline:{baseline.model}:{baseline.id}", encode_baseline(baseline), None)
+    if use:
+        use_baseline(state, baseline.model, baseline.id)
+    return next(row for row in list_baselines(state, baseline.model) if row["id"] == baseline.id)
+
+
+def encode_baseline(baseline: Baseline) -> dict[str, Any]:
+    """As JSON; the same content is the same document."""
+    return {
         "id": baseline.id,
         "model": baseline.model,
         "created": baseline.created,
@@ -122,10 +130,10 @@ def save_baseline(state: DocumentStore, baseline: Baseline) -> None:
             for group, summary in baseline.summaries.items()
         },
     }
-    state.swap(f"baseline:{baseline.model}:{baseline.id}", value, None)
 
 
-def _decode(value: dict[str, Any], generation: int) -> Baseline:
+def decode_baseline(value: dict[str, Any], generation: int = 0) -> Baseline:
+    """From its JSON."""
     summaries = {}
     for key, parts in value["parts"].items():
         decoded = {PartName(n): unpack(PartName(n), base64.b64decode(data)) for n, data in parts.items()}
@@ -176,8 +184,17 @@ def baseline_in_use(state: DocumentStore, model: str) -> Baseline | None:
         stored = state.get(f"baseline:{model}:{used.value['id']}")
         if stored is None:
             return None
-        _decoded[key] = _decode(stored.value, used.value["generation"])
+        _decoded[key] = decode_baseline(stored.value, used.value["generation"])
     return _decoded[key]
+
+
+def show_baseline(state: DocumentStore, model: str, id_prefix: str) -> dict[str, Any]:
+    """One baseline with its edges: what `kedge baseline show` prints."""
+    for row in list_baselines(state, model):
+        if row["id"].startswith(id_prefix):
+            stored = state.get(f"baseline:{model}:{row['id']}")
+            return row | {"edges": stored.value["edges"] if stored else {}}
+    raise BadInput(f'no baseline of {model} begins with "{id_prefix}" (see kedge baseline list {model})')
 
 
 def list_baselines(state: DocumentStore, model: str) -> list[dict[str, Any]]:

@@ -73,5 +73,5 @@ def groupings_of(pipe: Pipeline, book: RuleBook, model: str) -> tuple[Grouping, 
     """The total, the groupings that the model lists, and those that its rules need."""
     wanted: set[Grouping] = {()}
     wanted |= set(settings_of(pipe, model).groups)
-    wanted |= {rule.grouping for rule in book.rules if rule.model in ("*", model)}
+    wanted |= {rule.grouping for rule in book.of_model(model)}
     return tuple(sorted(wanted))

@@ -6,9 +6,10 @@ from dataclasses import dataclass, replace
 import msgspec
 
 from kedge.alerting.finding import AlertState, Finding
-from kedge.alerting.judging import Inputs, judge_all
-from kedge.alerting.lifecycle import Identity, Timing, alert_id, fold, new_state
-from kedge.alerting.loading import Rule, RuleBook
+from kedge.alerting.inputs import Inputs
+from kedge.alerting.lifecycle import alert_id, fold, new_state
+from kedge.alerting.loading import RuleBook
+from kedge.alerting.rule import Rule
 from kedge.pipeline.baselines import Baseline, baseline_in_use
 from kedge.pipeline.context import Pipeline, settings_of
 from kedge.pipeline.faults import reach
@@ -60,14 +61,11 @@ def evaluate_due(pipe: Pipeline, book: RuleBook, now: Millis) -> EvaluateCounts:
     counts = EvaluateCounts()
     for model, known in sorted(feed.models.items()):
         judged = _horizons(pipe, feed, model, known)
-        for rule in book.rules:
-            if rule.model not in ("*", model):
-                continue
-            window = rule.window
-            if window < known.base:
+        for rule in book.of_model(model):
+            if rule.window < known.base:
                 reason = (
-                    f"{rule.place}: rule {rule.name}: window {format_duration(window)} is shorter than the base "
-                    f"bucket of model {model} ({format_duration(known.base)})"
+                    f'{rule.place}: rule "{rule.name}": window {format_duration(rule.window)} is shorter than the '
+                    f"base bucket of model {model} ({format_duration(known.base)}): it is not judged there"
                 )
                 counts = replace(counts, held=(*counts.held, reason))
                 continue
@@ -164,7 +162,7 @@ def _judge(
             groups=max(len(groups), 1),
             complete=True,
         )
-        for labels, finding in judge_all(rule, inputs, step):
+        for labels, finding in rule.judge_all(inputs, step):
             yield version, values | labels, finding
 
 
@@ -212,8 +210,7 @@ def _store(
 
     Steps that were folded already are no-ops there, so that nothing happens twice.
     """
-    timing: Timing = rule.timing
-    identity: Identity = rule.identity
+    timing, identity = rule.timing, rule.identity
     while True:
         after = state
         for finding in findings:

@@ -1,0 +1,136 @@
+"""`kedge baseline …`: references."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from kedge.cli.client import Client, connect
+from kedge.cli.columns import column_options, columns_from
+from kedge.cli.common import json_option, settings_from
+from kedge.cli.output import json_line, table
+
+
+@click.group()
+def baseline() -> None:
+    """References: what metrics, drift and rules compare to. Immutable, known by their content.
+
+    \b
+    Example: kedge baseline create fraud --from 2026-09-01 --to 2026-10-01
+             kedge baseline create fraud --file train.parquet --class predicted --label truth
+             kedge baseline list fraud
+    """
+
+
+@baseline.command()
+@click.argument("model")
+@click.option("--file", "file", metavar="FILE", help="JSONL, CSV or Parquet of reference predictions; - is JSONL.")
+@click.option("--from", "start", metavar="TIME", help="Begin of a window of stored logs (RFC 3339).")
+@click.option("--to", "end", metavar="TIME", help="Its end.")
+@column_options
+@json_option
+@click.pass_context
+def create(
+    ctx: click.Context,
+    model: str,
+    file: str | None,
+    start: str | None,
+    end: str | None,
+    as_json: bool,
+    **columns: Any,
+) -> None:
+    """Make a baseline of MODEL from a file or from a window of stored logs, and use it.
+
+    \b
+    Example: kedge baseline create fraud --file train.parquet
+    """
+    settings = settings_from(ctx)
+    if bool(file) == bool(start or end) or bool(start) != bool(end):
+        raise click.UsageError("give --file FILE, or both --from and --to")
+    with connect(settings) as client:
+        if file:
+            from kedge.cli.reference import baseline_from_file
+            from kedge.pipeline.baselines import encode_baseline
+
+            column_map = columns_from(columns)
+            made = baseline_from_file(Path(file), model, column_map, settings.of_model(model), settings.make_clock()())
+            if column_map.positive:
+                client.post(f"/v1/models/{model}/positive", {"positive_class": column_map.positive})
+            row = client.post(f"/v1/baselines/{model}", encode_baseline(made))
+        else:
+            row = client.post(f"/v1/baselines/{model}/window", {"start": start, "end": end})
+    if as_json:
+        json_line(row)
+    else:
+        click.echo(
+            f"baseline {row['id'][:8]} of {model}: {row['rows']:,} rows, {row['features']} features, "
+            f"{row['from'][:10]} to {row['to'][:10]}; in use. kedge tick --drain counts the past on its edges"
+        )
+
+
+def _print(rows: list[dict[str, Any]], as_json: bool) -> None:
+    if as_json:
+        for row in rows:
+            json_line(row)
+    elif not rows:
+        click.echo("no baselines yet: kedge baseline create MODEL makes one")
+    else:
+        table(
+            "",
+            ["id", "in use", "rows", "features", "from", "to", "source", "created"],
+            [
+                [r["id"][:8], "yes" if r["in_use"] else "", f"{r['rows']:,}", r["features"], r["from"], r["to"],
+                 r["source"], r["created"]]
+                for r in rows
+            ],
+            right=["rows", "features"],
+        )  # fmt: skip
+
+
+@baseline.command("list")
+@click.argument("model")
+@json_option
+@click.pass_context
+def list_(ctx: click.Context, model: str, as_json: bool) -> None:
+    """List the baselines of MODEL, newest first."""
+    with connect(settings_from(ctx)) as client:
+        _print(client.get(f"/v1/baselines/{model}"), as_json)
+
+
+@baseline.command()
+@click.argument("model")
+@click.argument("id")
+@json_option
+@click.pass_context
+def show(ctx: click.Context, model: str, id: str, as_json: bool) -> None:
+    """Show one baseline with its edges; ID is the beginning of its id."""
+    with connect(settings_from(ctx)) as client:
+        row = client.get(f"/v1/baselines/{model}/{id}")
+    if as_json:
+        json_line(row)
+        return
+    _print([row], as_json=False)
+    for feature, edges in sorted(row["edges"].items()):
+        cells = edges.get("edges") or edges.get("values")
+        shown = ", ".join(f"{c:.4g}" if isinstance(c, float) else str(c) for c in cells[:8])
+        click.echo(f"{feature}: {shown}{', …' if len(cells) > 8 else ''}")
+
+
+@baseline.command()
+@click.argument("model")
+@click.argument("id")
+@json_option
+@click.pass_context
+def use(ctx: click.Context, model: str, id: str, as_json: bool) -> None:
+    """Make a stored baseline the reference of MODEL."""
+    with connect(settings_from(ctx)) as client:
+        row = _use(client, model, id)
+    if as_json:
+        json_line(row)
+    else:
+        click.echo(f"{model} now compares to baseline {row['id'][:8]}")
+
+
+def _use(client: Client, model: str, id: str) -> dict[str, Any]:
+    answer: dict[str, Any] = client.post(f"/v1/baselines/{model}/{id}/use", {})
+    return answer

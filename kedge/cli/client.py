@@ -1,0 +1,139 @@
+"""The command line's way to kedge: over HTTP to a running server, else in process. Both speak the same API."""
+
+import asyncio
+import os
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import httpx
+import msgspec
+
+from kedge.config import CLIENT_KEY, Settings
+from kedge.errors import BadInput, StoreUnavailable
+
+TIMEOUT_S = 600.0
+"""A drain of years of history takes its time; the connection itself must stand within ten seconds."""
+T = TypeVar("T")
+
+
+def server_file(settings: Settings) -> Path | None:
+    """Where a server on a DuckDB file leaves its address for the command line; None for other stores."""
+    path = settings.store.removeprefix("duckdb:")
+    return Path(f"{path}.server") if settings.embedded and path and path != ":memory:" else None
+
+
+def running_server(settings: Settings) -> str | None:
+    """The address of the server to speak to: the one that is configured, or that holds the DuckDB file."""
+    if settings.url:
+        return settings.url
+    file = server_file(settings)
+    if file is None or not file.exists():
+        return None
+    try:
+        url = str(msgspec.json.decode(file.read_bytes())["url"])
+        httpx.get(f"{url}/healthz", timeout=5.0)
+    except (OSError, ValueError, KeyError, TypeError, httpx.HTTPError):
+        return None
+    return url
+
+
+class Client:
+    """Calls the API; every failure becomes a KedgeError with a sentence."""
+
+    def __init__(self, http: httpx.AsyncClient, place: str, runner: asyncio.Runner) -> None:
+        self._http, self._runner = http, runner
+        self.place = place
+        """Where it speaks to, for people."""
+
+    def _run(self, work: Coroutine[Any, Any, T]) -> T:
+        try:
+            return self._runner.run(work)
+        except httpx.ConnectError as e:
+            raise StoreUnavailable(f"{self.place} does not answer: is kedge serve running there? ({e})") from None
+        except httpx.HTTPError as e:
+            raise StoreUnavailable(f"{self.place}: {type(e).__name__} {e}") from None
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        content: bytes | None = None,
+        json: Any = None,
+        params: Any = None,
+        headers: dict[str, str] | None = None,
+        accept: tuple[int, ...] = (),
+    ) -> httpx.Response:
+        """One call; a status of `accept` is an answer too. Raises BadInput for 4xx, StoreUnavailable for 5xx."""
+        response = self._run(
+            self._http.request(method, path, content=content, json=json, params=params, headers=headers)
+        )
+        if response.is_success or response.status_code in accept:
+            return response
+        text = _error_text(response)
+        if response.status_code >= 500:
+            raise StoreUnavailable(text)
+        raise BadInput(text)
+
+    def get(self, path: str, **params: Any) -> Any:
+        return self.request("GET", path, params={k: v for k, v in params.items() if v is not None}).json()
+
+    def post(self, path: str, body: Any) -> Any:
+        return self.request("POST", path, json=body).json()
+
+    def lines(self, path: str, **params: Any) -> Iterator[Any]:
+        """The objects of an answer of one JSON object a line."""
+        response = self.request("GET", path, params={k: v for k, v in params.items() if v is not None})
+        for line in response.content.splitlines():
+            if line:
+                yield msgspec.json.decode(line)
+
+
+def _error_text(response: httpx.Response) -> str:
+    try:
+        body = response.json()
+    except ValueError:
+        body = None
+    if isinstance(body, dict):
+        text = body.get("error") or body.get("detail")
+        if text:
+            return str(text)
+    if response.status_code in (401, 403):
+        return f"the server refused ({response.status_code}): set {CLIENT_KEY} to a key that it knows"
+    return f"the server answered {response.status_code}"
+
+
+@contextmanager
+def connect(settings: Settings) -> Iterator[Client]:
+    """A client of the running server, or of the same application in this process where none runs."""
+    url = running_server(settings)
+    headers = {"Authorization": f"Bearer {os.environ[CLIENT_KEY]}"} if os.environ.get(CLIENT_KEY) else {}
+    with asyncio.Runner() as runner:
+        if url:
+            http = httpx.AsyncClient(base_url=url, headers=headers, timeout=httpx.Timeout(TIMEOUT_S, connect=10.0))
+            try:
+                yield Client(http, url, runner)
+            finally:
+                runner.run(http.aclose())
+            return
+        from kedge.cli.app import build_app
+        from kedge.pipeline.compose import open_pipeline
+
+        clock = settings.make_clock()
+        pipe = open_pipeline(settings, clock)
+        try:
+            pipe.store.setup()
+            app = build_app(pipe, clock, local=True)
+            http = httpx.AsyncClient(
+                transport=httpx.ASGITransport(app=app), base_url="http://127.0.0.1", timeout=TIMEOUT_S
+            )
+            try:
+                yield Client(http, settings.store_name, runner)
+            finally:
+                runner.run(http.aclose())
+        finally:
+            pipe.store.close()
+
+

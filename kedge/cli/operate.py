@@ -1,0 +1,164 @@
+"""`kedge tick`, `kedge summarise`, `kedge alerts`."""
+
+import sys
+from typing import Any
+
+import click
+
+from kedge.cli.client import connect
+from kedge.cli.common import json_option, settings_from
+from kedge.cli.output import json_line, number, table
+
+
+@click.command()
+@click.option("--drain", is_flag=True, help="Go on until nothing is due.")
+@click.option("--now", metavar="TIME", help="Pretend that it is this time (RFC 3339).")
+@json_option
+@click.pass_context
+def tick(ctx: click.Context, drain: bool, now: str | None, as_json: bool) -> None:
+    """Run the pipeline once: join labels, summarise what changed, judge the rules, deliver.
+
+    \b
+    Example: kedge tick --drain
+    """
+    with connect(settings_from(ctx)) as client:
+        report = client.post("/v1/tick", {"drain": drain, "now": now})
+    if as_json:
+        json_line(report)
+    elif report["skipped"]:
+        click.echo("another worker is at it; nothing was done here")
+    else:
+        click.echo(
+            f"{report['buckets']:,} buckets summarised, {report['written']:,} parts written, "
+            f"{report['steps']:,} steps judged, {report['transitions']} transitions, "
+            f"{report['sent']} messages sent, {report['seconds']:.2f} s"
+        )
+        if report["labels_waiting"]:
+            click.echo(f"{report['labels_waiting']:,} labels wait for their prediction")
+    for problem in report["problems"]:
+        click.echo(problem, err=True)
+    if report["problems"]:
+        sys.exit(1)
+
+
+@click.command()
+@click.argument("model")
+@click.option("--from", "start", metavar="TIME", required=True, help="Begin of the span (RFC 3339).")
+@click.option("--to", "end", metavar="TIME", help="End of the span; default: all.")
+@json_option
+@click.pass_context
+def summarise(ctx: click.Context, model: str, start: str, end: str | None, as_json: bool) -> None:
+    """Compute missing parts of past summaries of MODEL: for a new metric, group or baseline.
+
+    \b
+    Example: kedge summarise fraud --from 2026-01-01
+    """
+    with connect(settings_from(ctx)) as client:
+        marked = client.post(f"/v1/summarise/{model}", {"start": start, "end": end})
+        report = client.post("/v1/tick", {"drain": True})
+    if as_json:
+        json_line(marked | {"written": report["written"], "seconds": report["seconds"]})
+    else:
+        click.echo(f"{marked['due']:,} buckets looked at, {report['written']:,} parts written, {report['seconds']:.2f} s")
+
+
+@click.group(invoke_without_command=True)
+@json_option
+@click.pass_context
+def alerts(ctx: click.Context, as_json: bool) -> None:
+    """The alerts as they stand; worst first.
+
+    \b
+    Example: kedge alerts
+             kedge alerts show 3f2a
+             kedge alerts ack 3f2a
+    """
+    if ctx.invoked_subcommand is None:
+        _list(ctx, as_json, every=False)
+
+
+@alerts.command("list")
+@click.option("--all", "every", is_flag=True, help="Also those that never fired.")
+@json_option
+@click.pass_context
+def list_(ctx: click.Context, every: bool, as_json: bool) -> None:
+    """List alerts."""
+    _list(ctx, as_json, every=every)
+
+
+def _list(ctx: click.Context, as_json: bool, *, every: bool) -> None:
+    with connect(settings_from(ctx)) as client:
+        rows = client.get("/v1/alerts", every=every)
+    if as_json:
+        for row in rows:
+            json_line({k: v for k, v in row.items() if k != "id"})
+        return
+    if not rows:
+        click.echo("no alerts")
+        return
+    table(
+        "",
+        ["id", "state", "severity", "rule", "model", "version", "group", "since", "value", "bound", "n"],
+        [
+            [
+                row["id"][:8],
+                row["state"],
+                row["severity"],
+                row["rule"],
+                row["model"],
+                row["version"],
+                ", ".join(f"{k}={v}" for k, v in row["group"].items()),
+                row["since"],
+                number(row["value"]),
+                number(row["bound"]),
+                f"{row['n']:,}",
+            ]
+            for row in rows
+        ],
+        right=["value", "bound", "n"],
+    )
+
+
+@alerts.command()
+@click.argument("alert")
+@json_option
+@click.pass_context
+def show(ctx: click.Context, alert: str, as_json: bool) -> None:
+    """One alert with its history; ALERT is the beginning of its id."""
+    with connect(settings_from(ctx)) as client:
+        row = client.get(f"/v1/alerts/{alert}")
+    if as_json:
+        json_line(row)
+        return
+    for name, value in row.items():
+        if name != "history":
+            click.echo(f"{name:10} {value}")
+    for event in row["history"]:
+        click.echo(f"  {event['before']} → {event['after']}: {event['reason']}")
+
+
+def _act(ctx: click.Context, alert: str, action: str, as_json: bool) -> None:
+    with connect(settings_from(ctx)) as client:
+        row: dict[str, Any] = client.post(f"/v1/alerts/{alert}/{action}", {})
+    if as_json:
+        json_line(row)
+    else:
+        click.echo(f"{row['rule']} on {row['model']}: {row['state']}")
+
+
+@alerts.command()
+@click.argument("alert")
+@json_option
+@click.pass_context
+def ack(ctx: click.Context, alert: str, as_json: bool) -> None:
+    """Acknowledge a firing alert: somebody is at it."""
+    _act(ctx, alert, "ack", as_json)
+
+
+@alerts.command()
+@click.argument("alert")
+@json_option
+@click.pass_context
+def resolve(ctx: click.Context, alert: str, as_json: bool) -> None:
+    """Resolve an alert by hand; it fires again if it still breaches at the next step."""
+    _act(ctx, alert, "resolve", as_json)

@@ -1,0 +1,91 @@
+"""How the command line prints: JSON lines for programs, tables for people, progress on standard error."""
+
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from types import TracebackType
+from typing import Any, Self
+
+import click
+import msgspec
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+LINE_EVERY_S = 3.0
+
+out = Console(highlight=False, soft_wrap=True)
+err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def json_line(row: Any) -> None:
+    click.echo(msgspec.json.encode(row).decode())
+
+
+def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]], *, right: Sequence[str] = ()) -> None:
+    """A table on standard output; columns named in `right` are numbers."""
+    drawn = Table(title=title or None, title_justify="left", title_style="bold", header_style="bold", box=None)
+    for name in columns:
+        drawn.add_column(name, justify="right" if name in right else "left", overflow="fold")
+    for row in rows:
+        drawn.add_row(*("" if cell is None else str(cell) for cell in row))
+    console = out if out.is_terminal else Console(highlight=False, width=200)
+    console.print(drawn)
+
+
+def number(value: float | None, digits: int = 4) -> str:
+    """A number as people write it; a dash where there is none."""
+    if value is None:
+        return "–"
+    if value == int(value) and abs(value) >= 100:
+        return f"{int(value):,}"
+    return f"{value:.{digits}g}"
+
+
+class Steps:
+    """Progress of long work on standard error: a bar on a terminal, a line every few seconds elsewhere."""
+
+    def __init__(self, what: str, total: float | None = None, unit: str = "rows") -> None:
+        self._what, self._total, self._unit = what, total, unit
+        self._done = 0.0
+        self._told = self._started = time.monotonic()
+        self._bar: Progress | None = None
+        if err.is_terminal:
+            self._bar = Progress(
+                SpinnerColumn(),
+                TextColumn("{task.description}"),
+                BarColumn(),
+                TextColumn("{task.fields[said]}"),
+                TimeElapsedColumn(),
+                console=err,
+                transient=True,
+            )
+            self._task = self._bar.add_task(what, total=total, said="")
+
+    def __enter__(self) -> Self:
+        if self._bar:
+            self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bar:
+            self._bar.stop()
+
+    def advance(self, by: float, said: str = "") -> None:
+        self._done += by
+        rate = self._done / max(time.monotonic() - self._started, 1e-9)
+        text = said or f"{self._done:,.0f} {self._unit}, {rate:,.0f}/s"
+        if self._bar:
+            self._bar.update(self._task, advance=by, said=text)
+        elif time.monotonic() - self._told > LINE_EVERY_S:
+            self._told = time.monotonic()
+            share = f" ({self._done / self._total:.0%})" if self._total else ""
+            click.echo(f"{self._what}: {text}{share}", err=True)
+
+
+def fail(text: str, code: int = 2) -> None:
+    """Say what is wrong on standard error, and end."""
+    click.echo(text, err=True)
+    sys.exit(code)

@@ -1,0 +1,111 @@
+"""Files as references: read into an in-memory store, so that files and stored logs are summarised by the same code."""
+
+from pathlib import Path
+
+from ingest.files import ColumnMap, read_predictions
+from kedge.cli.output import Steps, err
+from kedge.config import ModelSettings
+from kedge.errors import BadInput
+from kedge.pipeline.baselines import Baseline, build_baseline
+from kedge.pipeline.context import Features
+from kedge.records import Prediction
+from kedge.sketch import EdgeSet, PartName, Summary, total
+from kedge.store.base import Grouping, SummaryRequest
+from kedge.store.duckdb import open_duckdb
+from kedge.store.duckdb.store import DuckStore
+from kedge.pipeline.summaries import bucket_summary
+from kedge.windows import DAY, Millis, Window, ceil, floor
+
+SHOWN = 5
+"""Rejected rows of a file that are told one by one."""
+
+
+class FileRows:
+    """A file's rows in a store of their own, in memory."""
+
+    def __init__(self, path: Path, model: str, columns: ColumnMap, now: Millis) -> None:
+        self.model = model
+        self.store: DuckStore = open_duckdb(":memory:", clock=lambda: now)
+        self.store.setup()
+        self.rows = 0
+        self._numeric: set[str] = set()
+        self._categorical: set[str] = set()
+        self._invalid: set[str] = set()
+        times: list[Millis] = []
+        rejected = 0
+        with Steps(f"reading {path.name}") as steps:
+            for batch in read_predictions(str(path), model=model, columns=columns, now=now, default_time=now):
+                for rejection in batch.rejections:
+                    rejected += 1
+                    if rejected <= SHOWN:
+                        err.print(f"{path}: row {rejection.index}: {rejection.field}: {rejection.reason}", markup=False)
+                self._note(batch.rows)
+                times += [min(r.timestamp for r in batch.rows), max(r.timestamp for r in batch.rows)] if batch.rows else []
+                self.store.append(batch.rows)
+                self.rows += len(batch.rows)
+                steps.advance(len(batch.rows))
+        if rejected > SHOWN:
+            err.print(f"{path}: {rejected - SHOWN} more rows were rejected", markup=False)
+        if not self.rows:
+            raise BadInput("has no row that can be used", str(path))
+        self.window = Window(floor(min(times), DAY), ceil(max(times) + 1, DAY))
+
+    def _note(self, rows: list[Prediction]) -> None:
+        for row in rows:
+            self._numeric.update(row.num)
+            self._categorical.update(row.cat)
+            self._invalid.update(row.invalid)
+
+    @property
+    def features(self) -> Features:
+        return Features(tuple(sorted(self._numeric)), tuple(sorted(self._categorical)), tuple(sorted(self._invalid)))
+
+    def summary(self, edges: EdgeSet) -> Summary:
+        """The summary of all rows on given edges."""
+        features = self.features
+        request = SummaryRequest(
+            model=self.model,
+            window=self.window,
+            bucket=DAY,
+            parts=frozenset(PartName),
+            edges=edges,
+            numeric=tuple(sorted({*features.numeric, *edges.numeric})),
+            categorical=tuple(sorted({*features.categorical, *edges.categorical})),
+            invalid=features.invalid,
+        )
+        parts: dict[Millis, dict[PartName, object]] = {}
+        for row in self.store.summarise(request):
+            parts.setdefault(row.key.bucket, {})[row.key.part] = row.part
+        return total(
+            (
+                bucket_summary(p.get(PartName.CORE), p.get(PartName.CELLS), p.get(PartName.LABELS), request.parts)  # type: ignore[arg-type]
+                for p in parts.values()
+            ),
+            edges,
+        )
+
+
+def baseline_from_file(
+    path: Path, model: str, columns: ColumnMap, settings: ModelSettings, now: Millis
+) -> Baseline:
+    """A baseline of a file's rows, of the total and of the model's configured groupings."""
+    rows = FileRows(path, model, columns, now)
+    groupings: tuple[Grouping, ...] = ((), *settings.groups)
+    try:
+        return build_baseline(
+            rows.store, model, rows.window, rows.features, groupings, source=f"file {path.name}", now=now
+        )
+    finally:
+        rows.store.close()
+
+
+def summary_of_file(
+    reference: Path, current: Path, columns: ColumnMap, settings: ModelSettings, now: Millis
+) -> tuple[Baseline, Summary]:
+    """The reference file as a baseline, and the other one summarised on its edges."""
+    base = baseline_from_file(reference, "compare", columns, settings, now)
+    rows = FileRows(current, "compare", columns, now)
+    try:
+        return base, rows.summary(base.edges)
+    finally:
+        rows.store.close()

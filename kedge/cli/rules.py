@@ -1,0 +1,62 @@
+"""`kedge rules …`: authoring."""
+
+import sys
+from pathlib import Path
+
+import click
+
+from kedge.cli.common import json_option, settings_from
+from kedge.cli.output import json_line
+
+
+@click.group()
+def rules() -> None:
+    """Check the alert rules, and print their schema for editors.
+
+    \b
+    Example: kedge rules check
+             kedge rules schema > schema/rules.v1.json
+    """
+
+
+@rules.command()
+@click.argument("paths", nargs=-1, type=click.Path(exists=True, path_type=Path))
+@json_option
+@click.pass_context
+def check(ctx: click.Context, paths: tuple[Path, ...], as_json: bool) -> None:
+    """Say everything that is wrong in the rule files, each with file:line:col.
+
+    \b
+    Example: kedge rules check
+             kedge rules check rules/fraud.yml
+    """
+    from kedge.alerting.loading import load_rules
+
+    settings = settings_from(ctx)
+    chosen = paths or (settings.rules,)
+    missing = [p for p in chosen if not p.exists()]
+    if missing:
+        raise click.UsageError(f"{missing[0]}: there is no such file or folder (kedge init writes one)")
+    book = load_rules(list(chosen))
+    if as_json:
+        for problem in book.problems:
+            json_line(
+                {"file": problem.file, "line": problem.line, "column": problem.column, "problem": problem.text}
+            )
+        if not book.problems:
+            json_line({"rules": len(book.rules), "problems": 0})
+    else:
+        for problem in book.problems:
+            click.echo(str(problem), err=True)
+        files = len({rule.file for rule in book.rules} | book.broken)
+        click.echo(f"{len(book.rules)} rules in {files} files, {len(book.problems)} problems")
+    if book.problems:
+        sys.exit(2)
+
+
+@rules.command()
+def schema() -> None:
+    """Print the JSON Schema (draft 7) of rule files, for editors."""
+    from kedge.alerting.schema import schema_text
+
+    click.echo(schema_text(), nl=False)

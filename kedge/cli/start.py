@@ -1,0 +1,202 @@
+"""`kedge init`, `kedge setup`, `kedge doctor`, `kedge key`."""
+
+import shutil
+import sys
+from pathlib import Path
+
+import click
+
+from kedge.cli.common import json_option, settings_from
+from kedge.cli.output import json_line
+from kedge.errors import KedgeError
+from kedge.store.base import Check
+
+STARTER = """\
+# kedge's settings. Every line is optional; KEDGE_STORE and its like in the environment win over this file.
+
+store: duckdb:kedge.duckdb          # or http://localhost:9200 (Elasticsearch or OpenSearch)
+rules: rules                        # the folder of alert rules
+# notify: notify.yml                # names the receivers; without it alerts go to the terminal, or to Slack where
+                                    # SLACK_BOT_TOKEN or SLACK_WEBHOOK_URL is set
+# every: 30s                        # how often the pipeline runs
+
+# models:                           # a model needs no settings: it appears by logging
+#   fraud:
+#     positive_class: fraud         # precision, recall and F1 speak of this class
+#     groups: [version, segment.region]
+"""
+
+
+@click.command()
+@click.argument("folder", default=".", type=click.Path(file_okay=False, path_type=Path))
+def init(folder: Path) -> None:
+    """Write a starter kedge.yml and the ready-made rules into FOLDER (default: here). Overwrites nothing.
+
+    \b
+    Example: kedge init && kedge rules check && kedge serve
+    """
+    from kedge.alerting.schema import schema_text
+    from kedge.pipeline.compose import rules_folder
+
+    def write(path: Path, text: str) -> None:
+        if path.exists():
+            click.echo(f"kept     {path}")
+            return
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+        click.echo(f"written  {path}")
+
+    write(folder / "kedge.yml", STARTER)
+    write(folder / "schema" / "rules.v1.json", schema_text())
+    for source in sorted(rules_folder().glob("*.yml")):
+        target = folder / "rules" / source.name
+        if target.exists():
+            click.echo(f"kept     {target}")
+        else:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source, target)
+            click.echo(f"written  {target}")
+
+
+def _print(checks: list[Check], as_json: bool) -> None:
+    for check in checks:
+        if as_json:
+            json_line(
+                {
+                    "name": check.name,
+                    "ok": check.ok,
+                    "changed": check.changed,
+                    "detail": check.detail,
+                    "remedy": check.remedy,
+                }
+            )
+            continue
+        mark = "✗" if not check.ok else "+" if check.changed else "✓"
+        click.echo(f"{mark} {check.name}: {check.detail}")
+        if not check.ok and check.remedy:
+            click.echo(f"  → {check.remedy}")
+
+
+@click.command()
+@click.option("--dry-run", is_flag=True, help="Only show what would be done.")
+@json_option
+@click.pass_context
+def setup(ctx: click.Context, dry_run: bool, as_json: bool) -> None:
+    """Probe the store and install templates and policies; safe to repeat.
+
+    \b
+    Example: KEDGE_STORE=http://localhost:9200 kedge setup --dry-run
+    """
+    from kedge.pipeline.compose import open_store
+
+    settings = settings_from(ctx)
+    store = open_store(settings, settings.make_clock())
+    try:
+        checks = store.setup(dry_run=dry_run)
+    finally:
+        store.close()
+    _print(checks, as_json)
+    if not as_json:
+        changed = sum(c.changed for c in checks)
+        would = "would be made" if dry_run else "made"
+        click.echo(f"{changed} changes {would}" if changed else "nothing to change")
+    if not all(c.ok for c in checks):
+        sys.exit(1)
+
+
+@click.command()
+@json_option
+@click.pass_context
+def doctor(ctx: click.Context, as_json: bool) -> None:
+    """Check every connection, and say what to do about each failure.
+
+    \b
+    Example: kedge doctor
+    """
+    settings = settings_from(ctx)
+    checks = [_server(ctx)] if settings.embedded else [_store(ctx), _redis(settings.redis)]
+    checks += [_rules(ctx), _receivers(ctx)]
+    _print(checks, as_json)
+    if not all(c.ok for c in checks):
+        sys.exit(1)
+
+
+def _server(ctx: click.Context) -> Check:
+    from kedge.cli.client import running_server
+
+    settings = settings_from(ctx)
+    url = running_server(settings)
+    if url:
+        return Check("server", True, f"answers on {url}, store {settings.store_name}")
+    return _store(ctx)
+
+
+def _store(ctx: click.Context) -> Check:
+    from kedge.pipeline.compose import open_store
+
+    settings = settings_from(ctx)
+    try:
+        store = open_store(settings, settings.make_clock())
+    except KedgeError as e:
+        return Check("store", False, str(e), "check KEDGE_STORE, and that the store runs")
+    try:
+        return store.ping()
+    except KedgeError as e:
+        return Check("store", False, str(e), "check KEDGE_STORE, and that the store runs")
+    finally:
+        store.close()
+
+
+def _redis(url: str) -> Check:
+    import redis
+
+    shown = url.rpartition("@")[2] if "@" in url else url
+    try:
+        redis.Redis.from_url(url, socket_timeout=5, socket_connect_timeout=5).ping()
+    except (redis.RedisError, ValueError) as e:
+        return Check("redis", False, f"{shown}: {type(e).__name__}", "start Redis, or set KEDGE_REDIS to where it runs")
+    return Check("redis", True, f"answers on {shown}")
+
+
+def _rules(ctx: click.Context) -> Check:
+    from kedge.alerting.loading import load_rules
+
+    folder = settings_from(ctx).rules
+    if not folder.exists():
+        return Check("rules", False, f"there is no folder {folder}", "kedge init writes the ready-made rules")
+    book = load_rules([folder])
+    if book.problems:
+        return Check("rules", False, "; ".join(map(str, book.problems[:3])), "kedge rules check lists every problem")
+    return Check("rules", True, f"{len(book.rules)} rules in {folder}")
+
+
+def _receivers(ctx: click.Context) -> Check:
+    import os
+
+    from kedge.notify.receivers import load_receivers
+
+    settings = settings_from(ctx)
+    try:
+        receivers = load_receivers(settings.notify if settings.notify.exists() else None, os.environ)
+    except KedgeError as e:
+        return Check("receivers", False, str(e), f"mend {settings.notify}")
+    return Check("receivers", True, f"default {receivers.default}; known: {', '.join(sorted(receivers.known))}")
+
+
+@click.command()
+@json_option
+def key(as_json: bool) -> None:
+    """Make an API key: give the key to the client, and its hash to the gateway.
+
+    \b
+    Example: kedge key
+    """
+    from ingest.auth import new_key
+
+    plain, hashed = new_key()
+    if as_json:
+        json_line({"key": plain, "hash": hashed})
+        return
+    click.echo(f"key   {plain}\nhash  {hashed}\n")
+    click.echo("The key is shown once: clients send it as Authorization: Bearer KEY (KEDGE_API_KEY for kedge itself).")
+    click.echo("Put the hash into keys: [...] of kedge.yml, or into KEDGE_KEYS.")

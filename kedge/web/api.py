@@ -1,0 +1,265 @@
+"""The JSON API: everything the command line does with data goes through here, over HTTP or in process."""
+
+import getpass
+from collections.abc import Callable
+from typing import Annotated, Any
+
+import msgspec
+from fastapi import APIRouter, Depends, FastAPI, HTTPException, Query, Request
+from fastapi.responses import JSONResponse, StreamingResponse
+from pydantic import BaseModel, ConfigDict
+
+from kedge import __version__
+from kedge.alerting.finding import AlertState
+from kedge.alerting.lifecycle import acknowledge, resolve
+from kedge.clock import Clock
+from kedge.errors import BadInput, KedgeError, StoreUnavailable
+from kedge.pipeline.baselines import (
+    build_baseline,
+    decode_baseline,
+    import_baseline,
+    list_baselines,
+    show_baseline,
+    use_baseline,
+)
+from kedge.pipeline.context import Pipeline, declare_positive, features_of, groupings_of
+from kedge.pipeline.deliver import project
+from kedge.pipeline.feed import load_feed, mark_dirty
+from kedge.pipeline.query import alert_rows, history_rows, metric_series, model_feed
+from kedge.pipeline.tick import TickReport, drain, tick
+from kedge.store.base import Json
+from kedge.windows import Window, ceil, floor, iso, parse_duration, parse_time
+
+
+class _Body(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class TickBody(_Body):
+    now: str | None = None
+    """Pretend that it is this time; RFC 3339."""
+    drain: bool = False
+
+
+class BaselineWindow(_Body):
+    start: str
+    end: str
+    use: bool = True
+
+
+class Span(_Body):
+    start: str
+    end: str | None = None
+
+
+class Positive(_Body):
+    positive_class: str
+
+
+def install_errors(app: FastAPI) -> None:
+    """Every KedgeError becomes an answer with its sentence: 400 for bad input, 503 where trying again may help."""
+
+    @app.exception_handler(BadInput)
+    def bad_input(_: Request, error: BadInput) -> JSONResponse:
+        return JSONResponse({"error": str(error)}, 400)
+
+    @app.exception_handler(StoreUnavailable)
+    def unavailable(_: Request, error: StoreUnavailable) -> JSONResponse:
+        return JSONResponse({"error": str(error)}, 503, {"Retry-After": "5"})
+
+    @app.exception_handler(KedgeError)
+    def other(_: Request, error: KedgeError) -> JSONResponse:
+        return JSONResponse({"error": str(error)}, 400)
+
+
+def api(pipe: Pipeline, clock: Clock, guard: Callable[..., Any]) -> APIRouter:
+    """The routes over one pipeline. `guard` is the dependency that lets a client in (ingest/auth.py)."""
+    router = APIRouter(dependencies=[Depends(guard)])
+    _operate(router, pipe, clock)
+    _read(router, pipe, clock)
+    _baselines(router, pipe, clock)
+    return router
+
+
+def _operate(router: APIRouter, pipe: Pipeline, clock: Clock) -> None:
+    @router.post("/v1/tick")
+    def run_tick(body: TickBody) -> Json:
+        """Run the pipeline once, or until nothing is due."""
+        now = parse_time(body.now) if body.now else clock()
+        reports = drain(pipe, now) if body.drain else [tick(pipe, now)]
+        return tick_json(reports)
+
+    @router.post("/v1/summarise/{model}")
+    def summarise(model: str, body: Span) -> Json:
+        """Make the buckets of a span due again; parts that exist already are not written again."""
+        known = model_feed(pipe, model)
+        end = parse_time(body.end) if body.end else known.last + known.base
+        feed = mark_dirty(pipe.store.state, model, Window(parse_time(body.start), end))
+        return {"model": model, "due": len(feed.models[model].dirty)}
+
+    @router.post("/v1/models/{model}/positive")
+    def positive(model: str, body: Positive) -> Json:
+        """Declare a model's positive class, where kedge.yml does not."""
+        declare_positive(pipe.store.state, model, body.positive_class)
+        return {"model": model, "positive_class": body.positive_class}
+
+    @router.post("/v1/alerts/{alert}/{action}")
+    def act(alert: str, action: str) -> Json:
+        """Acknowledge (`ack`) or resolve an alert; `alert` is the beginning of its id."""
+        if action not in ("ack", "resolve"):
+            raise HTTPException(404)
+        name = _one_alert(alert)
+        change = acknowledge if action == "ack" else resolve
+        while True:
+            stored = pipe.store.alerts.get(name)
+            if stored is None:
+                raise BadInput(f"alert {alert} is gone")
+            state = change(msgspec.convert(stored.value, AlertState), getpass.getuser(), clock())
+            if pipe.store.alerts.swap(name, msgspec.to_builtins(state), stored.token):
+                project(pipe.store, pipe.receivers, clock())
+                return next(r for r in alert_rows(pipe, every=True) if r["id"] == name)
+
+    def _one_alert(prefix: str) -> str:
+        matching = list(pipe.store.alerts.find(prefix))
+        if len(matching) != 1:
+            raise BadInput(f'{len(matching) or "no"} alerts begin with "{prefix}" (see kedge alerts list)')
+        return matching[0]
+
+
+def _read(router: APIRouter, pipe: Pipeline, clock: Clock) -> None:
+    @router.get("/v1/models")
+    def models() -> list[Json]:
+        """The models that have logged, with the span of their logs and what is still due."""
+        return [
+            {
+                "model": name,
+                "first": iso(m.first),
+                "last": iso(m.last + m.base),
+                "bucket_ms": m.base,
+                "dirty": len(m.dirty),
+            }
+            for name, m in sorted(load_feed(pipe.store.state).models.items())
+        ]
+
+    @router.get("/v1/metrics/{model}")
+    def metrics(
+        model: str,
+        metric: Annotated[list[str] | None, Query()] = None,
+        window: str = "1d",
+        start: Annotated[str | None, Query(alias="from")] = None,
+        end: Annotated[str | None, Query(alias="to")] = None,
+        by: Annotated[list[str] | None, Query()] = None,
+    ) -> StreamingResponse:
+        """The series over tumbling windows, one JSON object a line."""
+        rows = metric_series(
+            pipe,
+            model,
+            names=metric or (),
+            width=parse_duration(window),
+            start=parse_time(start) if start else None,
+            end=parse_time(end) if end else None,
+            by=by or (),
+            now=clock(),
+        )
+        first = next(rows, None)  # errors must come before the answer begins
+
+        def lines() -> Any:
+            if first is not None:
+                yield msgspec.json.encode(first) + b"\n"
+            for row in rows:
+                yield msgspec.json.encode(row) + b"\n"
+
+        return StreamingResponse(lines(), media_type="application/x-ndjson")
+
+    @router.get("/v1/alerts")
+    def alerts(every: bool = False) -> list[Json]:
+        return alert_rows(pipe, every=every)
+
+    @router.get("/v1/alerts/{alert}")
+    def alert(alert: str) -> Json:
+        """One alert with its history."""
+        matching = [r for r in alert_rows(pipe, every=True) if r["id"].startswith(alert)]
+        if len(matching) != 1:
+            raise BadInput(f'{len(matching) or "no"} alerts begin with "{alert}" (see kedge alerts list)')
+        return matching[0] | {"history": history_rows(pipe, matching[0]["id"])}
+
+    @router.get("/v1/examples/{model}")
+    def examples(model: str, start: Annotated[str, Query(alias="from")], to: str, limit: int = 20) -> list[Json]:
+        """The newest logs of a window, as they are stored."""
+        return pipe.store.examples(model, Window(parse_time(start), parse_time(to)), min(limit, 1000))
+
+
+def _baselines(router: APIRouter, pipe: Pipeline, clock: Clock) -> None:
+    @router.get("/v1/baselines/{model}")
+    def listed(model: str) -> list[Json]:
+        return list_baselines(pipe.store.state, model)
+
+    @router.get("/v1/baselines/{model}/{baseline}")
+    def shown(model: str, baseline: str) -> Json:
+        return show_baseline(pipe.store.state, model, baseline)
+
+    @router.post("/v1/baselines/{model}/window")
+    def from_window(model: str, body: BaselineWindow) -> Json:
+        """Make a baseline of the logs between two times."""
+        start, end = parse_time(body.start), parse_time(body.end)
+        known = model_feed(pipe, model)
+        window = Window(floor(start, known.base), ceil(end, known.base))
+        if window.length <= 0:
+            raise BadInput(f"the window ends ({body.end}) before it begins ({body.start})")
+        baseline = build_baseline(
+            pipe.store,
+            model,
+            window,
+            features_of(pipe.store.state, model),
+            groupings_of(pipe, pipe.rules(), model),
+            source=f"window {iso(window.start)} to {iso(window.end)}",
+            now=clock(),
+        )
+        return import_baseline(pipe.store.state, baseline, use=body.use)
+
+    @router.post("/v1/baselines/{model}")
+    async def from_content(model: str, request: Request) -> Json:
+        """Store a baseline that the client computed from a file."""
+        value = msgspec.json.decode(await request.body())
+        if not isinstance(value, dict) or value.get("model") != model:
+            raise BadInput(f"the baseline is not one of model {model}")
+        return import_baseline(pipe.store.state, decode_baseline(value), use=True)
+
+    @router.post("/v1/baselines/{model}/{baseline}/use")
+    def use(model: str, baseline: str) -> Json:
+        return {"model": model, "id": use_baseline(pipe.store.state, model, baseline)}
+
+
+def tick_json(reports: list[TickReport]) -> Json:
+    """Several ticks as one report."""
+    last = reports[-1]
+    return {
+        "now": iso(last.now),
+        "ticks": len(reports),
+        "skipped": last.skipped,
+        "buckets": sum(r.summaries.buckets for r in reports),
+        "written": sum(r.summaries.written for r in reports),
+        "left": last.summaries.left,
+        "labels_joined": sum(r.labels.joined for r in reports),
+        "labels_waiting": last.labels.waiting,
+        "labels_expired": sum(r.labels.expired for r in reports),
+        "steps": sum(r.alerts.steps for r in reports),
+        "transitions": sum(r.alerts.transitions for r in reports),
+        "sent": sum(r.deliveries.sent for r in reports if r.deliveries),
+        "problems": [*last.problems, *last.alerts.held],
+        "seconds": round(sum(r.seconds for r in reports), 3),
+    }
+
+
+def health(app: FastAPI, pipe: Pipeline, failure: Callable[[], str]) -> None:
+    """`/healthz`: whether this process lives and its store answers; no key needed."""
+
+    @app.get("/healthz")
+    def healthz() -> JSONResponse:
+        check = pipe.store.ping()
+        problem = failure() or ("" if check.ok else check.detail)
+        body: dict[str, Any] = {"ok": not problem, "version": __version__, "store": pipe.settings.store_name}
+        if problem:
+            body["problem"] = problem
+        return JSONResponse(body, 503 if problem else 200)
+
