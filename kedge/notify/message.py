@@ -78,8 +78,8 @@ def compose(transition: Transition, *, links: Links) -> Message:
     Numbers keep their unit and as many digits as tell them apart; times are UTC. Texts are the rule's and the
     data's own, unescaped: escaping is each receiver's business.
     """
-    firing = transition.after is Status.FIRING
-    emoji, colour = _LOOKS[transition.severity] if firing else _STATUS_LOOKS[transition.after]
+    by_severity = transition.after is Status.FIRING or _moved(transition)
+    emoji, colour = _LOOKS[transition.severity] if by_severity else _STATUS_LOOKS[transition.after]
     started = transition.started if transition.started is not None else transition.step
     return Message(
         transition=transition.id,
@@ -93,19 +93,28 @@ def compose(transition: Transition, *, links: Links) -> Message:
         footer=transition.place,
         colour=colour,
         emoji=emoji,
-        broadcast=not (_is_change(transition) and not _worsened(transition))
-        and transition.after is not Status.ACKNOWLEDGED,
+        broadcast=_concerns_everyone(transition),
     )
 
 
-def _is_change(transition: Transition) -> bool:
-    """It was firing and still is, under another severity."""
-    return transition.before in _LIVE and transition.after is Status.FIRING
+def _continues(transition: Transition) -> bool:
+    """It was live and still is: another severity, an acknowledgement, or data is back."""
+    return transition.after in _LIVE and transition.before in (*_LIVE, Status.NO_DATA)
 
 
-def _worsened(transition: Transition) -> bool:
-    """Where the earlier severity is not known, a change counts as a rise: missing one costs more."""
-    return transition.severity_before is None or transition.severity > transition.severity_before
+def _moved(transition: Transition) -> bool:
+    """Its severity changed while it fired."""
+    return _continues(transition) and transition.severity_before not in (None, transition.severity)
+
+
+def _concerns_everyone(transition: Transition) -> bool:
+    """All but easing and acknowledging; easing to info does too: receivers hear no more of it."""
+    if not _continues(transition):
+        return True
+    before = transition.severity_before or transition.severity
+    return transition.severity > before or (
+        transition.severity < before and transition.severity is Severity.INFO
+    )
 
 
 # --- the parts of a message ---------------------------------------------------------------------------------
@@ -113,9 +122,9 @@ def _worsened(transition: Transition) -> bool:
 
 def _headline(transition: Transition) -> str:
     """`HIGH · fraud v7 · country=DE · recall fell`."""
-    if transition.after is Status.FIRING:
+    if transition.after is Status.FIRING or _moved(transition):
         word = transition.severity.word.upper()
-        if _is_change(transition) and transition.severity_before not in (None, transition.severity):
+        if _moved(transition) and transition.severity_before is not None:
             word += f" (was {transition.severity_before.word.upper()})"
     else:
         word = _STATUS_WORDS[transition.after]
@@ -191,8 +200,10 @@ def _fields(transition: Transition) -> Iterator[tuple[str, str]]:
     if transition.started is not None and transition.started < transition.step:
         name = "Breaching since" if transition.after in _LIVE else "Began"
         yield name, formatting.moment(transition.started, near)
-    if transition.after is Status.FIRING and not _is_change(transition):
+    if transition.after is Status.FIRING and not _continues(transition):
         yield "Firing since", formatting.moment(transition.step, near)
+    elif _continues(transition) and transition.before is Status.NO_DATA:
+        yield "Data back", formatting.moment(transition.step, near)
     elif transition.after in (Status.RESOLVED, Status.INACTIVE):
         yield "Resolved", formatting.moment(transition.step, near)
         if transition.started is not None:

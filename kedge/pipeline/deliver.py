@@ -41,7 +41,7 @@ from kedge.store.base import DocumentStore, Json, Store, Stored
 from kedge.windows import DAY, SECOND, Millis
 
 LEASE: Millis = 60 * SECOND
-"""Longer than the longest `send`: a look-up, a post, one more outside a lost thread; each has its time-out."""
+"""Longer than the longest `send`: a look-up, a post, one more outside a lost thread, each with a time-out."""
 KEEP_SENT: Millis = 7 * DAY
 KEEP_FAILED: Millis = 30 * DAY
 
