@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from kedge.errors import BadInput
 
 _PREFIX = "sha256:"
-_HASH = re.compile(r"sha256:[0-9a-f]{64}")
+_HASH = re.compile(r"(?:sha256:)?[0-9a-f]{64}")
 _FORWARDED = ("forwarded", "x-forwarded-for", "x-real-ip")
 
 
@@ -42,7 +42,7 @@ def hash_key(plain: str) -> str:
     return _PREFIX + hashlib.sha256(plain.encode()).hexdigest()
 
 
-class ApiKeys:
+class Keys:
     """The keys that are accepted.
 
     Without keys, only direct connections over loopback pass: no request that a proxy forwarded, and none that a web
@@ -51,13 +51,14 @@ class ApiKeys:
 
     def __init__(self, hashes: Iterable[str] = ()) -> None:
         """Raises BadInput for what is not `sha256:` and 64 hexadecimal digits, without repeating it."""
-        self._hashes = tuple(hashes)
-        for number, value in enumerate(self._hashes, 1):
+        given = tuple(hashes)
+        for number, value in enumerate(given, 1):
             if not _HASH.fullmatch(value):
                 raise BadInput("is not the hash of a key (sha256: and 64 hex digits)", f"key {number}")
+        self._hashes = tuple(_PREFIX + value.removeprefix(_PREFIX) for value in given)
 
     @classmethod
-    def load(cls, path: Path) -> "ApiKeys":
+    def load(cls, path: Path) -> "Keys":
         """From a file with one hash a line; empty lines and `#` comments are passed over. Raises BadInput."""
         try:
             lines = path.read_text("utf-8").splitlines()

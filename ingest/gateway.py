@@ -16,11 +16,11 @@ from collections.abc import Callable
 
 import msgspec
 import structlog
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, HTTPException, Request, Response
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 
-from ingest.auth import ApiKeys
+from ingest.auth import Keys
 from ingest.body import Malformed, TooManyRows
 from ingest.service import IngestService, LabelAnswer, PredictionAnswer
 from kedge.errors import BadInput, StoreUnavailable
@@ -54,7 +54,7 @@ class Refused(Exception):
         self.details = details
 
 
-def gateway(service: IngestService, keys: ApiKeys) -> APIRouter:
+def gateway_router(service: IngestService, keys: Keys) -> APIRouter:
     """The routes, to be included in an application."""
     router = APIRouter(tags=["ingestion"])
 
@@ -69,9 +69,24 @@ def gateway(service: IngestService, keys: ApiKeys) -> APIRouter:
     return router
 
 
-async def _answer(request: Request, keys: ApiKeys, take: Take) -> Response:
+def guard_for(keys: Keys) -> Callable[[Request], None]:
+    """The same check as a dependency, for other routes."""
+
+    def guard(request: Request) -> None:
+        if denied := keys.check(request.headers, _peer(request)):
+            challenge = {"WWW-Authenticate": "Bearer"} if denied.status == 401 else None
+            raise HTTPException(denied.status, denied.reason, challenge)
+
+    return guard
+
+
+def _peer(request: Request) -> str | None:
+    return request.client.host if request.client else None
+
+
+async def _answer(request: Request, keys: Keys, take: Take) -> Response:
     try:
-        if denied := keys.check(request.headers, request.client.host if request.client else None):
+        if denied := keys.check(request.headers, _peer(request)):
             raise Refused(denied.status, denied.reason)
         lines = _is_lines(request.headers.get("content-type", ""))
         zipped = _is_gzip(request.headers.get("content-encoding", ""))

@@ -13,7 +13,7 @@ from ingest.wire import LABEL, PREDICTION, Wire, WirePrediction
 from kedge.clock import Clock
 from kedge.errors import BadInput
 from kedge.records import Label, Prediction
-from kedge.store.base import Joined, LogStore, Written
+from kedge.store.base import DocumentStore, Joined, LogStore, Written
 from kedge.windows import Millis
 
 MAX_LISTED = 100
@@ -57,9 +57,10 @@ class LabelAnswer(msgspec.Struct, omit_defaults=True):
 class IngestService:
     """Writes what clients send. Blocking; safe to call from several threads if its store is."""
 
-    def __init__(self, logs: LogStore, schemas: SchemaRegistry, clock: Clock) -> None:
+    def __init__(self, logs: LogStore, state: DocumentStore, clock: Clock) -> None:
+        """`state` keeps the models' schemas (SchemaRegistry)."""
         self._logs = logs
-        self._schemas = schemas
+        self._schemas = SchemaRegistry(state)
         self._clock = clock
 
     def predictions(self, body: bytes, *, lines: bool = False) -> PredictionAnswer:

@@ -154,6 +154,13 @@ class Friendly(NamedTuple):
     """Names that mean nothing to kedge: left out, and told."""
 
 
+LABEL_PLACES = {
+    **{name: Place(name) for name in _LABEL_FIELDS},
+    **{name: Place(field) for name, field in _LABEL_SYNONYMS.items()},
+}
+"""Of the names that a flat label may use."""
+
+
 def friendly(row: Row) -> Friendly:
     """A prediction under friendly names, from any mixture of friendly, nested and dotted stored names.
 
