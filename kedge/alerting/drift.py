@@ -1,0 +1,276 @@
+"""Kind `drift`: features, or the predicted classes, moved by more than is harmless since the reference.
+
+The test asks whether the shift is credibly more than the tolerance (STATISTICS.md "Verdicts"), so neither much data
+nor little data makes a harmless shift alarm.
+"""
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any, ClassVar, Literal, Self
+
+from msgspec.structs import replace
+from pydantic import Field, field_validator, model_validator
+
+from kedge.alerting.fields import Bounds, BoundsField, Text, checked
+from kedge.alerting.finding import Finding, Severity, State
+from kedge.alerting.inputs import Inputs
+from kedge.alerting.quantity import RATIO, as_value, format_value
+from kedge.alerting.rule import Judgement, Rule, listed
+from kedge.analysis.drift import DriftSettings, FeatureDrift, drift, drifted_of, shift_of_counts
+from kedge.analysis.metric import Verdict
+from kedge.errors import BadInput
+from kedge.sketch import PartName, Summary
+from kedge.windows import Millis
+
+MOST_CAUSES = 10
+TOLERANCE = 0.05
+"""The effect D that is still harmless: about a tenth of a standard deviation (PSI reads about the same there)."""
+HIGH_TOLERANCE = 0.1
+
+
+class DriftRule(Rule):
+    """Fires when the inputs or the predictions of a model no longer look like its reference.
+
+    With `share` it judges how many features drifted; without, each feature by itself (`by: [feature]`); with
+    `of: classes` the predicted classes as a whole.
+    """
+
+    KIND: ClassVar[str] = "drift"
+
+    kind: Literal["drift"] = Field(description="`drift`.")
+    of: Literal["features", "classes"] = Field(
+        "features",
+        description="What is compared: the model's input features, or the classes that it predicts.",
+    )
+    features: tuple[Text, ...] = Field(
+        (), description="Only these features, by name; all that have a reference otherwise."
+    )
+    tolerance: BoundsField | None = Field(
+        None,
+        description=(
+            "The effect size that is still harmless; 0.05 unless said, for classes `{medium: 0.05, high: 0.1}`. It is "
+            "drift when the shift is credibly more. A ladder where each thing is judged by itself, one value with "
+            "`share`."
+        ),
+    )
+    share: BoundsField | None = Field(
+        None,
+        description="Breaches when more than this share of the features drifted: `30%`, `{medium: 10%, high: 30%}`.",
+    )
+
+    _list_features = field_validator("features", mode="before")(listed)
+
+    @field_validator("tolerance")
+    @classmethod
+    def _effects(cls, bounds: Bounds | None) -> Bounds | None:
+        if bounds is not None:
+            checked(_rungs, bounds, "", "the tolerance, an effect size")
+        return bounds
+
+    @field_validator("share")
+    @classmethod
+    def _shares(cls, bounds: Bounds | None) -> Bounds | None:
+        if bounds is not None:
+            checked(_rungs, bounds, RATIO, "the share of features")
+        return bounds
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        problems = []
+        apart = "feature" in self.by
+        if self.of == "classes" and (apart or self.features or self.share):
+            problems.append("`of: classes` is one thing: leave out `share`, `features` and `by: [feature]`")
+        elif self.of == "features" and self.share is None and not apart:
+            problems.append(
+                "say what to judge: `share: 30%`, each by itself (`by: [feature]`) or `of: classes`"
+            )
+        elif self.share is not None and apart:
+            problems.append(
+                "`share` is of all features together: leave out `by: [feature]`, or write two rules"
+            )
+        if self.share is not None and self.tolerance is not None and len(self.tolerance.rungs) > 1:
+            problems.append("with `share`, `tolerance` is one value: the ladder is that of `share`")
+        if problems:
+            raise ValueError("; ".join(problems))
+        return self
+
+    # --- what the pipeline asks -------------------------------------------------------------------------------
+
+    @property
+    def parts(self) -> frozenset[PartName]:
+        return frozenset({PartName.CORE} if self.of == "classes" else {PartName.CORE, PartName.CELLS})
+
+    @property
+    def compares(self) -> bool:
+        return True
+
+    @property
+    def lowest(self) -> Severity:
+        return self.rungs[0][0]
+
+    @property
+    def rungs(self) -> list[tuple[Severity, float]]:
+        """What fires: shares of features, or effect sizes; lowest first."""
+        if self.share is not None:
+            return _rungs(self.share, RATIO, "", self.severity)
+        if self.tolerance is None and self.of == "classes" and not self._severity_given:
+            return [(Severity.MEDIUM, TOLERANCE), (Severity.HIGH, HIGH_TOLERANCE)]
+        bare = self.severity if self.of == "classes" or self._severity_given else Severity.INFO
+        return [(bare, TOLERANCE)] if self.tolerance is None else _rungs(self.tolerance, "", "", bare)
+
+    @property
+    def _severity_given(self) -> bool:
+        return "severity" in self.model_fields_set
+
+    def judge_complete(self, summary: Summary, inputs: Inputs, step: Millis) -> list[Judgement]:
+        draft = Finding(step=step, state=State.OK, window=inputs.window)
+        if not summary.rows:
+            empty = replace(draft, state=State.NO_DATA, reason="no rows in the window")
+            return (
+                [({"feature": name}, empty) for name in self._named(inputs)]
+                if self.fans_out
+                else [({}, empty)]
+            )
+        if inputs.reference is None:
+            reason = "there is no baseline to compare with: create one with `kedge baseline create`"
+            return [] if self.fans_out else [({}, replace(draft, state=State.INSUFFICIENT, reason=reason))]
+        if self.of == "classes":
+            return [({}, self._judge_classes(draft, summary, inputs.reference, inputs))]
+        if self.share is not None:
+            return [({}, self._judge_share(draft, self._drifts(TOLERANCE, summary, inputs), inputs))]
+        return self._judge_features(draft, summary, inputs)
+
+    def _judge_share(self, draft: Finding, drifts: Sequence[FeatureDrift], inputs: Inputs) -> Finding:
+        testable, drifted = drifted_of(drifts, self.alpha(inputs))
+        n = len(testable)
+        draft = replace(draft, unit=RATIO, n=n)
+        if not drifts:
+            lack = "no feature has cells on the baseline's edges yet"
+            return replace(draft, state=State.INSUFFICIENT, reason=lack)
+        if n < max(self.min_count, 1):
+            reason = f"{n} of {len(drifts)} features can be tested; {_least(drifts)}"
+            return replace(draft, state=State.INSUFFICIENT, reason=reason)
+        value = len(drifted) / n
+        severity = max((s for s, limit in self.rungs if value > limit), default=None)
+        bound = dict(self.rungs)[severity] if severity else self.rungs[0][1]
+        ranked = sorted(drifted, key=lambda d: (-d.effect, d.feature))
+        over = "over" if severity else "within"
+        reason = (
+            f"{len(drifted)} of {n} testable features drifted from {inputs.reference_name or 'the reference'} "
+            f"({format_value(value, RATIO)}), {over} the limit of {format_value(bound, RATIO)}"
+        )
+        if ranked:
+            reason += f"; most of all {', '.join(f'{d.feature} ({d.effect:.2g})' for d in ranked[:3])}"
+        return replace(
+            draft,
+            state=State.BREACH if severity else State.OK,
+            severity=severity,
+            value=value,
+            bound=bound,
+            clears=f"at {format_value(self.rungs[0][1], RATIO)} of the features or less",
+            reason=reason,
+            causes=tuple(_cause(d) for d in ranked[:MOST_CAUSES]),
+        )
+
+    def _judge_features(self, draft: Finding, summary: Summary, inputs: Inputs) -> list[Judgement]:
+        """Each feature at each rung's tolerance, with Benjamini-Hochberg over the features of this look."""
+        looks = [(severity, self._drifts(limit, summary, inputs)) for severity, limit in self.rungs]
+        alpha = self.alpha(inputs)
+        reached: dict[str, Severity] = {}
+        for severity, drifts in looks:
+            reached |= {d.feature: severity for d in drifted_of(drifts, alpha)[1]}
+        return [
+            ({"feature": d.feature}, self._shifted(draft, d, reached.get(d.feature), inputs))
+            for d in looks[0][1]
+        ]
+
+    def _judge_classes(self, draft: Finding, summary: Summary, reference: Summary, inputs: Inputs) -> Finding:
+        window = summary.core.classes if summary.core else {}
+        before = reference.core.classes if reference.core else {}
+        alpha = self.alpha(inputs)
+        shifts = [
+            (severity, shift_of_counts("class", before, window, DriftSettings(limit, alpha)))
+            for severity, limit in self.rungs
+        ]
+        reached = [severity for severity, shift in shifts if shift.verdict is Verdict.DRIFTED]
+        return self._shifted(draft, shifts[0][1], max(reached, default=None), inputs)
+
+    def _shifted(
+        self, draft: Finding, shift: FeatureDrift, severity: Severity | None, inputs: Inputs
+    ) -> Finding:
+        """The finding on one shift; `severity` is the highest rung that it is credibly beyond."""
+        bound = dict(self.rungs)[severity] if severity else self.rungs[0][1]
+        thing = "the predicted classes" if self.of == "classes" else shift.feature
+        against = inputs.reference_name or "the reference"
+        state = {
+            Verdict.OK: State.OK,
+            Verdict.INSUFFICIENT: State.INSUFFICIENT,
+            # Beyond the tolerance by itself, but not among so many features looked at: neither fires nor clears.
+            Verdict.DRIFTED: State.HOLD,
+        }[shift.verdict]
+        if not shift.n:
+            state = State.NO_DATA
+        elif shift.n < self.min_count:
+            state, severity = State.INSUFFICIENT, None
+        elif severity:
+            state = State.BREACH
+        return replace(
+            draft,
+            state=state,
+            severity=severity,
+            value=shift.effect if shift.n and shift.m else None,
+            bound=bound,
+            n=shift.n,
+            reference_n=shift.m,
+            reason=(
+                f"effect {shift.effect:.3g} of {thing} against {against} (n={shift.n:,}; {shift.m:,} in the "
+                f"reference): {shift.explain()}"
+            ),
+            clears=f"once the shift is no longer credibly more than {self.rungs[0][1]:g}",
+            causes=tuple({"name": str(cell)} for cell in shift.moved) if severity else (),
+        )
+
+    def _drifts(self, tolerance: float, summary: Summary, inputs: Inputs) -> list[FeatureDrift]:
+        reference = inputs.reference
+        if summary.cells is None or reference is None or reference.cells is None or inputs.edges is None:
+            return []
+        if self.share is not None and self.tolerance is not None:
+            tolerance = self.tolerance.rungs[0][1].value
+        settings = DriftSettings(tolerance, self.alpha(inputs))
+        return drift(reference.cells, summary.cells, inputs.edges, settings, self.features or None)
+
+    def _named(self, inputs: Inputs) -> Sequence[str]:
+        return (
+            [f for f in self.features or inputs.edges.features if f in inputs.edges.features]
+            if inputs.edges
+            else []
+        )
+
+
+def _cause(shift: FeatureDrift) -> dict[str, Any]:
+    cells = ", ".join(map(str, shift.moved[:2]))
+    text = f"effect {shift.effect:.2g}" + (f" ({cells})" if cells else "")
+    return {"feature": shift.feature, "effect": shift.effect, "text": text}
+
+
+def _least(drifts: Sequence[FeatureDrift]) -> str:
+    """What it would take to test one of them."""
+    needs = [d.needs for d in drifts if d.needs is not None]
+    if not needs:
+        return "the reference is too small for any of them"
+    return f"the window has n={drifts[0].n:,}, and the first needs {min(needs):,}"
+
+
+def _rungs(
+    bounds: Bounds, unit: str, what: str, bare: Severity = Severity.MEDIUM
+) -> list[tuple[Severity, float]]:
+    """The ladder as numbers; raises BadInput."""
+    ladder = [(severity, as_value(quantity, unit, what)) for severity, quantity in bounds.ladder(bare)]
+    for (low, limit), (high, higher) in pairwise(ladder):
+        if higher <= limit:
+            raise BadInput(f"the bound of {high.word} must be higher than that of {low.word}")
+    if ladder[0][1] < 0 or (not unit and not 0 < ladder[-1][1] < 4):
+        raise BadInput(
+            f"{bounds.rungs[0][1]} cannot be {what}" + ("" if unit else ", which lies between 0 and 4")
+        )
+    return ladder

@@ -1,0 +1,41 @@
+"""What a rule is judged on: summaries that were read for it, and what is known around them."""
+
+from dataclasses import dataclass
+
+from kedge.alerting.finding import Finding, State
+from kedge.sketch import EdgeSet, Summary
+from kedge.windows import Millis, Window
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Everything that judging one rule for one group at one step may look at."""
+
+    window: Window
+    """The true bounds of what `summary` holds."""
+    summary: Summary | None
+    """None: part of the window has not been summarised."""
+    reference: Summary | None = None
+    """What the rule compares to; None where there is nothing."""
+    edges: EdgeSet | None = None
+    """The edges that the cells of both are counted on."""
+    reference_name: str = ""
+    """For people: `baseline 3f2a1c (1 Jan – 28 Feb)`."""
+    positive_class: str | None = None
+    """Declared, never guessed; without it averages are macro."""
+    groups: int = 1
+    """How many groups the rule is judged for: its budget is split over them."""
+    complete: bool = True
+    """False where a bucket of the window is dirty, not yet read past its lag, or still in a gateway's spool."""
+    every: Millis = 0
+    """How often the rule is judged here; its budget is split over the looks. 0: as often as its window allows."""
+
+
+def incomplete(inputs: Inputs, step: Millis) -> Finding:
+    """The finding that stops judging until the window has been summarised."""
+    return Finding(
+        step=step,
+        state=State.INCOMPLETE,
+        window=inputs.window,
+        reason="part of the window has not been summarised yet",
+    )

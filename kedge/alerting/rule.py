@@ -1,0 +1,246 @@
+"""What every kind of rule has. A kind is a model in a module of its own, with a pure `judge_all`."""
+
+import hashlib
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, ClassVar
+
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, WithJsonSchema, field_validator
+
+from kedge.alerting.fields import (
+    Budget,
+    BudgetField,
+    Length,
+    SeverityField,
+    Text,
+    WindowLength,
+    reading,
+)
+from kedge.alerting.finding import Finding, Severity
+from kedge.alerting.inputs import Inputs, incomplete
+from kedge.alerting.lifecycle import Identity, NoData, Timing
+from kedge.errors import BadInput
+from kedge.sketch import PartName, Summary
+from kedge.windows import MINUTE, Millis, format_duration, step_of
+
+Judgement = tuple[dict[str, str], Finding]
+"""A finding with the labels that tell it from its rule's others (`{"feature": "age"}`); most rules have one, {}."""
+
+ALL_VERSIONS = "all"
+SERVING = "serving"
+DIMENSIONS = ("version", "service", "host")
+"""Besides these, every `segment.NAME` is a dimension."""
+_NOT_MEANING = {"name", "for_", "keep_firing", "no_data", "notify", "runbook", "description"}
+
+
+def _dimension(raw: Any) -> str:
+    if not isinstance(raw, str):
+        raise BadInput(f'"{raw}" is not a dimension')
+    name = raw.strip().removeprefix("model.") if raw.strip() == "model.version" else raw.strip()
+    known = name in (*DIMENSIONS, "feature") or (name.startswith("segment.") and len(name) > len("segment."))
+    if not known:
+        allowed = ", ".join((*DIMENSIONS, "segment.NAME"))
+        hint = f'did you mean "segment.{name}"?' if name.isidentifier() else "write segment.NAME"
+        raise BadInput(f'"{raw}" is not a dimension ({hint} Allowed: {allowed})')
+    return name
+
+
+def listed(raw: Any) -> Any:
+    """A list of one may be written without its brackets."""
+    return [raw] if isinstance(raw, str) else raw
+
+
+Dimension = Annotated[str, reading(_dimension), WithJsonSchema({"type": "string"})]
+
+
+class Rule(BaseModel, ABC):
+    """The fields of every kind."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=False)
+
+    KIND: ClassVar[str]
+
+    name: Text = Field(
+        min_length=1,
+        max_length=100,
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$",
+        description="Names the rule and its alerts; unique over all files. Letters, digits, `-`, `_` and `.`.",
+    )
+    model: Text = Field(
+        min_length=1, description="The model it watches, or `'*'` for every model, each with its own alert."
+    )
+    version: Text = Field(
+        ALL_VERSIONS,
+        min_length=1,
+        description=(
+            "`all`: versions are judged together. `serving`: each version with over 5 % of the traffic is judged "
+            "apart. Else the name of one version."
+        ),
+    )
+    by: tuple[Dimension, ...] = Field(
+        (),
+        description=(
+            "Dimensions to split by, one alert per value, each with its own state: `version`, `service`, `host`, "
+            "`segment.NAME`."
+        ),
+    )
+    window: WindowLength = Field(
+        description="How much time is looked at, ending at the step: `10m`, `24h`, `7d`. Slides."
+    )
+    for_: Length = Field(
+        0,
+        alias="for",
+        description="Fire only when it breached this long without a break; 0 fires at once.",
+    )
+    keep_firing: Length = Field(
+        0, description="Resolve only after it has been ok this long; 0 resolves at once."
+    )
+    min_count: int = Field(
+        0,
+        ge=0,
+        strict=True,
+        description=(
+            "Least n, the metric's own, to judge on (recall: positives; shares: rows). Fewer is insufficient data, "
+            "which neither fires nor clears."
+        ),
+    )
+    no_data: NoData = Field(
+        NoData.KEEP,
+        description=(
+            "What a window without data means: `keep` leaves the alert as it is, `ok` counts as ok, `alert` tells."
+        ),
+    )
+    severity: SeverityField = Field(
+        Severity.MEDIUM,
+        description="What a bound without a severity of its own means; `info` shows on the dashboard only.",
+    )
+    budget: BudgetField = Field(
+        default_factory=Budget,
+        description=(
+            "False alerts that it may cost, `1 per 30d`. Split over all looks and groups, it sets how sure a "
+            "judgement must be."
+        ),
+    )
+    notify: Text = Field("", description="The receiver of its alerts, by name; empty is the default one.")
+    runbook: Text = Field("", description="A link for whoever is called.")
+    description: Text = Field("", description="What it means when this fires, in a sentence or two.")
+
+    _place: str = PrivateAttr("")
+
+    _list_by = field_validator("by", mode="before")(listed)
+
+    @field_validator("by")
+    @classmethod
+    def _distinct(cls, by: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(by)) < len(by):
+            raise ValueError("names a dimension twice")
+        return by
+
+    # --- what the pipeline asks -------------------------------------------------------------------------------
+
+    def judge_all(self, inputs: Inputs, step: Millis) -> list[Judgement]:
+        """What the rule finds at a step: a Finding for each of its alerts in this group. Pure.
+
+        One that fans out over features finds nothing where it cannot know them.
+        """
+        if inputs.summary is None or not inputs.complete:
+            return [] if self.fans_out else [({}, incomplete(inputs, step))]
+        return self.judge_complete(inputs.summary, inputs, step)
+
+    @abstractmethod
+    def judge_complete(self, summary: Summary, inputs: Inputs, step: Millis) -> list[Judgement]:
+        """The same, of a window that is summarised whole."""
+
+    @property
+    def fans_out(self) -> bool:
+        """Its alerts are told apart by a label of the metric, besides their group."""
+        return "feature" in self.by
+
+    @property
+    @abstractmethod
+    def parts(self) -> frozenset[PartName]:
+        """The parts of summaries that it reads."""
+
+    @property
+    @abstractmethod
+    def compares(self) -> bool:
+        """Whether it needs a reference."""
+
+    @property
+    @abstractmethod
+    def lowest(self) -> Severity:
+        """Of its rungs."""
+
+    @property
+    def label_based(self) -> bool:
+        """Its windows end at the newest mature bucket."""
+        return PartName.LABELS in self.parts
+
+    @property
+    def grouping(self) -> tuple[str, ...]:
+        """The dimensions that its summaries are grouped by, sorted; with `version` where versions are apart."""
+        apart = {"version"} if self.version != ALL_VERSIONS else set()
+        return tuple(sorted(({*self.by} | apart) - {"feature"}))
+
+    def step(self, base: Millis) -> Millis:
+        """How often it is judged, for a model with base buckets of that width.
+
+        Raises BadInput for a window shorter than the base bucket.
+        """
+        if self.window < base:
+            raise BadInput(
+                f'rule "{self.name}": window {format_duration(self.window)} is shorter than the base bucket of the '
+                f"model, {format_duration(base)}: use a longer window, or a finer bucket",
+                self.place,
+            )
+        return step_of(self.window, base)
+
+    def alpha(self, inputs: Inputs) -> float:
+        """The chance of a false alarm that one look at one group may carry: the budget over looks x groups."""
+        return self.budget.alpha(inputs.every or step_of(self.window, MINUTE), inputs.groups)
+
+    @property
+    def timing(self) -> Timing:
+        return Timing(for_=self.for_, keep_firing=self.keep_firing, no_data=self.no_data)
+
+    @property
+    def identity(self) -> Identity:
+        return Identity(
+            signature=self.signature,
+            severity=self.lowest,
+            notify=self.notify,
+            place=self.place,
+            runbook=self.runbook,
+            description=self.description,
+        )
+
+    @property
+    def signature(self) -> str:
+        """A hash of what it judges. Not of its name, its texts or its timing: the fold applies those as they are."""
+        meaning = self.model_dump(mode="json", exclude=_NOT_MEANING)
+        return hashlib.sha256(json.dumps(meaning, sort_keys=True).encode()).hexdigest()[:16]
+
+    @property
+    def place(self) -> str:
+        """Where it is written: `rules/fraud.yml:12`."""
+        return self._place
+
+    @property
+    def file(self) -> str:
+        return self._place.rpartition(":")[0]
+
+    def placed(self, place: str) -> "Rule":
+        """The same rule, written there."""
+        copy = self.model_copy()
+        copy._place = place
+        return copy
+
+    @classmethod
+    def field_names(cls) -> Sequence[str]:
+        """As people write them."""
+        return [field.alias or name for name, field in cls.model_fields.items()]
+
+    @classmethod
+    def aliases(cls) -> Mapping[str, str]:
+        return {field.alias or name: name for name, field in cls.model_fields.items()}

@@ -1,0 +1,287 @@
+"""Kind `threshold`: a metric beyond a bound, or moved against a reference. Strict: at the bound is not beyond it."""
+
+import math
+from typing import ClassVar, Literal, Self
+
+from msgspec.structs import replace
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+
+from kedge.alerting.condition import Condition, Side, condition_of
+from kedge.alerting.fields import Bounds, BoundsField, ClassName, QuantityField, Text, checked
+from kedge.alerting.finding import Finding, Severity, State
+from kedge.alerting.inputs import Inputs
+from kedge.alerting.quantity import Quantity, format_value
+from kedge.alerting.rule import Judgement, Rule
+from kedge.analysis.catalogue import MetricInfo, lookup
+from kedge.analysis.intervals import Interval, change_interval, interval_at
+from kedge.analysis.measure import Context, measure
+from kedge.analysis.metric import Metric
+from kedge.sketch import PartName, Summary
+from kedge.windows import Millis
+
+
+class Compare(BaseModel):
+    """What a metric is compared to."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    to: Literal["baseline"] = Field(description="`baseline`: the model's pinned reference.")
+
+
+class ThresholdRule(Rule):
+    """Fires when a metric is beyond a bound, or moved too far from its reference.
+
+    Just one of `above`, `below`, `rise`, `fall` and `change` says where; each takes one value or a severity ladder.
+    """
+
+    KIND: ClassVar[str] = "threshold"
+
+    kind: Literal["threshold"] = Field("threshold", description="May be left out.")
+    metric: Text = Field(
+        description="What is watched, by name: `performance.recall`, `latency.p95`, `volume.count`."
+    )
+    cls: ClassName | None = Field(
+        None, alias="class", description="The class whose share, precision, recall or F1 is meant."
+    )
+    feature: Text | None = Field(
+        None,
+        description="The feature that is meant, for `quality.*` and `drift.*`; or split `by: [feature]`.",
+    )
+    compare: Compare | None = Field(
+        None, description="What `rise`, `fall` and `change` are measured against: `{to: baseline}`."
+    )
+    above: BoundsField | None = Field(
+        None,
+        description="Breaches above this, in the metric's unit: `200ms`, `5%`, or `{medium: 200ms, high: 1s}`.",
+    )
+    below: BoundsField | None = Field(
+        None, description="Breaches below this: `90%`, or `{medium: 90%, high: 80%}`."
+    )
+    rise: BoundsField | None = Field(
+        None,
+        description="Breaches when it rose by more: `5%` of the reference, `5pp` (points of a share), `3x`.",
+    )
+    fall: BoundsField | None = Field(None, description="Breaches when it fell by more: `5%`, `5pp`, `3x`.")
+    change: BoundsField | None = Field(
+        None, description="Breaches when it moved by more, either way: `5%`, `5pp`, `3x`."
+    )
+    clear: QuantityField | None = Field(
+        None,
+        description=(
+            "Clears here rather than at the lowest bound, in the same unit; between the two nothing changes. Higher "
+            "rungs leave at their bound less the same gap."
+        ),
+    )
+    evidence: Literal["interval", "point"] = Field(
+        "interval",
+        description=(
+            "`interval`: fires only where chance is no explanation, at the level that `budget` sets. `point`: the "
+            "bare value decides."
+        ),
+    )
+
+    @field_validator("metric")
+    @classmethod
+    def _known(cls, metric: str) -> str:
+        return checked(lookup, metric).name
+
+    @field_validator("cls", "feature")
+    @classmethod
+    def _takes(cls, value: str | None, info: ValidationInfo) -> str | None:
+        label = "class" if info.field_name == "cls" else "feature"
+        if value is not None and "metric" in info.data and lookup(info.data["metric"]).takes != label:
+            raise ValueError(f"{info.data['metric']} is not of one {label}: leave it out")
+        return value
+
+    @field_validator(*Side)
+    @classmethod
+    def _bounds(cls, bounds: Bounds | None, info: ValidationInfo) -> Bounds | None:
+        if bounds is not None and "metric" in info.data:
+            side, metric = Side(str(info.field_name)), lookup(info.data["metric"])
+            checked(condition_of, side, bounds, None, metric, info.data.get("severity", Severity.MEDIUM))
+        return bounds
+
+    @field_validator("clear")
+    @classmethod
+    def _clearing(cls, clear: Quantity | None, info: ValidationInfo) -> Quantity | None:
+        sides = [side for side in Side if info.data.get(side) is not None]
+        if clear is not None and "metric" in info.data and len(sides) == 1:
+            metric, bare = lookup(info.data["metric"]), info.data.get("severity", Severity.MEDIUM)
+            checked(condition_of, sides[0], info.data[sides[0]], clear, metric, bare)
+        return clear
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        sides = [side for side in Side if getattr(self, side) is not None]
+        info, problems = self.info, []
+        if not sides:
+            problems.append(f"needs one of {', '.join(Side)}")
+        if len(sides) > 1:
+            problems.append(f"has {' and '.join(sides)}: write a rule for each")
+        elif sides and sides[0].compares and self.compare is None:
+            problems.append(f"`{sides[0]}` needs `compare: {{to: baseline}}`")
+        elif sides and self.compare is not None and not sides[0].compares:
+            problems.append(f"`compare` goes with rise, fall or change, not with `{sides[0]}`")
+        per_feature = "feature" in self.by
+        if info.takes == "feature" and (self.feature is None) != per_feature:
+            problems.append(f"{info.name} is of one feature: write `feature: NAME` or `by: [feature]`")
+        elif per_feature and info.takes != "feature":
+            problems.append(f"{info.name} is not of one feature: `by: [feature]` does not fit")
+        if info.takes == "class" and info.must and self.cls is None:
+            problems.append(f"{info.name} is of one class: write `class: NAME`")
+        if problems:
+            raise ValueError("; ".join(problems))
+        return self
+
+    # --- what the pipeline asks -------------------------------------------------------------------------------
+
+    @property
+    def info(self) -> MetricInfo:
+        return lookup(self.metric)
+
+    @property
+    def side(self) -> Side:
+        return next(side for side in Side if getattr(self, side) is not None)
+
+    @property
+    def condition(self) -> Condition:
+        return condition_of(self.side, getattr(self, self.side), self.clear, self.info, self.severity)
+
+    @property
+    def parts(self) -> frozenset[PartName]:
+        return self.info.parts
+
+    @property
+    def compares(self) -> bool:
+        return self.compare is not None or self.info.needs_reference
+
+    @property
+    def lowest(self) -> Severity:
+        return self.condition.rungs[0][0]
+
+    @property
+    def label_based(self) -> bool:
+        return self.info.label_based
+
+    def judge_complete(self, summary: Summary, inputs: Inputs, step: Millis) -> list[Judgement]:
+        context = Context(inputs.positive_class, inputs.reference, inputs.edges)
+        found = self._measured(summary, context)
+        before = self._measured(inputs.reference, context) if self.compare and inputs.reference else {}
+        if not self.fans_out:
+            found = {"": found.get("", Metric(self.metric, None, 0, reason="nothing to measure it on"))}
+        return [
+            ({"feature": name} if name else {}, self._judge(metric, before.get(name), inputs, step))
+            for name, metric in found.items()
+        ]
+
+    def _measured(self, summary: Summary, context: Context) -> dict[str, Metric]:
+        """The metric of that summary; by feature where the rule fans out over them, else under the empty name."""
+        labels = {"class": self.cls, "feature": self.feature}
+        wanted = {label: value for label, value in labels.items() if value is not None}
+        return {
+            metric.labels.get("feature", "") if self.fans_out else "": metric
+            for metric in measure(summary, context, [self.metric])
+            if metric.name == self.metric and (self.fans_out or metric.labels == wanted)
+        }
+
+    def _judge(self, metric: Metric, before: Metric | None, inputs: Inputs, step: Millis) -> Finding:
+        title = _title(metric)
+        draft = Finding(
+            step=step,
+            state=State.OK,
+            n=metric.n,
+            interval=metric.interval,
+            window=inputs.window,
+            unit=self.info.unit,
+        )
+        if metric.value is None:
+            return replace(
+                draft, state=State.NO_DATA, reason=f"{title}: {metric.reason or 'no data in the window'}"
+            )
+        draft = replace(draft, value=metric.value)
+        if metric.n < self.min_count:
+            few = f"{title} rests on n={metric.n:,}, and min_count is {self.min_count:,} (of {self.info.counts})"
+            return replace(draft, state=State.INSUFFICIENT, reason=few)
+        if self.compare is None:
+            return self._weighed(draft, metric, None, title, inputs)
+        if before is None or before.value is None:
+            lack = before.reason if before is not None and before.reason else "there is none for this group"
+            reason = (
+                f"{title} has nothing to be compared with: {inputs.reference_name or self.compare.to}: {lack}"
+            )
+            return replace(draft, state=State.INSUFFICIENT, reason=reason)
+        draft = replace(draft, reference=before.value, reference_n=before.n)
+        return self._weighed(draft, metric, before, title, inputs)
+
+    def _weighed(
+        self, draft: Finding, metric: Metric, before: Metric | None, title: str, inputs: Inputs
+    ) -> Finding:
+        """Hold the value against the ladder: breach where a rung is passed with evidence, hold where not all is clear."""
+        condition, value = self.condition, draft.value or 0.0
+        size = condition.size(value, draft.reference)
+        if math.isnan(size):
+            reason = f"{title}: a ratio to {format_value(draft.reference, draft.unit)} says nothing"
+            return replace(draft, state=State.INSUFFICIENT, reason=reason)
+        proof = self._proof(metric, before, inputs)
+        proven = [
+            severity
+            for severity, limit in condition.rungs
+            if size > limit and (proof is None or condition.excludes(limit, proof))
+        ]
+        severity, holding = max(proven, default=None), condition.holding(size)
+        limit = condition.limit(severity)
+        change = ""
+        if before is not None:
+            moved, most = (condition.print_size(s, value, draft.reference) for s in (size, limit))
+            change = f"{moved} (limit {most})"
+        draft = replace(
+            draft,
+            state=State.BREACH if severity else State.HOLD if holding else State.OK,
+            severity=severity,
+            holding=holding,
+            bound=condition.bound(limit, value, draft.reference),
+            change=change,
+            clears=condition.clearing(),
+        )
+        return replace(draft, reason=_sentence(title, draft, condition, size, inputs.reference_name))
+
+    def _proof(self, metric: Metric, before: Metric | None, inputs: Inputs) -> Interval | None:
+        """The interval that must lie beyond the bound, or exclude no-change; None where the point decides."""
+        if self.evidence == "point":
+            return None
+        alpha = self.alpha(inputs)
+        if before is None:
+            return interval_at(metric, alpha)
+        return change_interval(metric, before, alpha / 2 if self.side is Side.CHANGE else alpha)
+
+
+def _title(metric: Metric) -> str:
+    """`performance.recall of fraud`."""
+    return " of ".join([metric.name, *metric.labels.values()])
+
+
+def _sentence(title: str, found: Finding, condition: Condition, size: float, reference: str) -> str:
+    """What was seen, against what, and what that means, with every number that it rests on."""
+    basis = f"n={found.n:,}"
+    if found.interval is not None and found.interval[0] != found.interval[1]:
+        basis += f"; 95 %: {format_value(found.interval[0], found.unit)} to {format_value(found.interval[1], found.unit)}"
+    text = f"{title} is {format_value(found.value, found.unit)} ({basis})"
+    if found.reference is not None:
+        n = f"n={found.reference_n:,}; " if found.reference_n is not None else ""
+        text += f", was {format_value(found.reference, found.unit)} ({n}{reference}): {found.change}"
+    lowest = condition.limit(None)
+    match found.state:
+        case State.BREACH if not condition.side.compares:
+            return (
+                f"{text}, {condition.side} {condition.print_size(condition.limit(found.severity), 0.0, None)}"
+            )
+        case State.BREACH:
+            return text
+        case State.HOLD if size > lowest:
+            return f"{text}; it {condition.wording(lowest)}, but with so few rows that may be chance"
+        case State.HOLD:
+            return f"{text}; it clears {condition.clearing()}"
+        case _ if condition.side.compares:
+            return text
+        case _:
+            return f"{text}, not {condition.side} {condition.print_size(lowest, 0.0, None)}"
