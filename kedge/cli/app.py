@@ -2,11 +2,10 @@
 
 from typing import TYPE_CHECKING
 
-from fastapi import FastAPI, HTTPException, Request
+from fastapi import FastAPI
 
-from ingest.auth import ApiKeys
-from ingest.gateway import gateway
-from ingest.schema import SchemaRegistry
+from ingest.auth import Keys
+from ingest.gateway import gateway_router, guard_for
 from ingest.service import IngestService
 from kedge import __version__
 from kedge.clock import Clock
@@ -29,17 +28,10 @@ def build_app(
     """`local`: the caller is this process itself (the command line), which needs no key."""
     app = FastAPI(title="kedge", version=__version__, redoc_url=None)
     install_errors(app)
-    keys = ApiKeys(() if local else pipe.settings.keys)
-
-    def guard(request: Request) -> None:
-        denied = keys.check(request.headers, request.client.host if request.client else None)
-        if denied:
-            raise HTTPException(denied.status, denied.reason)
-
+    keys = Keys(() if local else pipe.settings.keys)
     if ingest:
-        service = IngestService(pipe.store, SchemaRegistry(pipe.store.state), clock)
-        app.include_router(gateway(service, keys))
+        app.include_router(gateway_router(IngestService(pipe.store, pipe.store.state, clock), keys))
     if read:
-        app.include_router(api(pipe, clock, guard))
+        app.include_router(api(pipe, clock, guard_for(keys)))
     health(app, pipe, lambda: scheduler.failure if scheduler else "")
     return app

@@ -24,7 +24,9 @@ def baseline() -> None:
 
 @baseline.command()
 @click.argument("model")
-@click.option("--file", "file", metavar="FILE", help="JSONL, CSV or Parquet of reference predictions; - is JSONL.")
+@click.option(
+    "--file", "file", metavar="FILE", help="JSONL, CSV or Parquet of reference predictions; - is JSONL."
+)
 @click.option("--from", "start", metavar="TIME", help="Begin of a window of stored logs (RFC 3339).")
 @click.option("--to", "end", metavar="TIME", help="Its end.")
 @column_options
@@ -53,7 +55,9 @@ def create(
             from kedge.pipeline.baselines import encode_baseline
 
             column_map = columns_from(columns)
-            made = baseline_from_file(Path(file), model, column_map, settings.of_model(model), settings.make_clock()())
+            made = baseline_from_file(
+                Path(file), model, column_map, settings.of_model(model), settings.make_clock()()
+            )
             if column_map.positive:
                 client.post(f"/v1/models/{model}/positive", {"positive_class": column_map.positive})
             row = client.post(f"/v1/baselines/{model}", encode_baseline(made))

@@ -51,7 +51,9 @@ class Client:
         try:
             return self._runner.run(work)
         except httpx.ConnectError as e:
-            raise StoreUnavailable(f"{self.place} does not answer: is kedge serve running there? ({e})") from None
+            raise StoreUnavailable(
+                f"{self.place} does not answer: is kedge serve running there? ({e})"
+            ) from None
         except httpx.HTTPError as e:
             raise StoreUnavailable(f"{self.place}: {type(e).__name__} {e}") from None
 
@@ -112,7 +114,9 @@ def connect(settings: Settings) -> Iterator[Client]:
     headers = {"Authorization": f"Bearer {os.environ[CLIENT_KEY]}"} if os.environ.get(CLIENT_KEY) else {}
     with asyncio.Runner() as runner:
         if url:
-            http = httpx.AsyncClient(base_url=url, headers=headers, timeout=httpx.Timeout(TIMEOUT_S, connect=10.0))
+            http = httpx.AsyncClient(
+                base_url=url, headers=headers, timeout=httpx.Timeout(TIMEOUT_S, connect=10.0)
+            )
             try:
                 yield Client(http, url, runner)
             finally:
@@ -135,5 +139,3 @@ def connect(settings: Settings) -> Iterator[Client]:
                 runner.run(http.aclose())
         finally:
             pipe.store.close()
-
-

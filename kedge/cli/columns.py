@@ -15,12 +15,17 @@ _OPTIONS = (
     click.option("--class", "cls", metavar="C", help="Column of the predicted class."),
     click.option("--probability", metavar="C", help="Column of the predicted class's probability."),
     click.option(
-        "--probabilities", multiple=True, metavar="C:CLASS", help="Column C is the probability of CLASS; repeatable."
+        "--probabilities",
+        multiple=True,
+        metavar="C:CLASS",
+        help="Column C is the probability of CLASS; repeatable.",
     ),
     click.option("--value", metavar="C", help="Column of the predicted value (regression)."),
     click.option("--label", metavar="C", help="Column of the truth."),
     click.option("--segment", multiple=True, metavar="C", help="Column to segment by; repeatable."),
-    click.option("--features", metavar="C,…", help="Only these columns are features; default: all the others."),
+    click.option(
+        "--features", metavar="C,…", help="Only these columns are features; default: all the others."
+    ),
     click.option("--positive", metavar="CLASS", help="The positive class of a binary model."),
 )
 

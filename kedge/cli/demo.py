@@ -1,12 +1,13 @@
 """`kedge demo`: real flights through the whole pipeline, on simulated time."""
 
-import os
+import io
 import sys
 import tempfile
 import time
 from contextlib import ExitStack
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import TextIO, cast
 
 import click
 
@@ -18,9 +19,17 @@ from kedge.windows import Millis, iso
 
 @click.command()
 @click.option("--exit", "exit_", is_flag=True, help="End after the replay instead of serving the result.")
-@click.option("--speed", type=click.FloatRange(min=1), help="Simulated hours per second; default: as fast as it goes.")
-@click.option("--months", type=click.IntRange(1, 10), default=3, show_default=True, help="How much to replay.")
-@click.option("--keep", type=click.Path(file_okay=False, path_type=Path), help="Keep the store and rules in this folder.")
+@click.option(
+    "--speed", type=click.FloatRange(min=1), help="Simulated hours per second; default: as fast as it goes."
+)
+@click.option(
+    "--months", type=click.IntRange(1, 10), default=3, show_default=True, help="How much to replay."
+)
+@click.option(
+    "--keep",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Keep the store and rules in this folder.",
+)
 @json_option
 def demo(exit_: bool, speed: float | None, months: int, keep: Path | None, as_json: bool) -> None:
     """Replay real flights of 2013 through the whole pipeline, embedded, on simulated time.
@@ -45,11 +54,13 @@ def demo(exit_: bool, speed: float | None, months: int, keep: Path | None, as_js
         folder.mkdir(parents=True, exist_ok=True)
         file = folder / "kedge.duckdb"
         if file.exists():
-            raise KedgeError(f"{file} exists: the demo starts from nothing; remove it, or --keep another folder")
+            raise KedgeError(
+                f"{file} exists: the demo starts from nothing; remove it, or --keep another folder"
+            )
         click.echo("training on the flights of January and February 2013 …", err=True)
         model = train()
-        stream = sys.stderr if as_json else sys.stdout
-        replay = open_replay(f"duckdb:{file}", load_receivers(None, os.environ, stream=stream))
+        stream = cast(TextIO, _Current("stderr" if as_json else "stdout"))
+        replay = open_replay(f"duckdb:{file}", load_receivers(None, {}, stream=stream))
         stack.callback(replay.pipe.store.close)
         baseline = make_reference(model, replay.pipe.store)
         click.echo(f"baseline {baseline.label}, {len(baseline.edges.features)} features", err=True)
@@ -63,10 +74,14 @@ def demo(exit_: bool, speed: float | None, months: int, keep: Path | None, as_js
             def told(now: Millis, _: object) -> None:
                 nonlocal at
                 passed = (now - at) / 3_600_000
-                steps.advance(passed, f"{iso(now)[:10]}  {replay.predictions:,} flights, {replay.labels:,} landed")
+                steps.advance(
+                    passed, f"{iso(now)[:10]}  {replay.predictions:,} flights, {replay.labels:,} landed"
+                )
                 at = now
                 if speed:
-                    time.sleep(max(0.0, (now / 1000 - start.timestamp()) / 3600 / speed - (time.monotonic() - begun)))
+                    time.sleep(
+                        max(0.0, (now / 1000 - start.timestamp()) / 3600 / speed - (time.monotonic() - begun))
+                    )
 
             replay.run(model, start, end, told)
         _report(history_rows(replay.pipe), as_json)
@@ -80,6 +95,22 @@ def demo(exit_: bool, speed: float | None, months: int, keep: Path | None, as_js
             click.echo(f"still firing: {', '.join(r['rule'] for r in open_now)}", err=as_json)
         if not exit_:
             _serve(replay.pipe, replay.clock)
+
+
+class _Current(io.TextIOBase):
+    """Writes to what sys.stdout or sys.stderr is at the moment: a progress bar replaces them while it is drawn."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def write(self, text: str) -> int:
+        return int(getattr(sys, self._name).write(text))
+
+    def flush(self) -> None:
+        getattr(sys, self._name).flush()
+
+    def isatty(self) -> bool:
+        return bool(getattr(sys, self._name).isatty())
 
 
 def _months_later(start: datetime, months: int) -> datetime:

@@ -82,7 +82,9 @@ def wire_prediction(row: Prediction) -> dict[str, Any]:
 def wire_label(label: Label) -> dict[str, Any]:
     """A label as a client would post it; without the id, which its prediction has."""
     truth = {"class": label.cls, "value": label.value}
-    return {name: value for name, value in truth.items() if value is not None} | {"timestamp": label.timestamp}
+    return {name: value for name, value in truth.items() if value is not None} | {
+        "timestamp": label.timestamp
+    }
 
 
 def _post(client: Client, path: str, rows: Iterable[dict[str, Any]]) -> dict[str, Any]:

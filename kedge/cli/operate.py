@@ -1,5 +1,6 @@
 """`kedge tick`, `kedge summarise`, `kedge alerts`."""
 
+import getpass
 import sys
 from typing import Any
 
@@ -59,7 +60,9 @@ def summarise(ctx: click.Context, model: str, start: str, end: str | None, as_js
     if as_json:
         json_line(marked | {"written": report["written"], "seconds": report["seconds"]})
     else:
-        click.echo(f"{marked['due']:,} buckets looked at, {report['written']:,} parts written, {report['seconds']:.2f} s")
+        click.echo(
+            f"{marked['due']:,} buckets looked at, {report['written']:,} parts written, {report['seconds']:.2f} s"
+        )
 
 
 @click.group(invoke_without_command=True)
@@ -139,7 +142,7 @@ def show(ctx: click.Context, alert: str, as_json: bool) -> None:
 
 def _act(ctx: click.Context, alert: str, action: str, as_json: bool) -> None:
     with connect(settings_from(ctx)) as client:
-        row: dict[str, Any] = client.post(f"/v1/alerts/{alert}/{action}", {})
+        row: dict[str, Any] = client.post(f"/v1/alerts/{alert}/{action}", {"by": getpass.getuser()})
     if as_json:
         json_line(row)
     else:

@@ -22,9 +22,13 @@ def json_line(row: Any) -> None:
     click.echo(msgspec.json.encode(row).decode())
 
 
-def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]], *, right: Sequence[str] = ()) -> None:
+def table(
+    title: str, columns: Sequence[str], rows: Iterable[Sequence[object]], *, right: Sequence[str] = ()
+) -> None:
     """A table on standard output; columns named in `right` are numbers."""
-    drawn = Table(title=title or None, title_justify="left", title_style="bold", header_style="bold", box=None)
+    drawn = Table(
+        title=title or None, title_justify="left", title_style="bold", header_style="bold", box=None
+    )
     for name in columns:
         drawn.add_column(name, justify="right" if name in right else "left", overflow="fold")
     for row in rows:

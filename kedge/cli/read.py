@@ -15,10 +15,14 @@ from kedge.cli.output import json_line, number, table
 @click.command()
 @click.argument("model")
 @click.option("--metric", "names", multiple=True, metavar="NAME", help="Only this metric; may be repeated.")
-@click.option("--window", default="1d", show_default=True, metavar="LENGTH", help="Width of the tumbling windows.")
+@click.option(
+    "--window", default="1d", show_default=True, metavar="LENGTH", help="Width of the tumbling windows."
+)
 @click.option("--from", "start", metavar="TIME", help="Begin (RFC 3339); default: the first log.")
 @click.option("--to", "end", metavar="TIME", help="End; default: the last log.")
-@click.option("--by", multiple=True, metavar="DIMENSION", help="version, service, host or segment.NAME; repeatable.")
+@click.option(
+    "--by", multiple=True, metavar="DIMENSION", help="version, service, host or segment.NAME; repeatable."
+)
 @json_option
 @click.pass_context
 def metrics(
@@ -124,7 +128,15 @@ def compare(ctx: click.Context, reference: str, current: str, as_json: bool, **c
         "Features, most moved first",
         ["feature", "verdict", "effect", "PSI", "KS", "n", "what it says"],
         [
-            [d.feature, d.verdict, number(d.effect, 3), number(d.psi, 3), number(d.ks, 3), f"{d.n:,}", d.explain()]
+            [
+                d.feature,
+                d.verdict,
+                number(d.effect, 3),
+                number(d.psi, 3),
+                number(d.ks, 3),
+                f"{d.n:,}",
+                d.explain(),
+            ]
             for d in sorted(drifts, key=lambda d: -(d.effect or 0.0))
         ],
         right=["effect", "PSI", "KS", "n"],

@@ -38,9 +38,16 @@ class FileRows:
                 for rejection in batch.rejections:
                     rejected += 1
                     if rejected <= SHOWN:
-                        err.print(f"{path}: row {rejection.index}: {rejection.field}: {rejection.reason}", markup=False)
+                        err.print(
+                            f"{path}: row {rejection.index}: {rejection.field}: {rejection.reason}",
+                            markup=False,
+                        )
                 self._note(batch.rows)
-                times += [min(r.timestamp for r in batch.rows), max(r.timestamp for r in batch.rows)] if batch.rows else []
+                times += (
+                    [min(r.timestamp for r in batch.rows), max(r.timestamp for r in batch.rows)]
+                    if batch.rows
+                    else []
+                )
                 self.store.append(batch.rows)
                 self.rows += len(batch.rows)
                 steps.advance(len(batch.rows))
@@ -58,7 +65,9 @@ class FileRows:
 
     @property
     def features(self) -> Features:
-        return Features(tuple(sorted(self._numeric)), tuple(sorted(self._categorical)), tuple(sorted(self._invalid)))
+        return Features(
+            tuple(sorted(self._numeric)), tuple(sorted(self._categorical)), tuple(sorted(self._invalid))
+        )
 
     def summary(self, edges: EdgeSet) -> Summary:
         """The summary of all rows on given edges."""
@@ -78,7 +87,9 @@ class FileRows:
             parts.setdefault(row.key.bucket, {})[row.key.part] = row.part
         return total(
             (
-                bucket_summary(p.get(PartName.CORE), p.get(PartName.CELLS), p.get(PartName.LABELS), request.parts)  # type: ignore[arg-type]
+                bucket_summary(
+                    p.get(PartName.CORE), p.get(PartName.CELLS), p.get(PartName.LABELS), request.parts
+                )  # type: ignore[arg-type]
                 for p in parts.values()
             ),
             edges,

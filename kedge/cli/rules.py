@@ -41,7 +41,12 @@ def check(ctx: click.Context, paths: tuple[Path, ...], as_json: bool) -> None:
     if as_json:
         for problem in book.problems:
             json_line(
-                {"file": problem.file, "line": problem.line, "column": problem.column, "problem": problem.text}
+                {
+                    "file": problem.file,
+                    "line": problem.line,
+                    "column": problem.column,
+                    "problem": problem.text,
+                }
             )
         if not book.problems:
             json_line({"rules": len(book.rules), "problems": 0})

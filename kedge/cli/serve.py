@@ -47,7 +47,7 @@ def serve(ctx: click.Context, gateway: bool, web: bool, host: str | None, port: 
     """
     import uvicorn
 
-    from ingest.auth import ApiKeys
+    from ingest.auth import Keys
     from kedge.cli.app import build_app
     from kedge.cli.client import server_file
     from kedge.pipeline.compose import open_pipeline
@@ -57,16 +57,22 @@ def serve(ctx: click.Context, gateway: bool, web: bool, host: str | None, port: 
         raise click.UsageError("--gateway and --web exclude each other; without either, kedge serves both")
     configure_logging()
     settings = settings_from(ctx)
-    settings = settings.model_copy(update={k: v for k, v in (("host", host), ("port", port)) if v is not None})
+    settings = settings.model_copy(
+        update={k: v for k, v in (("host", host), ("port", port)) if v is not None}
+    )
     clock = settings.make_clock()
     pipe = open_pipeline(settings, clock)
     for check in pipe.store.setup():
         if check.changed:
             log.info("%s: %s", check.name, check.detail)
-    scheduler = Scheduler(pipe, clock, settings.every / 1000) if settings.embedded and not (gateway or web) else None
+    scheduler = (
+        Scheduler(pipe, clock, settings.every / 1000) if settings.embedded and not (gateway or web) else None
+    )
     app = build_app(pipe, clock, ingest=not web, read=not gateway, scheduler=scheduler)
     server = uvicorn.Server(
-        uvicorn.Config(app, settings.host, settings.port, log_level="warning", lifespan="off", access_log=False)
+        uvicorn.Config(
+            app, settings.host, settings.port, log_level="warning", lifespan="off", access_log=False
+        )
     )
     file = server_file(settings)
     server.config.load()
@@ -75,7 +81,7 @@ def serve(ctx: click.Context, gateway: bool, web: bool, host: str | None, port: 
     if file:
         file.write_text(json.dumps({"url": address, "pid": os.getpid()}))
     click.echo(f"kedge listens on {address}, store {settings.store_name}")
-    click.echo(ApiKeys(settings.keys).describe() + ("" if settings.keys else " kedge key makes one."))
+    click.echo(Keys(settings.keys).describe() + ("" if settings.keys else " kedge key makes one."))
     if scheduler:
         scheduler.start()
     sys.stdout.flush()
@@ -94,9 +100,13 @@ def _beat_file(settings: Settings) -> Path:
 
 
 @click.command()
-@click.option("--concurrency", type=click.IntRange(1), default=1, show_default=True, help="Ticks run side by side.")
+@click.option(
+    "--concurrency", type=click.IntRange(1), default=1, show_default=True, help="Ticks run side by side."
+)
 @click.option("--pool", type=click.Choice(["prefork", "solo"]), default="prefork", show_default=True)
-@click.option("--ping", is_flag=True, help="Ask whether a worker of this machine answers; exits 1 if none does.")
+@click.option(
+    "--ping", is_flag=True, help="Ask whether a worker of this machine answers; exits 1 if none does."
+)
 @click.pass_context
 def worker(ctx: click.Context, concurrency: int, pool: str, ping: bool) -> None:
     """Run a Celery worker: it summarises, judges and delivers when beat says so.
@@ -113,7 +123,9 @@ def worker(ctx: click.Context, concurrency: int, pool: str, ping: bool) -> None:
         name = f"kedge@{socket.gethostname()}"
         answers = app.control.inspect(timeout=5.0).ping() or {}
         if not any(n.startswith(name) for n in answers):
-            raise KedgeError(f"no worker answers as {name} over {settings_from(ctx).redis.rpartition('@')[2]}")
+            raise KedgeError(
+                f"no worker answers as {name} over {settings_from(ctx).redis.rpartition('@')[2]}"
+            )
         click.echo("pong")
         return
     configure_logging()
@@ -131,7 +143,9 @@ def worker(ctx: click.Context, concurrency: int, pool: str, ping: bool) -> None:
 
 
 @click.command()
-@click.option("--ping", is_flag=True, help="Check that beat of this machine sent a tick lately; exits 2 if not.")
+@click.option(
+    "--ping", is_flag=True, help="Check that beat of this machine sent a tick lately; exits 2 if not."
+)
 @click.pass_context
 def beat(ctx: click.Context, ping: bool) -> None:
     """Run Celery beat: it sends a tick at every interval. Two of them do no harm.

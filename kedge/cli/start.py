@@ -154,7 +154,9 @@ def _redis(url: str) -> Check:
     try:
         redis.Redis.from_url(url, socket_timeout=5, socket_connect_timeout=5).ping()
     except (redis.RedisError, ValueError) as e:
-        return Check("redis", False, f"{shown}: {type(e).__name__}", "start Redis, or set KEDGE_REDIS to where it runs")
+        return Check(
+            "redis", False, f"{shown}: {type(e).__name__}", "start Redis, or set KEDGE_REDIS to where it runs"
+        )
     return Check("redis", True, f"answers on {shown}")
 
 
@@ -166,7 +168,9 @@ def _rules(ctx: click.Context) -> Check:
         return Check("rules", False, f"there is no folder {folder}", "kedge init writes the ready-made rules")
     book = load_rules([folder])
     if book.problems:
-        return Check("rules", False, "; ".join(map(str, book.problems[:3])), "kedge rules check lists every problem")
+        return Check(
+            "rules", False, "; ".join(map(str, book.problems[:3])), "kedge rules check lists every problem"
+        )
     return Check("rules", True, f"{len(book.rules)} rules in {folder}")
 
 
@@ -180,7 +184,9 @@ def _receivers(ctx: click.Context) -> Check:
         receivers = load_receivers(settings.notify if settings.notify.exists() else None, os.environ)
     except KedgeError as e:
         return Check("receivers", False, str(e), f"mend {settings.notify}")
-    return Check("receivers", True, f"default {receivers.default}; known: {', '.join(sorted(receivers.known))}")
+    return Check(
+        "receivers", True, f"default {receivers.default}; known: {', '.join(sorted(receivers.known))}"
+    )
 
 
 @click.command()
@@ -198,5 +204,7 @@ def key(as_json: bool) -> None:
         json_line({"key": plain, "hash": hashed})
         return
     click.echo(f"key   {plain}\nhash  {hashed}\n")
-    click.echo("The key is shown once: clients send it as Authorization: Bearer KEY (KEDGE_API_KEY for kedge itself).")
+    click.echo(
+        "The key is shown once: clients send it as Authorization: Bearer KEY (KEDGE_API_KEY for kedge itself)."
+    )
     click.echo("Put the hash into keys: [...] of kedge.yml, or into KEDGE_KEYS.")

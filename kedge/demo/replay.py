@@ -7,13 +7,12 @@ from pathlib import Path
 
 import msgspec
 
-from ingest.schema import SchemaRegistry
 from ingest.service import IngestService
 from kedge.config import Settings
 from kedge.demo.flights import MODEL, FlightModel, hours, reference
 from kedge.notify.receivers import Receivers
 from kedge.pipeline.baselines import Baseline, build_baseline, import_baseline
-from kedge.pipeline.context import Features, Pipeline
+from kedge.pipeline.context import Pipeline, features_of
 from kedge.pipeline.rulebook import RuleSource
 from kedge.pipeline.tick import TickReport, tick
 from kedge.store.base import Store
@@ -53,18 +52,18 @@ def make_reference(model: FlightModel, store: Store) -> Baseline:
     scratch.setup()
     end: Millis = 0
     start: Millis | None = None
-    registry = SchemaRegistry(scratch.state)
+    clock = SimulatedClock(0)
+    service = IngestService(scratch, scratch.state, clock)
     for hour in reference(model):
-        end = hour.end_ms
+        clock.now = end = hour.end_ms
         start = hour.end_ms - HOUR if start is None else start
-        _ingest(IngestService(scratch, registry, lambda t=end: t), hour.predictions, hour.labels)  # type: ignore[misc]
+        _ingest(service, hour.predictions, hour.labels)
     assert start is not None
-    features = registry.read(MODEL)
     baseline = build_baseline(
         scratch,
         MODEL,
         Window(start, end),
-        Features(*features),
+        features_of(scratch.state, MODEL),
         GROUPINGS,
         source="flights of January and February 2013, held out by week",
         now=end,
@@ -74,7 +73,9 @@ def make_reference(model: FlightModel, store: Store) -> Baseline:
     return baseline
 
 
-def _ingest(service: IngestService, predictions: list[dict[str, object]], labels: list[dict[str, object]]) -> None:
+def _ingest(
+    service: IngestService, predictions: list[dict[str, object]], labels: list[dict[str, object]]
+) -> None:
     if predictions:
         service.predictions(msgspec.json.encode(predictions))
     if labels:
@@ -94,7 +95,7 @@ class Replay:
         self, model: FlightModel, start: datetime, end: datetime, told: Callable[[Millis, TickReport], None]
     ) -> None:
         """Replay from start to end; `told` hears of every tick."""
-        service = IngestService(self.pipe.store, SchemaRegistry(self.pipe.store.state), self.clock)
+        service = IngestService(self.pipe.store, self.pipe.store.state, self.clock)
         next_tick: Millis = 0
         last = round(end.timestamp() * 1000)
         pending: tuple[list[dict[str, object]], list[dict[str, object]]] = ([], [])

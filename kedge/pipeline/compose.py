@@ -7,6 +7,7 @@ from pathlib import Path
 
 from kedge.clock import Clock
 from kedge.config import STORE_KEY, Settings
+from kedge.notify.message import Links
 from kedge.notify.receivers import load_receivers
 from kedge.pipeline.context import Pipeline
 from kedge.pipeline.rulebook import RuleSource
@@ -22,7 +23,9 @@ def open_store(settings: Settings, clock: Clock, environment: Mapping[str, str] 
     from kedge.store.elastic import open_elastic
 
     env = os.environ if environment is None else environment
-    return open_elastic(settings.store, prefix=settings.prefix, api_key=env.get(STORE_KEY) or None, clock=clock)
+    return open_elastic(
+        settings.store, prefix=settings.prefix, api_key=env.get(STORE_KEY) or None, clock=clock
+    )
 
 
 def open_pipeline(settings: Settings, clock: Clock, store: Store | None = None) -> Pipeline:
@@ -31,7 +34,11 @@ def open_pipeline(settings: Settings, clock: Clock, store: Store | None = None) 
         store=store or open_store(settings, clock),
         settings=settings,
         rules=RuleSource(settings.rules),
-        receivers=load_receivers(settings.notify if settings.notify.exists() else None, os.environ),
+        receivers=load_receivers(
+            settings.notify if settings.notify.exists() else None,
+            os.environ,
+            links=Links(dashboard=f"{settings.url}/v1" if settings.url else "", kibana=settings.kibana or ""),
+        ),
         holder=f"{socket.gethostname()}:{os.getpid()}",
         sole_writer=settings.embedded,
     )

@@ -1,6 +1,5 @@
 """The JSON API: everything the command line does with data goes through here, over HTTP or in process."""
 
-import getpass
 from collections.abc import Callable
 from typing import Annotated, Any
 
@@ -11,7 +10,7 @@ from pydantic import BaseModel, ConfigDict
 
 from kedge import __version__
 from kedge.alerting.finding import AlertState
-from kedge.alerting.lifecycle import acknowledge, resolve
+from kedge.alerting.lifecycle import Identity, acknowledge, resolve
 from kedge.clock import Clock
 from kedge.errors import BadInput, KedgeError, StoreUnavailable
 from kedge.pipeline.baselines import (
@@ -50,6 +49,11 @@ class BaselineWindow(_Body):
 class Span(_Body):
     start: str
     end: str | None = None
+
+
+class By(_Body):
+    by: str = ""
+    """Who."""
 
 
 class Positive(_Body):
@@ -104,7 +108,7 @@ def _operate(router: APIRouter, pipe: Pipeline, clock: Clock) -> None:
         return {"model": model, "positive_class": body.positive_class}
 
     @router.post("/v1/alerts/{alert}/{action}")
-    def act(alert: str, action: str) -> Json:
+    def act(alert: str, action: str, body: By) -> Json:
         """Acknowledge (`ack`) or resolve an alert; `alert` is the beginning of its id."""
         if action not in ("ack", "resolve"):
             raise HTTPException(404)
@@ -114,7 +118,9 @@ def _operate(router: APIRouter, pipe: Pipeline, clock: Clock) -> None:
             stored = pipe.store.alerts.get(name)
             if stored is None:
                 raise BadInput(f"alert {alert} is gone")
-            state = change(msgspec.convert(stored.value, AlertState), getpass.getuser(), clock())
+            before = msgspec.convert(stored.value, AlertState)
+            rule = pipe.rules().by_name.get(before.rule)
+            state = change(before, body.by or "the API", rule.identity if rule else Identity(), clock())
             if pipe.store.alerts.swap(name, msgspec.to_builtins(state), stored.token):
                 project(pipe.store, pipe.receivers, clock())
                 return next(r for r in alert_rows(pipe, every=True) if r["id"] == name)
@@ -184,7 +190,9 @@ def _read(router: APIRouter, pipe: Pipeline, clock: Clock) -> None:
         return matching[0] | {"history": history_rows(pipe, matching[0]["id"])}
 
     @router.get("/v1/examples/{model}")
-    def examples(model: str, start: Annotated[str, Query(alias="from")], to: str, limit: int = 20) -> list[Json]:
+    def examples(
+        model: str, start: Annotated[str, Query(alias="from")], to: str, limit: int = 20
+    ) -> list[Json]:
         """The newest logs of a window, as they are stored."""
         return pipe.store.examples(model, Window(parse_time(start), parse_time(to)), min(limit, 1000))
 
@@ -262,4 +270,3 @@ def health(app: FastAPI, pipe: Pipeline, failure: Callable[[], str]) -> None:
         if problem:
             body["problem"] = problem
         return JSONResponse(body, 503 if problem else 200)
-
