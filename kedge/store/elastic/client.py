@@ -1,0 +1,361 @@
+"""The connection to Elasticsearch or OpenSearch: one request at a time, errors in kedge's words, bulk with retries."""
+
+import random
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+import orjson
+from elastic_transport import (
+    HttpHeaders,
+    JsonSerializer,
+    NodeConfig,
+    OrjsonSerializer,
+    TransportError,
+    Urllib3HttpNode,
+)
+from elastic_transport._node import NodeApiResponse
+from elastic_transport.client_utils import DEFAULT, DefaultType
+from elasticsearch import ApiError, Elasticsearch, SerializationError
+
+from kedge.errors import BadInput, KedgeError, PartialResult, StoreUnavailable, TooManyBuckets
+from kedge.store.base import Counters
+
+Json = dict[str, Any]
+
+BULK_BYTES = 8 * 2**20
+BULK_ITEMS = 5_000
+BULK_ATTEMPTS = 6
+"""Tries of the items that the server was too busy for; the pauses between them add up to about 3 s."""
+SEARCH_PAGE = 10_000
+"""`index.max_result_window`: the most hits one search may return."""
+
+
+class Refused(KedgeError):
+    """The server answered 4xx: the request itself cannot be met. `kind` is the server's error type."""
+
+    def __init__(self, text: str, status: int, kind: str, reason: str) -> None:
+        super().__init__(text)
+        self.status = status
+        self.kind = kind
+        self.reason = reason
+
+
+class Server(NamedTuple):
+    distribution: str
+    """`elasticsearch` or `opensearch`."""
+    version: str
+
+    @property
+    def opensearch(self) -> bool:
+        return self.distribution == "opensearch"
+
+    def __str__(self) -> str:
+        return f"{'OpenSearch' if self.opensearch else 'Elasticsearch'} {self.version}"
+
+
+class AnyServerNode(Urllib3HttpNode):
+    """A node that lets the Elasticsearch client speak to OpenSearch as well.
+
+    The client sends vendor media types, which OpenSearch refuses, and refuses answers without a product header,
+    which OpenSearch does not send. Vendor types go out only once a server has shown itself to be Elasticsearch:
+    there they keep the answers of a 9.x server in the form of 8.x.
+    """
+
+    def __init__(self, config: NodeConfig) -> None:
+        super().__init__(config)
+        self._elasticsearch = False
+
+    def perform_request(
+        self,
+        method: str,
+        target: str,
+        body: bytes | None = None,
+        headers: HttpHeaders | None = None,
+        request_timeout: DefaultType | float | None = DEFAULT,
+    ) -> NodeApiResponse:
+        sent = HttpHeaders(headers or {})
+        if not self._elasticsearch:
+            for name in ("accept", "content-type"):
+                if name in sent:
+                    sent[name] = sent[name].partition(";")[0].replace("vnd.elasticsearch+", "")
+        answer = super().perform_request(method, target, body, sent, request_timeout)
+        if "x-elastic-product" in answer.meta.headers:
+            self._elasticsearch = True
+        else:
+            answer.meta.headers["x-elastic-product"] = "Elasticsearch"
+        return answer
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One item of a bulk request: its lines, encoded once."""
+
+    lines: bytes
+
+    @classmethod
+    def of(cls, action: str, source: Json | bytes | None = None, **fields: Any) -> "Operation":
+        head = orjson.dumps({action: fields})
+        if source is None:
+            return cls(head + b"\n")
+        body = source if isinstance(source, bytes) else orjson.dumps(source)
+        return cls(b"%b\n%b\n" % (head, body))
+
+
+class Item(NamedTuple):
+    """What became of one operation of a bulk request."""
+
+    status: int
+    kind: str = ""
+    reason: str = ""
+
+    @property
+    def ok(self) -> bool:
+        return self.status < 300
+
+    @property
+    def conflict(self) -> bool:
+        """The document exists already, or is not the version that was asked for."""
+        return self.status == 409
+
+    @property
+    def no_index(self) -> bool:
+        return self.status == 404 and self.kind == "index_not_found_exception"
+
+    @property
+    def busy(self) -> bool:
+        return self.status == 429 or self.status >= 500
+
+
+class Client:
+    """Requests to one cluster. Thread-safe. No error names credentials: hosts are printed without user info."""
+
+    def __init__(self, url: str, api_key: str | None = None, *, timeout: float = 60.0) -> None:
+        hosts = [_with_port(part.strip()) for part in url.split(",")]
+        self.host = ", ".join(f"{p.scheme}://{p.hostname}:{p.port}" for p in map(urlsplit, hosts))
+        self.counters = Counters()
+        json: JsonSerializer = OrjsonSerializer()
+        self._client = Elasticsearch(
+            hosts,
+            api_key=api_key,
+            node_class=AnyServerNode,
+            request_timeout=timeout,
+            # A write whose answer was lost is sent again: every write is idempotent, versioned or compare-and-set.
+            max_retries=2,
+            serializers={
+                "application/json": json,
+                "application/vnd.elasticsearch+json": json,
+            },
+        )
+
+    def close(self) -> None:
+        self._client.close()
+
+    # --- requests -------------------------------------------------------------------------------------------------
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        body: Json | bytes | None = None,
+        *,
+        params: Mapping[str, Any] | None = None,
+        ndjson: bool = False,
+        verb: str = "",
+    ) -> Any:
+        """The decoded answer; raises StoreUnavailable, PartialResult, TooManyBuckets or Refused."""
+        self.counters.requests += 1
+        verb = verb or path.rpartition("/")[2]
+        self.counters.by_verb[verb] = self.counters.by_verb.get(verb, 0) + 1
+        headers = {"accept": "application/json"}
+        if body is not None:
+            headers["content-type"] = "application/x-ndjson" if ndjson else "application/json"
+        try:
+            return self._client.perform_request(method, path, params=params, headers=headers, body=body).body
+        except ApiError as error:
+            raise self._translated(error) from None
+        except SerializationError:
+            raise StoreUnavailable(f"{self.host} answered with something other than JSON") from None
+        except TransportError as error:
+            raise StoreUnavailable(
+                f"{self.host} cannot be reached ({_short(str(error.message))}): check the URL and that it runs"
+            ) from None
+
+    def _translated(self, error: ApiError) -> KedgeError:
+        status = error.meta.status
+        kinds, reason = _causes(error.body)
+        kind = kinds[0] if kinds else ""
+        if "too_many_buckets_exception" in kinds:
+            return TooManyBuckets(f"{self.host}: {_short(reason)}")
+        if status in (401, 403):
+            return Refused(
+                f"{self.host} refuses the credentials or their privileges ({status}: {_short(reason)})",
+                status,
+                kind,
+                reason,
+            )
+        if status == 429 or status >= 500:
+            partial = kind == "search_phase_execution_exception"
+            text = (
+                f"{self.host} answers {status} ({_short(reason)}): try again, or look at the cluster's health"
+            )
+            return PartialResult(text) if partial else StoreUnavailable(text)
+        return Refused(f"{self.host} answers {status}: {_short(reason)}", status, kind, reason)
+
+    def search(self, index: str, body: Json, *, filter_path: str = "", **params: Any) -> Json:
+        """One search over all shards: an answer from only some of them, or a timed-out one, raises PartialResult.
+
+        Wildcards that match nothing give an empty answer. A closed index in reach is an error: its rows would
+        otherwise silently count as none.
+        """
+        params |= {"allow_partial_search_results": "false", "expand_wildcards": "open,closed"}
+        if filter_path:
+            params["filter_path"] = f"timed_out,_shards.failed,{filter_path}"
+        answer: Json = self.request("POST", f"/{index}/_search", body, params=params)
+        self._whole(answer)
+        return answer
+
+    def refresh(self, index: str) -> None:
+        params = {"filter_path": "_shards.failed"}
+        self._whole(self.request("POST", f"/{index}/_refresh", params=params))
+
+    def _whole(self, answer: Json) -> None:
+        if answer.get("timed_out") or answer.get("_shards", {}).get("failed"):
+            raise PartialResult(f"{self.host} answered from only some shards, or ran out of time")
+
+    # --- bulk -----------------------------------------------------------------------------------------------------
+
+    def bulk(self, operations: Sequence[Operation], *, require_alias: bool = True) -> list[Item]:
+        """Write in requests of bounded size; what became of each operation, in order.
+
+        Items that the server was too busy for are tried again; while any of them stays so, StoreUnavailable. A
+        request refused as a whole is halved, so that one bad document costs no other.
+        """
+        items: list[Item] = []
+        chunk: list[Operation] = []
+        size = 0
+        for operation in operations:
+            length = len(operation.lines)
+            if chunk and (size + length > BULK_BYTES or len(chunk) == BULK_ITEMS):
+                items += self._bulk_persistently(chunk, require_alias)
+                chunk, size = [], 0
+            chunk.append(operation)
+            size += length
+        return items + self._bulk_persistently(chunk, require_alias) if chunk else items
+
+    def _bulk_persistently(self, chunk: Sequence[Operation], require_alias: bool) -> list[Item]:
+        items = self._bulk_once(chunk, require_alias)
+        for attempt in range(BULK_ATTEMPTS - 1):
+            busy = [i for i, item in enumerate(items) if item.busy]
+            if not busy:
+                return items
+            time.sleep(0.1 * 2**attempt * random.uniform(0.5, 1.0))
+            for i, item in zip(busy, self._bulk_once([chunk[i] for i in busy], require_alias), strict=True):
+                items[i] = item
+        stuck = next((item for item in items if item.busy), None)
+        if stuck:
+            raise StoreUnavailable(f"{self.host} keeps refusing writes ({stuck.status}: {stuck.reason})")
+        return items
+
+    def _bulk_once(self, chunk: Sequence[Operation], require_alias: bool) -> list[Item]:
+        params = {"filter_path": "items.*.status,items.*.error"}
+        if require_alias:
+            params["require_alias"] = "true"
+        body = b"".join([operation.lines for operation in chunk])
+        try:
+            answer = self.request("POST", "/_bulk", body, params=params, ndjson=True)
+        except Refused as refused:
+            if refused.status not in (400, 413):
+                raise
+            if len(chunk) == 1:
+                return [Item(refused.status, refused.kind, _short(refused.reason))]
+            half = len(chunk) // 2
+            return self._bulk_once(chunk[:half], require_alias) + self._bulk_once(chunk[half:], require_alias)
+        items = [_item(result) for entry in answer["items"] for result in entry.values()]
+        blocked = next((item for item in items if item.status in (401, 403)), None)
+        if (
+            blocked
+        ):  # a write block or missing privileges: not the rows' fault, so they must be kept by the caller
+            raise StoreUnavailable(f"{self.host} does not allow writing: {blocked.reason}")
+        return items
+
+    # --- what the server is -----------------------------------------------------------------------------------------
+
+    @cached_property
+    def server(self) -> Server:
+        """Which server this is. Builds without the main page (`GET /` answers 405) are asked for their nodes."""
+        try:
+            about = self.request("GET", "/", verb="info")["version"]
+            return Server(about.get("distribution", "elasticsearch"), about["number"])
+        except Refused as refused:
+            if refused.status != 405:
+                raise
+        nodes = self.request("GET", "/_nodes/_local", params={"filter_path": "nodes.*.version"})["nodes"]
+        return Server("elasticsearch", next(iter(nodes.values()))["version"])
+
+    @cached_property
+    def max_buckets(self) -> int:
+        """`search.max_buckets` of the cluster; its default where the setting may not be read."""
+        path = "*.search.max_buckets"
+        try:
+            answer = self.request(
+                "GET",
+                "/_cluster/settings",
+                params={"include_defaults": "true", "flat_settings": "false", "filter_path": path},
+            )
+        except Refused:
+            return 65_535
+        found = [
+            answer[k]["search"]["max_buckets"] for k in ("transient", "persistent", "defaults") if k in answer
+        ]
+        return int(found[0]) if found else 65_535
+
+
+def _with_port(url: str) -> str:
+    """The URL with a port, which the client insists on: 9200, or 443 for https."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        raise BadInput("the store's URL has a port that is not a number") from None
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise BadInput("the store's URL must look like https://host:9200")
+    if port is not None:
+        return url
+    return parts._replace(netloc=f"{parts.netloc}:{443 if parts.scheme == 'https' else 9200}").geturl()
+
+
+def _item(result: Json) -> Item:
+    error = result.get("error")
+    if not error:
+        return Item(result["status"])
+    kinds, reason = _causes({"error": error})
+    return Item(result["status"], kinds[0] if kinds else "", _short(reason))
+
+
+def _causes(body: Any) -> tuple[list[str], str]:
+    """The types of an error and of its causes, outermost first, and the reasons in one line, without repeats."""
+    error = body.get("error") if isinstance(body, dict) else None
+    if not isinstance(error, dict):
+        return [], str(error or body or "no reason given")
+    kinds: list[str] = []
+    reasons: list[str] = []
+    queue = [error]
+    while queue:
+        cause = queue.pop(0)
+        kinds.append(str(cause.get("type", "")))
+        reason = str(cause.get("reason") or "")
+        if reason and not any(reason in r for r in reasons):
+            reasons.append(reason)
+        queue += [cause["caused_by"]] if isinstance(cause.get("caused_by"), dict) else []
+        queue += [c for c in cause.get("root_cause", ()) if isinstance(c, dict)]
+        queue += [c["reason"] for c in cause.get("failed_shards", ()) if isinstance(c.get("reason"), dict)]
+    return kinds, "; ".join(reasons) or kinds[0]
+
+
+def _short(text: str, limit: int = 400) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= limit else line[: limit - 1] + "…"

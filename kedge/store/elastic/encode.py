@@ -1,0 +1,199 @@
+"""Predictions and labels as stored documents (DESIGN §4 names), and back for people to read.
+
+Types decide exactness. What is counted in cells is a float; `prediction.value`, `prediction.probabilities.*` and
+`label.value` are doubles, because the outcome of a label that comes weeks later is computed from them and must equal
+the one computed at write. Where the server keeps no source, they are all that is left of the row.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+
+from kedge.records import Label, Outcome, Prediction, outcome_of
+from kedge.store.base import Json
+from kedge.store.elastic.names import escape, unescape
+from kedge.windows import Millis, iso, parse_time
+
+_FLOAT32_OVERFLOW = 3.4028235677973366e38
+"""Halfway from the largest float32 to the next: from here on a value rounds to infinity, which servers reject."""
+_OPEN = (
+    ("prediction", "probabilities"),
+    ("features", "num"),
+    ("features", "cat"),
+    ("attributions",),
+    ("segment",),
+    ("resource",),
+    ("business",),
+)
+_TIMES = (("@timestamp",), ("event", "ingested"), ("label", "timestamp"), ("label", "ingested"))
+_LABEL_FIELDS = ("class", "value", "timestamp", "ingested", "delay_ms")
+_OUTCOME_FIELDS = ("correct", "log_loss", "brier", "error", "abs_error", "squared_error")
+
+
+def encode(row: Prediction) -> bytes:
+    """A row as its stored JSON; raises TypeError or ValueError for text that is no Unicode."""
+    prediction: Json = {}
+    if row.cls is not None:
+        prediction["class"] = row.cls
+    if row.probability is not None:
+        prediction["probability"] = row.probability
+    if row.probabilities:
+        prediction["probabilities"] = {escape(k): v for k, v in row.probabilities.items()}
+    if row.value is not None:
+        prediction["value"] = _float(row.value)
+    if row.entropy is not None:
+        prediction["entropy"] = row.entropy
+
+    features: Json = {}
+    if row.num:
+        features["num"] = _floats(row.num)
+    if row.cat:
+        features["cat"] = {escape(k): v for k, v in row.cat.items()}
+    if row.invalid:
+        features["invalid"] = row.invalid
+
+    document: Json = {
+        "@timestamp": row.timestamp,
+        "event": {
+            "id": row.id,
+            "ingested": row.ingested,
+            "outcome": "failure" if row.failed else "success",
+        },
+        "model": {"name": row.model, "version": row.version} if row.version else {"name": row.model},
+    }
+    if prediction:
+        document["prediction"] = prediction
+    if features:
+        document["features"] = features
+    for name, values in (
+        ("attributions", row.attributions),
+        ("resource", row.resource),
+        ("business", row.business),
+    ):
+        if values:
+            document[name] = _floats(values)
+    if row.segment:
+        document["segment"] = {escape(k): v for k, v in row.segment.items()}
+    if row.latency_ms is not None:
+        document["latency_ms"] = _float(row.latency_ms)
+    for name, inner, value in (
+        ("service", "name", row.service),
+        ("host", "name", row.host),
+        ("trace", "id", row.trace),
+    ):
+        if value is not None:
+            document[name] = {inner: value}
+    if row.failed:
+        failure = {"type": row.error_type, "message": row.error_message}
+        document["error"] = {k: v for k, v in failure.items() if v is not None}
+    if row.label is not None:
+        outcome = outcome_of(
+            cls=row.cls,
+            probabilities=row.probabilities,
+            value=row.value,
+            label_cls=row.label.cls,
+            label_value=row.label.value,
+        )
+        document |= label_fields(row.label, row.timestamp, outcome)
+    return orjson.dumps(document)
+
+
+def label_fields(label: Label, timestamp: Millis, outcome: Outcome, *, over: Json | None = None) -> Json:
+    """`label` and `outcome` of a row of that time. Given the stored row that they go `over`, its other fields are
+    set to null: a partial update merges objects, and would leave the old label's among the new one's."""
+    said: Json = {
+        "timestamp": label.timestamp,
+        "ingested": label.ingested,
+        "delay_ms": label.timestamp - timestamp,
+    }
+    if label.cls is not None:
+        said["class"] = label.cls
+    if label.value is not None:
+        said["value"] = _float(label.value)
+    if outcome.correct is not None:
+        how: Json = {"correct": outcome.correct}
+    else:
+        how = {}
+    for name in _OUTCOME_FIELDS[1:]:
+        number = getattr(outcome, name)
+        if number is not None:
+            how[name] = _float(number)
+    if over is not None and over.get("label"):
+        said = dict.fromkeys(_LABEL_FIELDS) | said
+        how = dict.fromkeys(_OUTCOME_FIELDS) | how
+    return {"label": said, "outcome": how} if how else {"label": said}
+
+
+def stored_label(source: Json, id: str) -> Label | None:
+    """The label that a stored row carries."""
+    label = source.get("label") or {}
+    if label.get("timestamp") is None:
+        return None
+    return Label(
+        id=id,
+        timestamp=millis(label["timestamp"]),
+        ingested=millis(label.get("ingested") or label["timestamp"]),
+        cls=label.get("class"),
+        value=label.get("value"),
+    )
+
+
+def outcome_over(source: Json, label: Label) -> Outcome:
+    """How the stored row did, judged by `label`."""
+    prediction = source.get("prediction") or {}
+    probabilities = prediction.get("probabilities") or {}
+    return outcome_of(
+        cls=prediction.get("class"),
+        probabilities={unescape(k): v for k, v in probabilities.items()},
+        value=prediction.get("value"),
+        label_cls=label.cls,
+        label_value=label.value,
+    )
+
+
+def millis(stored: int | str) -> Millis:
+    """A stored time, which comes back as it was sent or, where the server keeps no source, as text."""
+    return parse_time(stored) if isinstance(stored, str) else int(stored)
+
+
+def decode(source: Json) -> Json:
+    """A stored document for people: names unescaped, times as RFC 3339, nothing empty."""
+    document: Json = {k: _pruned(v) for k, v in source.items()}
+    for path in _OPEN:
+        holder = _holder(document, path)
+        if holder is not None:
+            holder[path[-1]] = {unescape(k): v for k, v in holder[path[-1]].items()}
+    for path in _TIMES:
+        holder = _holder(document, path)
+        if holder is not None:
+            holder[path[-1]] = iso(millis(holder[path[-1]]))
+    holder = _holder(document, ("features", "invalid"))
+    if holder is not None and isinstance(holder["invalid"], str):  # a list of one, without a source
+        holder["invalid"] = [holder["invalid"]]
+    return {k: v for k, v in document.items() if v not in (None, {})}
+
+
+def _pruned(value: Any) -> Any:
+    if not isinstance(value, dict):
+        return value
+    return {k: _pruned(v) for k, v in value.items() if v not in (None, {})}
+
+
+def _holder(document: Json, path: tuple[str, ...]) -> Json | None:
+    """The object that has the last step of `path`; None where there is none."""
+    place: Any = document
+    for step in path[:-1]:
+        place = place.get(step)
+        if not isinstance(place, dict):
+            return None
+    return place if place.get(path[-1]) is not None else None
+
+
+def _float(value: float) -> float | None:
+    """Servers reject a whole row for one number that is no finite float32: null, which is *missing*, instead."""
+    return value if -_FLOAT32_OVERFLOW < value < _FLOAT32_OVERFLOW else None
+
+
+def _floats(values: Mapping[str, float]) -> Json:
+    return {escape(k): v for k, v in values.items() if -_FLOAT32_OVERFLOW < v < _FLOAT32_OVERFLOW}

@@ -1,0 +1,130 @@
+"""The change feed: what was written or updated since a watermark, by the server's own sequence numbers.
+
+Every write and update gets the next `_seq_no` of its shard, and all numbers up to the *global checkpoint* are on
+every copy. So rows with a number in (last, checkpoint] after a refresh are exactly what changed: no clock, no
+refresh interval and no late spool can make one slip through. A row updated again meanwhile has left the interval
+upward, and is met by the next call.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from kedge.errors import PartialResult
+from kedge.store.base import Changes, Json
+from kedge.store.elastic.client import Client
+from kedge.store.elastic.names import Names
+from kedge.windows import MINUTE, Millis
+
+_PAGE = 10_000
+"""Buckets of the composite aggregation in one answer."""
+
+
+class _Shard(NamedTuple):
+    name: str
+    uuid: str
+    number: int
+    checkpoint: int
+    only: bool
+    """The index has no other shard."""
+
+    @property
+    def key(self) -> str:
+        return f"{self.uuid}/{self.number}"
+
+
+class Feed:
+    """`LogStore.changed`. The watermark: {"shards": {"<index uuid>/<shard>": seq_no}, "indices": {name: uuid}}."""
+
+    def __init__(self, client: Client, names: Names) -> None:
+        self._client = client
+        self._names = names
+
+    def changed(self, since: Json) -> Changes:
+        seen: dict[str, int] = since.get("shards", {})
+        known: dict[str, str] = since.get("indices", {})
+        shards = self._shards()
+        moved = [s for s in shards if s.checkpoint > seen.get(s.key, -1)]
+        dirty: dict[str, set[Millis]] = defaultdict(set)
+        if moved:
+            for batch in _paths(sorted({s.name for s in moved})):
+                self._client.refresh(batch)
+            for shard in moved:
+                for model, minute in self._touched(shard, seen.get(shard.key, -1)):
+                    dirty[model].add(minute)
+        indices = {_series(s.name): s.uuid for s in shards}
+        # An alias that a rebuilt index stands behind now: its numbers began anew.
+        replaced = any(known.get(name, uuid) != uuid for name, uuid in indices.items())
+        watermark = {"shards": {s.key: s.checkpoint for s in shards}, "indices": indices}
+        return Changes(watermark, dict(dirty), replaced)
+
+    def _shards(self) -> list[_Shard]:
+        answer = self._client.request(
+            "GET",
+            f"/{self._names.all_predictions}/_stats/docs",
+            params={
+                "level": "shards",
+                "filter_path": "_shards.failed,indices.*.uuid,indices.*.shards.*.seq_no.global_checkpoint",
+            },
+            verb="checkpoints",
+        )
+        if answer.get("_shards", {}).get("failed"):
+            raise PartialResult(f"{self._client.host} cannot tell the checkpoints of all shards")
+        shards = []
+        for name, index in sorted(answer.get("indices", {}).items()):
+            copies_by_number = index.get("shards", {})
+            for number, copies in copies_by_number.items():
+                # A replica may lag behind in knowing the checkpoint, never run ahead of it.
+                checkpoint = max(copy["seq_no"]["global_checkpoint"] for copy in copies)
+                shards.append(
+                    _Shard(name, index["uuid"], int(number), checkpoint, len(copies_by_number) == 1)
+                )
+        return shards
+
+    def _touched(self, shard: _Shard, after: int) -> Iterator[tuple[str, Millis]]:
+        """The models and minutes of the rows numbered in (after, checkpoint] on one shard."""
+        composite: Json = {
+            "size": _PAGE,
+            "sources": [
+                {"model": {"terms": {"field": "model.name"}}},
+                {"minute": {"date_histogram": {"field": "@timestamp", "fixed_interval": f"{MINUTE}ms"}}},
+            ],
+        }
+        params = {} if shard.only else {"preference": f"_shards:{shard.number}"}
+        while True:
+            body = {
+                "size": 0,
+                "track_total_hits": False,
+                "query": {"range": {"_seq_no": {"gt": after, "lte": shard.checkpoint}}},
+                "aggs": {"touched": {"composite": composite}},
+            }
+            answer = self._client.search(
+                shard.name,
+                body,
+                filter_path="aggregations.touched.after_key,aggregations.touched.buckets.key",
+                **params,
+            )
+            page = answer.get("aggregations", {}).get("touched", {})
+            buckets = page.get("buckets", [])
+            for bucket in buckets:
+                yield bucket["key"]["model"], int(bucket["key"]["minute"])
+            if len(buckets) < _PAGE:
+                return
+            composite = composite | {"after": page["after_key"]}
+
+
+def _series(index: str) -> str:
+    """The alias that an index was made for: its name without the generation."""
+    return index.rpartition("-")[0]
+
+
+def _paths(names: list[str], limit: int = 3_000) -> Iterator[str]:
+    """Names joined by commas, in pieces that fit the servers' limit of 4,096 bytes for a request line."""
+    piece: list[str] = []
+    for name in names:
+        if piece and sum(map(len, piece)) + len(piece) + len(name) > limit:
+            yield ",".join(piece)
+            piece = []
+        piece.append(name)
+    if piece:
+        yield ",".join(piece)

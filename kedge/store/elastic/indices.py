@@ -1,0 +1,118 @@
+"""Time-named indices, created when their first document is written.
+
+`kedge-predictions-default-2026.11.23` is an alias over `…-000001`, and every write requires the alias: a write that
+comes after retention dropped an index then fails, instead of bringing the index back with guessed types.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from kedge.errors import KedgeError, StoreUnavailable
+from kedge.store.base import Json
+from kedge.store.elastic.client import Client, Item, Operation, Refused
+from kedge.store.elastic.names import Names, first_index, period_start
+
+_TEMPLATES = ("predictions", "summaries", "metrics", "labels", "state", "alerts", "alert-events", "outbox")
+_ROUNDS = 3
+"""A new alias is seen by the second try; the third is for one that retention drops in between."""
+
+
+class Addressed(NamedTuple):
+    alias: str
+    operation: Operation
+
+
+class Indices:
+    """Writes to aliases that may not exist yet. Needs the templates of `kedge setup`."""
+
+    def __init__(self, client: Client, names: Names) -> None:
+        self._client = client
+        self._names = names
+        self._templates: dict[str, Json] = {}
+
+    def write(self, documents: Sequence[Addressed]) -> list[Item]:
+        """Bulk write, creating what is missing; what became of each document, in order."""
+        items = self._client.bulk([d.operation for d in documents])
+        for _ in range(_ROUNDS):
+            homeless = [i for i, item in enumerate(items) if item.no_index]
+            if not homeless:
+                return items
+            for alias in {documents[i].alias for i in homeless}:
+                self.create(alias)
+            again = self._client.bulk([documents[i].operation for i in homeless])
+            for i, item in zip(homeless, again, strict=True):
+                items[i] = item
+        missing = next((documents[i].alias for i, item in enumerate(items) if item.no_index), None)
+        if missing:
+            raise StoreUnavailable(
+                f"{self._client.host}: the alias {missing} is missing although {first_index(missing)} exists: "
+                "put the alias back on the index that should be written to"
+            )
+        return items
+
+    def create(self, alias: str) -> None:
+        """An index and its alias, by the template; another writer may have been faster."""
+        template = self._template(alias)
+        settings: Json = {}
+        lifecycle = template.get("_meta", {}).get("lifecycle", {}).get(self._family(alias))
+        born = period_start(alias)
+        if lifecycle:
+            settings["index.lifecycle.name"] = lifecycle
+            if born is not None:  # age by event time: a backfill of last month is a month old at once
+                settings["index.lifecycle.origination_date"] = born
+        body: Json = {"aliases": {alias: {}}, "settings": settings}
+        try:
+            self._client.request("PUT", f"/{first_index(alias)}", body, verb="create_index")
+        except Refused as refused:
+            if refused.kind != "resource_already_exists_exception":
+                raise
+
+    def _family(self, alias: str) -> str:
+        """What lifecycles are named by: `predictions`, `summaries-1m`."""
+        rest = alias.removeprefix(f"{self._names.prefix}-")
+        collection, _, tail = rest.partition("-")
+        return (
+            f"{collection}-{tail.partition('-')[0]}" if collection in ("summaries", "metrics") else collection
+        )
+
+    def _template(self, alias: str) -> Json:
+        rest = alias.removeprefix(f"{self._names.prefix}-")
+        name = self._names(next(t for t in _TEMPLATES if rest.startswith(t)))
+        if name not in self._templates:
+            try:
+                answer = self._client.request("GET", f"/_index_template/{name}", verb="template")
+            except Refused as refused:
+                if refused.status == 404:
+                    raise KedgeError(
+                        f"{self._client.host} has no index template {name}: run `kedge setup` first"
+                    ) from None
+                raise
+            self._templates[name] = answer["index_templates"][0]["index_template"]
+        return self._templates[name]
+
+
+def scroll(
+    client: Client,
+    index: str,
+    body: Json,
+    *,
+    page: int,
+    filter_path: str,
+    keep: Callable[[Json], Any],
+) -> list[Any]:
+    """All hits of a search that is sorted by fields that never change, page by page through `search_after`.
+
+    Such an order needs no point in time: a document rewritten meanwhile keeps its place.
+    """
+    kept: list[Any] = []
+    after: list[Any] | None = None
+    while True:
+        asked = body | {"size": page, "track_total_hits": False}
+        if after is not None:
+            asked["search_after"] = after
+        answer = client.search(index, asked, filter_path=f"hits.hits.sort,{filter_path}")
+        hits = answer.get("hits", {}).get("hits", [])
+        kept += [keep(hit) for hit in hits]
+        if len(hits) < page:
+            return kept
+        after = hits[-1]["sort"]

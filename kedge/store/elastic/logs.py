@@ -1,0 +1,65 @@
+"""Writing predictions, and reading a few of them back."""
+
+from collections.abc import Sequence
+
+from kedge.records import Prediction
+from kedge.store.base import AppendResult, Json, Written
+from kedge.store.elastic.client import SEARCH_PAGE, Client, Operation
+from kedge.store.elastic.encode import decode, encode
+from kedge.store.elastic.indices import Addressed, Indices
+from kedge.store.elastic.names import Names
+from kedge.windows import Window
+
+_ID_BYTES = 512
+"""The servers' limit. A longer id would have the whole bulk request refused."""
+
+
+class Logs:
+    """`LogStore.append` and `examples`."""
+
+    def __init__(self, client: Client, names: Names, indices: Indices) -> None:
+        self._client = client
+        self._names = names
+        self._indices = indices
+
+    def append(self, rows: Sequence[Prediction]) -> list[AppendResult]:
+        results: list[AppendResult | None] = [None] * len(rows)
+        places: list[int] = []
+        documents: list[Addressed] = []
+        for i, row in enumerate(rows):
+            try:
+                documents.append(self._addressed(row))
+                places.append(i)
+            except (TypeError, ValueError, OverflowError) as error:
+                results[i] = AppendResult(Written.REJECTED, str(error))
+        for i, item in zip(places, self._indices.write(documents), strict=True):
+            if item.ok:
+                results[i] = AppendResult(Written.CREATED)
+            elif item.conflict:
+                results[i] = AppendResult(Written.DUPLICATE)
+            else:
+                results[i] = AppendResult(Written.REJECTED, item.reason)
+        return [result for result in results if result is not None]
+
+    def _addressed(self, row: Prediction) -> Addressed:
+        if not 0 < len(row.id.encode()) <= _ID_BYTES:
+            raise ValueError(f"event.id must have 1 to {_ID_BYTES} bytes")
+        alias = self._names.predictions(row.timestamp)
+        return Addressed(alias, Operation.of("create", encode(row), _index=alias, _id=row.id))
+
+    def examples(self, model: str, window: Window, limit: int) -> list[Json]:
+        body = {
+            "query": within(model, window),
+            "sort": [{"@timestamp": "desc"}],
+            "size": min(limit, SEARCH_PAGE),
+            "track_total_hits": False,
+        }
+        index = self._names.predictions_over(window)
+        hits = self._client.search(index, body, filter_path="hits.hits._source").get("hits", {})
+        return [decode(hit["_source"]) for hit in hits.get("hits", [])]
+
+
+def within(model: str, window: Window, *more: Json) -> Json:
+    """The query for one model's rows with event time in a window."""
+    times = {"gte": window.start, "lt": window.end, "format": "epoch_millis"}
+    return {"bool": {"filter": [{"term": {"model.name": model}}, {"range": {"@timestamp": times}}, *more]}}

@@ -1,0 +1,107 @@
+"""What indices and fields are called: time-named aliases, and open field names escaped where a dot would nest.
+
+In `features.num.<name>` a dot would make an object of `a` in `a.b`, and a feature called `a` would then fight with
+it over what `a` is. Elasticsearch can switch that off (`subobjects: false`), OpenSearch cannot, so the few characters
+that bite are written as in a URL: the feature `card.age` is the field `features.num.card%2Eage`, on both servers.
+"""
+
+import re
+from datetime import UTC, datetime
+from functools import lru_cache
+from urllib.parse import unquote
+
+from kedge.windows import DAY, HOUR, Millis, Window, format_duration
+
+_BITES = re.compile(r"[%.*\x00-\x1f]|^\s+$")
+_EMPTY = "%"
+_MOST_PATTERNS = 45
+"""A window of more periods is searched under one wildcard: the servers skip shards by their range of times."""
+
+
+@lru_cache(maxsize=100_000)
+def escape(name: str) -> str:
+    """A name that people chose as one step of a field's path."""
+    if not name:
+        return _EMPTY
+    return _BITES.sub(lambda found: "".join(f"%{ord(c):02X}" for c in found.group()), name)
+
+
+@lru_cache(maxsize=100_000)
+def unescape(step: str) -> str:
+    """The inverse of `escape`."""
+    return "" if step == _EMPTY else unquote(step)
+
+
+def field_of(dimension: str) -> str:
+    """The stored field of a dimension."""
+    if dimension.startswith("segment."):
+        return f"segment.{escape(dimension.removeprefix('segment.'))}"
+    return {"version": "model.version", "service": "service.name", "host": "host.name"}[dimension]
+
+
+class Names:
+    """The names of one installation's aliases; all begin with `prefix`."""
+
+    def __init__(self, prefix: str, namespace: str = "default") -> None:
+        self.prefix = prefix
+        self.namespace = namespace
+
+    def __call__(self, collection: str) -> str:
+        """An alias or template that is not named by time: `kedge-state`."""
+        return f"{self.prefix}-{collection}"
+
+    def predictions(self, t: Millis) -> str:
+        """The alias of the event time `t`."""
+        return f"{self.prefix}-predictions-{self.namespace}-{_stamp(t, DAY)}"
+
+    @property
+    def all_predictions(self) -> str:
+        return f"{self.prefix}-predictions-*"
+
+    def predictions_over(self, window: Window) -> str:
+        """The aliases of a window, of every namespace, as a search path."""
+        return _over(f"{self.prefix}-predictions-*-", window, DAY)
+
+    def series(self, collection: str, width: Millis, t: Millis) -> str:
+        """The alias of summaries or metrics of one width at `t`: `kedge-summaries-1h-2026.11`.
+
+        A width has indices of its own, because it has a retention of its own.
+        """
+        return f"{self.prefix}-{collection}-{format_duration(width)}-{_stamp(t, _period(width))}"
+
+    def series_over(self, collection: str, width: Millis, window: Window) -> str:
+        return _over(f"{self.prefix}-{collection}-{format_duration(width)}-", window, _period(width))
+
+
+def first_index(alias: str) -> str:
+    """The index created behind a new alias. A reindex may put a later one in its place."""
+    return f"{alias}-000001"
+
+
+def period_start(alias: str) -> Millis | None:
+    """The start of the period that an alias is named by; None where it is not named by time."""
+    stamp = alias.rpartition("-")[2]
+    parts = stamp.split(".")
+    if not all(part.isdigit() for part in parts) or len(parts[0]) != 4 or len(parts) > 3:
+        return None
+    year, month, day = (*map(int, parts), 1, 1)[:3]
+    return int(datetime(year, month, day, tzinfo=UTC).timestamp()) * 1000
+
+
+def _period(width: Millis) -> Millis:
+    """Days of minutes, months of hours, years of days: an index holds some thousand buckets at most."""
+    return DAY if width < HOUR else 31 * DAY if width < DAY else 366 * DAY
+
+
+def _stamp(t: Millis, period: Millis) -> str:
+    form = "%Y.%m.%d" if period == DAY else "%Y.%m" if period == 31 * DAY else "%Y"
+    return datetime.fromtimestamp(t // 1000, UTC).strftime(form)
+
+
+def _over(stem: str, window: Window, period: Millis) -> str:
+    if window.length > _MOST_PATTERNS * period:
+        return f"{stem}*"
+    # Stepping by a day meets every period, however long its months are; a pattern that matches nothing is no error.
+    days = range(window.start - window.start % DAY, max(window.end, window.start + 1), DAY)
+    stamps = dict.fromkeys(_stamp(t, period) for t in days)
+    return ",".join(f"{stem}{stamp}*" if "*" not in stem else f"{stem}{stamp}" for stamp in stamps)

@@ -1,0 +1,147 @@
+"""The store on Elasticsearch 8.19+ and 9 or OpenSearch 2.19+ and 3."""
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+
+from kedge.errors import BadInput, KedgeError
+from kedge.records import Label, Prediction
+from kedge.sketch import EdgeSet, PartName
+from kedge.store.base import (
+    AppendResult,
+    Changes,
+    Check,
+    Counters,
+    Grouping,
+    Joined,
+    Json,
+    MetricDoc,
+    PartRow,
+    PendingCounts,
+    SummaryKey,
+    SummaryRequest,
+)
+from kedge.store.elastic.client import Client
+from kedge.store.elastic.documents import Documents
+from kedge.store.elastic.feed import Feed
+from kedge.store.elastic.indices import Indices
+from kedge.store.elastic.labels import Labels
+from kedge.store.elastic.logs import Logs
+from kedge.store.elastic.metrics import Metrics
+from kedge.store.elastic.names import Names
+from kedge.store.elastic.quantiles import Quantiles
+from kedge.store.elastic.setup import Setup
+from kedge.store.elastic.summaries import Summaries
+from kedge.store.elastic.summarise import Summariser
+from kedge.windows import Millis, Window
+
+_PREFIX = re.compile(r"[a-z0-9][a-z0-9._-]{0,60}")
+
+
+class ElasticStore:
+    """Every Protocol of `kedge.store.base` over one cluster. Thread-safe; connects on first use.
+
+    Needs `setup` to have been run once for its prefix, by whoever may install templates.
+    """
+
+    def __init__(self, client: Client, names: Names, clock: Callable[[], Millis]) -> None:
+        self._client = client
+        self._clock = clock
+        indices = Indices(client, names)
+        self._logs = Logs(client, names, indices)
+        self._labels = Labels(client, names, indices)
+        self._feed = Feed(client, names)
+        self._summariser = Summariser(client, names)
+        self._quantiles = Quantiles(client, names)
+        self._summaries = Summaries(client, names, indices)
+        self._metrics = Metrics(client, names, indices)
+        self._setup = Setup(client, names, indices)
+        self.state = Documents(client, names("state"))
+        self.alerts = Documents(client, names("alerts"))
+        self.events = Documents(client, names("alert-events"))
+        self.outbox = Documents(client, names("outbox"))
+
+    @property
+    def counters(self) -> Counters:
+        return self._client.counters
+
+    # --- logs -----------------------------------------------------------------------------------------------------
+
+    def append(self, rows: Sequence[Prediction]) -> list[AppendResult]:
+        return self._logs.append(rows)
+
+    def label(self, labels: Sequence[Label]) -> list[Joined]:
+        return self._labels.label(labels)
+
+    def join_pending(self, now: Millis, expiry: Millis) -> PendingCounts:
+        return self._labels.join_pending(now, expiry)
+
+    def changed(self, since: Json) -> Changes:
+        return self._feed.changed(since)
+
+    def summarise(self, request: SummaryRequest) -> list[PartRow]:
+        return self._summariser.summarise(request)
+
+    def edges(
+        self, model: str, window: Window, numeric: Sequence[str], categorical: Sequence[str]
+    ) -> EdgeSet:
+        return self._quantiles.edges(model, window, numeric, categorical)
+
+    def examples(self, model: str, window: Window, limit: int = 20) -> list[Json]:
+        return self._logs.examples(model, window, limit)
+
+    # --- summaries and metrics --------------------------------------------------------------------------------------
+
+    def write(self, rows: Sequence[PartRow]) -> list[bool]:
+        return self._summaries.write(rows)
+
+    def read(
+        self,
+        model: str,
+        tier: Millis,
+        window: Window,
+        parts: Iterable[PartName],
+        *,
+        grouping: Grouping | None = None,
+        edges: str = "",
+    ) -> list[PartRow]:
+        return self._summaries.read(model, tier, window, parts, grouping=grouping, edges=edges)
+
+    def versions(self, model: str, tier: Millis, window: Window) -> dict[SummaryKey, int]:
+        return self._summaries.versions(model, tier, window)
+
+    def write_metrics(self, docs: Sequence[MetricDoc]) -> None:
+        self._metrics.write_metrics(docs)
+
+    def read_metrics(self, model: str, width: Millis, window: Window) -> list[MetricDoc]:
+        return self._metrics.read_metrics(model, width, window)
+
+    # --- the cluster ------------------------------------------------------------------------------------------------
+
+    def setup(self, *, dry_run: bool = False) -> list[Check]:
+        return self._setup.run(dry_run=dry_run)
+
+    def ping(self) -> Check:
+        try:
+            return Check("store", True, f"{self._client.server} at {self._client.host}")
+        except KedgeError as error:
+            return Check(
+                "store", False, str(error), "check KEDGE_STORE, its credentials and that the server runs"
+            )
+
+    def close(self) -> None:
+        self._client.close()
+
+
+def open_elastic(
+    url: str, *, prefix: str = "kedge", api_key: str | None = None, clock: Callable[[], Millis]
+) -> ElasticStore:
+    """The store at `url` (`https://host:9200`; several nodes of one cluster by commas; a user in it is used).
+
+    Every index, alias and template begins with `prefix`. Nothing is sent before the first call, so that a gateway
+    can start, and spool, while the cluster is down. Raises BadInput for a URL or prefix that cannot be.
+    """
+    if not _PREFIX.fullmatch(prefix):
+        raise BadInput(
+            f'the prefix "{prefix}" cannot begin an index name: use lower-case letters, digits, - and _'
+        )
+    return ElasticStore(Client(url, api_key), Names(prefix), clock)

@@ -1,0 +1,127 @@
+"""Packed parts of Summaries, kept under external versions: a stale worker's write is refused by the server."""
+
+import base64
+import json
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from kedge.errors import StoreUnavailable
+from kedge.sketch import PartName, pack, unpack
+from kedge.store.base import Grouping, Json, PartRow, SummaryKey, group_key, parse_group
+from kedge.store.elastic.client import Client, Operation
+from kedge.store.elastic.indices import Addressed, Indices, scroll
+from kedge.store.elastic.names import Names
+from kedge.windows import Millis, Window
+
+_PAGE = 5_000
+"""About 5 MB an answer."""
+_HIT = "hits.hits._source,hits.hits._version"
+
+
+class Summaries:
+    """`SummaryStore`."""
+
+    def __init__(self, client: Client, names: Names, indices: Indices) -> None:
+        self._client = client
+        self._names = names
+        self._indices = indices
+
+    def write(self, rows: Sequence[PartRow]) -> list[bool]:
+        documents = []
+        for row in rows:
+            alias = self._names.series("summaries", row.key.tier, row.key.bucket)
+            documents.append(Addressed(alias, versioned(alias, row.key.id, row.version, _document(row))))
+        return write_versioned(self._client, self._indices, documents)
+
+    def read(
+        self,
+        model: str,
+        tier: Millis,
+        window: Window,
+        parts: Iterable[PartName],
+        *,
+        grouping: Grouping | None = None,
+        edges: str = "",
+    ) -> list[PartRow]:
+        wanted: list[Json] = []
+        for part in set(parts):
+            of_part: list[Json] = [{"term": {"part": part.value}}]
+            if part is PartName.CELLS:
+                of_part.append({"term": {"edges": edges}})
+            wanted.append({"bool": {"filter": of_part}})
+        if not wanted:
+            return []
+        conditions: list[Json] = [{"bool": {"should": wanted, "minimum_should_match": 1}}]
+        if grouping is not None:
+            conditions.append({"term": {"grouping": _grouping_key(grouping)}})
+        return self._search(model, tier, window, conditions, {}, _row)
+
+    def versions(self, model: str, tier: Millis, window: Window) -> dict[SummaryKey, int]:
+        content = {"_source": {"excludes": ["data"]}}
+        return dict(self._search(model, tier, window, [], content, lambda hit: (_key(hit), hit["_version"])))
+
+    def _search(
+        self, model: str, tier: Millis, window: Window, conditions: list[Json], content: Json, keep: Any
+    ) -> list[Any]:
+        buckets = {"gte": window.start, "lt": window.end, "format": "epoch_millis"}
+        filters = [{"term": {"model.name": model}}, {"range": {"bucket": buckets}}, *conditions]
+        body = {
+            "query": {"bool": {"filter": filters}},
+            "sort": [{"bucket": "asc"}, {"key": "asc"}],
+            "version": True,
+        }
+        index = self._names.series_over("summaries", tier, window)
+        return scroll(self._client, index, body | content, page=_PAGE, filter_path=_HIT, keep=keep)
+
+
+def versioned(alias: str, id: str, version: int, source: Json) -> Operation:
+    """Write where `version` is at least the stored one."""
+    return Operation.of("index", source, _index=alias, _id=id, version=version, version_type="external_gte")
+
+
+def write_versioned(client: Client, indices: Indices, documents: Sequence[Addressed]) -> list[bool]:
+    """Which of them were written; False where a newer version stands. Visible to searches on return."""
+    items = indices.write(documents)
+    failed = next((item for item in items if not item.ok and not item.conflict), None)
+    if failed:
+        raise StoreUnavailable(f"{client.host} refuses a document of kedge's own: {failed.reason}")
+    aliases = sorted({d.alias for d, item in zip(documents, items, strict=True) if item.ok})
+    for start in range(0, len(aliases), 40):  # the servers limit the length of a request line
+        client.refresh(",".join(aliases[start : start + 40]))
+    return [item.ok for item in items]
+
+
+def _grouping_key(grouping: Grouping) -> str:
+    return json.dumps(list(grouping), separators=(",", ":"), ensure_ascii=False)
+
+
+def _document(row: PartRow) -> Json:
+    key = row.key
+    return {
+        "key": key.id,
+        "model": {"name": key.model},
+        "group": group_key(key.group),
+        "grouping": _grouping_key(key.grouping),
+        "tier": key.tier,
+        "bucket": key.bucket,
+        "part": key.part.value,
+        "edges": key.edges,
+        "data": base64.b64encode(pack(row.part)).decode(),
+    }
+
+
+def _key(hit: Json) -> SummaryKey:
+    source = hit["_source"]
+    return SummaryKey(
+        source["model"]["name"],
+        parse_group(source["group"]),
+        source["tier"],
+        source["bucket"],
+        PartName(source["part"]),
+        source["edges"],
+    )
+
+
+def _row(hit: Json) -> PartRow:
+    key = _key(hit)
+    return PartRow(key, hit["_version"], unpack(key.part, base64.b64decode(hit["_source"]["data"])))

@@ -1,0 +1,95 @@
+"""The JSON files of `index_templates/`, for one prefix and one server."""
+
+import hashlib
+from importlib.resources import files
+from importlib.resources.abc import Traversable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import orjson
+
+from kedge.errors import KedgeError
+from kedge.store.base import Json
+
+DEFAULT_PREFIX = "kedge"
+STORAGE = "storage-best-compression"
+"""The storage that `index/kedge-predictions.json` names, and that set-up replaces by what the server can do."""
+
+
+class Template(NamedTuple):
+    """One object to install."""
+
+    kind: str
+    """`_component_template`, `_index_template`, `_ilm/policy` or `_plugins/_ism/policies`."""
+    name: str
+    body: Json
+
+    @property
+    def path(self) -> str:
+        return f"/{self.kind}/{self.name}"
+
+    @property
+    def hash(self) -> str:
+        """Of the content, without the marks of an installation."""
+        return hashlib.sha256(orjson.dumps(self.body, option=orjson.OPT_SORT_KEYS)).hexdigest()[:16]
+
+
+class Templates:
+    """What is to be installed under a prefix. Component templates come before those that are made of them."""
+
+    def __init__(self, prefix: str) -> None:
+        self._prefix = prefix
+        self._folder = _folder()
+
+    def component(self, name: str) -> Template:
+        return self._load("_component_template", f"component/{DEFAULT_PREFIX}-{name}.json")
+
+    def components(self, storage: str) -> list[Template]:
+        """All component templates, with one of the storages."""
+        stems = self._stems("component", ".json")
+        wanted = [s for s in stems if "-storage-" not in s or s.endswith(storage)]
+        return [self._load("_component_template", f"component/{stem}.json") for stem in wanted]
+
+    def indices(self, storage: str, lifecycle: dict[str, str]) -> list[Template]:
+        """The index templates; `lifecycle` names the policy of each series, for those who create its indices."""
+        templates = []
+        for stem in self._stems("index", ".json"):
+            template = self._load("_index_template", f"index/{stem}.json")
+            default = f"{self._prefix}-{STORAGE}"
+            composed = template.body["composed_of"]
+            template.body["composed_of"] = [
+                f"{self._prefix}-{storage}" if name == default else name for name in composed
+            ]
+            if lifecycle:
+                template.body["_meta"]["lifecycle"] = lifecycle
+            templates.append(template)
+        return templates
+
+    def lifecycle(self, manager: str) -> list[Template]:
+        """The policies for `ilm` or `ism`."""
+        kind = {"ilm": "_ilm/policy", "ism": "_plugins/_ism/policies"}[manager]
+        suffix = f".{manager}.json"
+        return [self._load(kind, f"lifecycle/{stem}{suffix}") for stem in self._stems("lifecycle", suffix)]
+
+    def _stems(self, folder: str, suffix: str) -> list[str]:
+        names = (entry.name for entry in self._folder.joinpath(folder).iterdir())
+        return sorted(name.removesuffix(suffix) for name in names if name.endswith(suffix))
+
+    def _load(self, kind: str, path: str) -> Template:
+        text = self._folder.joinpath(path).read_text("utf-8")
+        body: Any = orjson.loads(text.replace(f'"{DEFAULT_PREFIX}-', f'"{self._prefix}-'))
+        stem = path.rpartition("/")[2].partition(".")[0]
+        return Template(kind, f"{self._prefix}-{stem.removeprefix(f'{DEFAULT_PREFIX}-')}", body)
+
+
+def _folder() -> Traversable:
+    """Packaged with kedge; in a checkout, at its root."""
+    packaged = files("kedge").joinpath("_data/index_templates")
+    if packaged.is_dir():
+        return packaged
+    checkout = Path(__file__).parents[3] / "index_templates"
+    if checkout.is_dir():
+        return checkout
+    raise KedgeError(
+        "the folder index_templates is missing from this installation of kedge: install it again"
+    )
