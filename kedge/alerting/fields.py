@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
-from functools import partial
 from typing import Annotated, Any, TypeVar
 
 from pydantic import BeforeValidator, PlainSerializer, WithJsonSchema
@@ -34,7 +33,7 @@ def checked(work: Callable[..., T], *args: Any) -> T:
 
 def reading(parse: Callable[[Any], Any]) -> BeforeValidator:
     """A pydantic validator from a parser that raises BadInput."""
-    return BeforeValidator(partial(checked, parse))
+    return BeforeValidator(lambda raw: checked(parse, raw))
 
 
 # --- words ----------------------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from kedge.alerting.quantity import Quantity, format_value
 from kedge.alerting.rule import Judgement, Rule
 from kedge.analysis.catalogue import MetricInfo, lookup
 from kedge.analysis.intervals import Interval, change_interval, interval_at
-from kedge.analysis.measure import Context, measure
+from kedge.analysis.measure import Context, measure, metric
 from kedge.analysis.metric import Metric
 from kedge.sketch import PartName, Summary
 from kedge.windows import Millis
@@ -120,6 +120,8 @@ class ThresholdRule(Rule):
             problems.append(f"has {' and '.join(sides)}: write a rule for each")
         elif sides and sides[0].compares and self.compare is None:
             problems.append(f"`{sides[0]}` needs `compare: {{to: baseline}}`")
+        elif sides and sides[0].compares and info.needs_reference:
+            problems.append(f"{info.name} is a comparison already: bound it with `above`")
         elif sides and self.compare is not None and not sides[0].compares:
             problems.append(f"`compare` goes with rise, fall or change, not with `{sides[0]}`")
         per_feature = "feature" in self.by
@@ -161,68 +163,55 @@ class ThresholdRule(Rule):
 
     @property
     def label_based(self) -> bool:
-        return self.info.label_based
+        return self.info.label_based  # not label.coverage, which asks how late they are
 
     def judge_complete(self, summary: Summary, inputs: Inputs, step: Millis) -> list[Judgement]:
         context = Context(inputs.positive_class, inputs.reference, inputs.edges)
-        found = self._measured(summary, context)
-        before = self._measured(inputs.reference, context) if self.compare and inputs.reference else {}
         if not self.fans_out:
-            found = {"": found.get("", Metric(self.metric, None, 0, reason="nothing to measure it on"))}
-        return [
-            ({"feature": name} if name else {}, self._judge(metric, before.get(name), inputs, step))
-            for name, metric in found.items()
-        ]
+            return [({}, self._judge(self._metric(summary, context), context, inputs, step))]
+        found = [m for m in measure(summary, context) if m.name == self.metric and "feature" in m.labels]
+        return [(m.labels, self._judge(m, context, inputs, step)) for m in found]
 
-    def _measured(self, summary: Summary, context: Context) -> dict[str, Metric]:
-        """The metric of that summary; by feature where the rule fans out over them, else under the empty name."""
-        labels = {"class": self.cls, "feature": self.feature}
-        wanted = {label: value for label, value in labels.items() if value is not None}
-        return {
-            metric.labels.get("feature", "") if self.fans_out else "": metric
-            for metric in measure(summary, context, [self.metric])
-            if metric.name == self.metric and (self.fans_out or metric.labels == wanted)
-        }
+    def _metric(self, summary: Summary, context: Context, feature: str | None = None) -> Metric:
+        return metric(self.metric, summary, context, cls=self.cls, feature=feature or self.feature)
 
-    def _judge(self, metric: Metric, before: Metric | None, inputs: Inputs, step: Millis) -> Finding:
-        title = _title(metric)
+    def _judge(self, found: Metric, context: Context, inputs: Inputs, step: Millis) -> Finding:
+        title, n = _title(found), found.n
         draft = Finding(
             step=step,
             state=State.OK,
-            n=metric.n,
-            interval=metric.interval,
+            value=found.value,
+            n=n,
+            interval=found.interval,
             window=inputs.window,
             unit=self.info.unit,
         )
-        if metric.value is None:
-            return replace(
-                draft, state=State.NO_DATA, reason=f"{title}: {metric.reason or 'no data in the window'}"
-            )
-        draft = replace(draft, value=metric.value)
-        if metric.n < self.min_count:
-            few = f"{title} rests on n={metric.n:,}, and min_count is {self.min_count:,} (of {self.info.counts})"
+        if self.compares and inputs.reference is None:
+            reason = f"{title} has nothing to be compared with: create a baseline (`kedge baseline create`)"
+            return replace(draft, state=State.INSUFFICIENT, reason=reason)
+        if found.value is None:
+            reason = f"{title}: {found.reason or 'no data in the window'}"
+            return replace(draft, state=State.NO_DATA, reason=reason)
+        if n < self.min_count:
+            few = f"{title} rests on n={n:,}, under min_count {self.min_count:,} (of {self.info.counts})"
             return replace(draft, state=State.INSUFFICIENT, reason=few)
-        if self.compare is None:
-            return self._weighed(draft, metric, None, title, inputs)
-        if before is None or before.value is None:
-            lack = before.reason if before is not None and before.reason else "there is none for this group"
-            reason = (
-                f"{title} has nothing to be compared with: {inputs.reference_name or self.compare.to}: {lack}"
-            )
+        if self.compare is None or inputs.reference is None:
+            return self._weighed(draft, found, None, inputs)
+        before = self._metric(inputs.reference, context, found.labels.get("feature"))
+        if before.value is None:
+            reason = f"{title} has nothing to be compared with in {inputs.reference_name}: {before.reason}"
             return replace(draft, state=State.INSUFFICIENT, reason=reason)
         draft = replace(draft, reference=before.value, reference_n=before.n)
-        return self._weighed(draft, metric, before, title, inputs)
+        return self._weighed(draft, found, before, inputs)
 
-    def _weighed(
-        self, draft: Finding, metric: Metric, before: Metric | None, title: str, inputs: Inputs
-    ) -> Finding:
+    def _weighed(self, draft: Finding, found: Metric, before: Metric | None, inputs: Inputs) -> Finding:
         """Hold the value against the ladder: breach where a rung is passed with evidence, hold where not all is clear."""
-        condition, value = self.condition, draft.value or 0.0
+        condition, value, title = self.condition, draft.value or 0.0, _title(found)
         size = condition.size(value, draft.reference)
         if math.isnan(size):
             reason = f"{title}: a ratio to {format_value(draft.reference, draft.unit)} says nothing"
             return replace(draft, state=State.INSUFFICIENT, reason=reason)
-        proof = self._proof(metric, before, inputs)
+        proof = self._proof(found, before, inputs)
         proven = [
             severity
             for severity, limit in condition.rungs
@@ -245,19 +234,19 @@ class ThresholdRule(Rule):
         )
         return replace(draft, reason=_sentence(title, draft, condition, size, inputs.reference_name))
 
-    def _proof(self, metric: Metric, before: Metric | None, inputs: Inputs) -> Interval | None:
+    def _proof(self, found: Metric, before: Metric | None, inputs: Inputs) -> Interval | None:
         """The interval that must lie beyond the bound, or exclude no-change; None where the point decides."""
         if self.evidence == "point":
             return None
         alpha = self.alpha(inputs)
         if before is None:
-            return interval_at(metric, alpha)
-        return change_interval(metric, before, alpha / 2 if self.side is Side.CHANGE else alpha)
+            return interval_at(found, alpha)
+        return change_interval(found, before, alpha / 2 if self.side is Side.CHANGE else alpha)
 
 
-def _title(metric: Metric) -> str:
+def _title(found: Metric) -> str:
     """`performance.recall of fraud`."""
-    return " of ".join([metric.name, *metric.labels.values()])
+    return " of ".join([found.name, *found.labels.values()])
 
 
 def _sentence(title: str, found: Finding, condition: Condition, size: float, reference: str) -> str:
