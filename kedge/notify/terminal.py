@@ -28,19 +28,17 @@ class Terminal:
 
     def send(self, message: Message, *, thread: dict[str, str] | None = None, again: bool = False) -> Receipt:
         """Print the message. After an attempt of unknown fate it is printed once more: nobody can look."""
-        text = Text(end="")
-        text.append(f"{message.emoji} " if message.emoji else "")
-        text.append(_plain(message.headline), style=f"bold {message.colour}".strip())
+        text = Text()
+        text.append(
+            self._plain(f"{message.emoji} {message.headline}".strip()), f"bold {message.colour}".strip()
+        )
         for line in message.lines:
-            text.append(f"\n   {_plain(line)}")
-        if message.fields:
-            facts = " · ".join(f"{name} {value}" for name, value in message.fields)
-            text.append(f"\n   {_plain(facts)}", style="dim")
+            text.append(f"\n   {self._plain(line)}")
+        facts = [f"{name} {value}" for name, value in message.fields]
         if message.footer and message.status is not Status.RESOLVED:
-            text.append(
-                f" · {_plain(message.footer)}" if message.fields else f"\n   {_plain(message.footer)}",
-                style="dim",
-            )
+            facts.append(message.footer)
+        if facts:
+            text.append(f"\n   {self._plain(' · '.join(facts))}", "dim")
         with self._lock:
             try:
                 self._console.print(text)
@@ -49,6 +47,7 @@ class Terminal:
                 raise NotifyError(f"the terminal cannot be written to: {error}", permanent=True) from None
         return Receipt("terminal")
 
-
-def _plain(text: str) -> str:
-    return _CONTROL.sub("", text)
+    def _plain(self, text: str) -> str:
+        """Without control characters, and with ? for what the stream's encoding lacks."""
+        encoding = self._console.encoding
+        return _CONTROL.sub("", text).encode(encoding, "replace").decode(encoding)

@@ -1,0 +1,122 @@
+"""What people read of each change of an alert."""
+
+import itertools
+
+import pytest
+
+from kedge.alerting.finding import Finding, Severity, State, Status
+from kedge.notify.formatting import THIN
+from kedge.notify.message import Links, compose
+from tests.notify.samples import STEP, episode, finding, transition
+
+LINKS = Links("https://kedge.example/", "https://kibana.example")
+
+
+def told(**changes):
+    return compose(transition(**changes), links=Links())
+
+
+def test_a_firing_alert_says_what_was_seen_against_what_and_what_clears_it():
+    message = compose(transition(), links=LINKS)
+    assert message.headline == "HIGH · fraud v7 · country=DE · recall fell"
+    assert message.lines == (
+        f"0.71 (n=200; 95{THIN}%: 0.64–0.77), was 0.84 (n=910): −15 % (limit −10 %)",
+        "breaching for 3d",
+        "Moves with it: merchant_type 9 % never seen (usual 0 %)",
+        "Clears: fall under 3 %",
+    )
+    assert message.fields == (
+        ("Window", "2–8 Nov"),
+        ("Breaching since", "6 Nov 13:05 UTC"),
+        ("Firing since", "9 Nov 13:05 UTC"),
+    )
+    assert message.footer == "rules/fraud.yml:12"
+    assert (message.emoji, message.broadcast) == ("🔴", True)
+
+
+def test_a_resolved_alert_says_how_long_it_lasted():
+    message = told(
+        before=Status.FIRING, after=Status.RESOLVED, severity_before=Severity.HIGH, reason="ok for 1h"
+    )
+    assert message.headline == "RESOLVED · fraud v7 · country=DE · recall fell"
+    assert ("Lasted", f"3{THIN}d") in message.fields
+    assert "ok for 1h" in message.lines
+    assert not any(line.startswith(("Clears", "Moves")) for line in message.lines)
+    assert message.emoji == "🟢"
+
+
+def test_no_data_needs_no_value():
+    nothing = Finding(step=STEP, state=State.NO_DATA, reason="no rows in 30m")
+    message = told(after=Status.NO_DATA, finding=nothing, reason="no data since 12:35")
+    assert message.headline == "NO DATA · fraud v7 · country=DE · recall fell"
+    assert message.lines == ("no rows in 30m", "no data since 12:35")
+
+
+def test_a_changed_severity_names_the_one_before():
+    rise = told(before=Status.FIRING, severity_before=Severity.MEDIUM)
+    assert rise.headline.startswith("HIGH (was MEDIUM) · ")
+    after_ack = told(before=Status.ACKNOWLEDGED, after=Status.ACKNOWLEDGED, severity_before=Severity.MEDIUM)
+    assert after_ack.headline.startswith("HIGH (was MEDIUM) · ")
+    assert rise.broadcast
+    assert after_ack.broadcast
+
+
+def test_everyone_hears_of_firing_worsening_lost_data_and_resolving_but_not_of_easing():
+    assert [compose(t, links=Links()).broadcast for t in episode()] == [True, True, False, True, False, True]
+
+
+def test_easing_to_info_is_heard_for_it_is_the_last_that_receivers_hear():
+    assert told(before=Status.FIRING, severity=Severity.INFO, severity_before=Severity.HIGH).broadcast
+    assert not told(before=Status.FIRING, after=Status.ACKNOWLEDGED, severity_before=Severity.HIGH).broadcast
+
+
+def test_an_incident_is_one_episode():
+    incidents = {compose(t, links=Links()).incident for t in episode()}
+    assert len(incidents) == 1
+    assert told(started=STEP).incident not in incidents
+
+
+def test_every_change_of_every_status_can_be_told():
+    for before, after, severity in itertools.product(Status, Status, Severity):
+        message = told(before=before, after=after, severity=severity)
+        assert message.headline
+        assert message.lines
+        assert message.colour.startswith("#")
+        assert message.emoji
+
+
+def test_reasons_that_repeat_each_other_are_said_once():
+    message = told(finding=finding(reason="breaching for 3d"))
+    assert message.lines.count("breaching for 3d") == 1
+
+
+def test_line_breaks_in_names_do_not_break_lines():
+    message = told(group={"segment.x": "a\nb\u2028c"}, description="one\r\ntwo")
+    assert "x=a b c" in message.headline
+    assert message.lines[-1] == "one two"
+
+
+def test_a_version_without_its_v_gets_one_and_a_name_stays():
+    assert "fraud v7 " in told(version="7").headline
+    assert "fraud canary " in told(version="canary").headline
+    assert told(version="", group={}).headline == "HIGH · fraud · recall fell"
+
+
+def test_links_lead_to_logs_dashboard_and_runbook():
+    links = {link.text: link.url for link in compose(transition(alert="a/b"), links=LINKS).links}
+    assert links["Dashboard"] == "https://kedge.example/alerts/a%2Fb"
+    assert links["Runbook"] == "https://wiki.example/recall"
+    assert "from:'2026-11-02T00:00:00Z',to:'2026-11-09T00:00:00Z'" in links["Logs"]
+    assert "segment.country:%22DE%22" in links["Logs"]
+
+
+def test_quotes_in_a_group_stay_inside_the_query():
+    link = compose(transition(group={"segment.x": 'it\'s "!" & #1'}), links=LINKS).links[0]
+    assert "it!'s%20%5C%22!!%5C%22%20%26%20%231" in link.url
+
+
+@pytest.mark.parametrize(
+    "runbook", ["javascript:alert(1)", "file:///etc/passwd", "wiki/recall", "https://", "http://[", ""]
+)
+def test_a_runbook_that_is_no_web_address_is_no_link(runbook):
+    assert compose(transition(runbook=runbook), links=Links()).links == ()
