@@ -1,4 +1,6 @@
-"""Where time comes from. Only the edges (command line, servers, workers) hold a clock; everything below is given `now`."""
+"""Where time comes from. Only the edges (command line, servers, workers) hold a clock; everything below is
+given `now`.
+"""
 
 import time
 from collections.abc import Callable
@@ -17,8 +19,9 @@ def system_clock() -> Millis:
 def rehearsal_clock(spec: str) -> Clock:
     """`START:SPEED`: a clock that runs SPEED times as fast since the epoch millisecond START.
 
-    For rehearsals of rules and for tests: every process started with the same `KEDGE_CLOCK` tells the same time, so
-    an hour of alerting passes in three minutes at a speed of 20. An empty spec is the machine's clock.
+    For rehearsals of rules and for tests: every process started with the same `KEDGE_CLOCK` tells the same
+    time, so an hour of alerting passes in three minutes at a speed of 20. An empty spec is the machine's
+    clock.
     """
     if not spec:
         return system_clock

@@ -60,17 +60,22 @@ class LabelSettings(_Strict):
 
 
 class ModelSettings(_Strict):
-    """Settings of one model; under `'*'`, of all that are not named. A model needs none: it appears by logging."""
+    """Settings of one model; under `'*'`, of all that are not named. A model needs none: it appears by
+    logging.
+    """
 
     bucket: Literal["1m", "1h", "1d"] | None = Field(
-        None, description="Width of the base bucket; by default 1m, or 1h for a model whose first logs leave minutes empty."
+        None,
+        description="Width of the base bucket; by default 1m, or 1h if the first logs leave minutes empty.",
     )
     lag: Duration = Field(MINUTE, description="How long after its end a bucket waits for stragglers.")
     positive_class: str | None = Field(
-        None, description="The class that precision, recall and F1 speak of; macro averages where it is not declared."
+        None,
+        description="The class that precision, recall and F1 speak of; else they are macro averages.",
     )
     groups: tuple[Grouping, ...] = Field(
-        (), description="Groupings to summarise besides the total: version, segment.region, [segment.a, segment.b]."
+        (),
+        description="Groupings besides the total: version, segment.region, [segment.a, segment.b].",
     )
     labels: LabelSettings = Field(default_factory=lambda: LabelSettings.model_validate({}))
 
@@ -86,20 +91,28 @@ class Settings(_Strict):
         "duckdb:kedge.duckdb",
         description="duckdb:FILE (embedded), or the URL of Elasticsearch or OpenSearch.",
     )
-    prefix: str = Field("kedge", description="What the names of the indices begin with.", pattern=r"^[a-z][a-z0-9_-]*$")
+    prefix: str = Field(
+        "kedge", description="What the names of the indices begin with.", pattern=r"^[a-z][a-z0-9_-]*$"
+    )
     redis: str = Field("redis://127.0.0.1:6379/0", description="The Celery broker of the distributed mode.")
     rules: Path = Field(Path("rules"), description="The folder of alert rules.")
     notify: Path = Field(Path("notify.yml"), description="The file that names the receivers.")
     every: Duration = Field(30 * SECOND, description="How often the pipeline runs.")
     host: str = Field("127.0.0.1", description="Address that `kedge serve` listens on.")
-    port: int = Field(8321, description="Port that `kedge serve` listens on; 0 picks a free one.", ge=0, le=65535)
-    url: str | None = Field(None, description="Address of a running server, for the command line and for links.")
+    port: int = Field(
+        8321, description="Port that `kedge serve` listens on; 0 picks a free one.", ge=0, le=65535
+    )
+    url: str | None = Field(
+        None, description="Address of a running server, for the command line and for links."
+    )
     kibana: str | None = Field(None, description="Address of Kibana, for links to the logs.")
     keys: tuple[str, ...] = Field(
         (), description="SHA-256 hashes of the API keys that may write; without any, only loopback may."
     )
     clock: str = Field("", description="START_MS:SPEED of a rehearsal clock; empty is the machine's.")
-    models: dict[str, ModelSettings] = Field(default_factory=dict, description="Settings by model name, or '*'.")
+    models: dict[str, ModelSettings] = Field(
+        default_factory=dict, description="Settings by model name, or '*'."
+    )
 
     @property
     def embedded(self) -> bool:
@@ -118,9 +131,7 @@ class Settings(_Strict):
         return f"{scheme}://{rest.rpartition('@')[2]}" if rest else self.store
 
 
-ENVIRONMENT = {
-    f"KEDGE_{name.upper()}": name for name in Settings.model_fields if name != "models"
-}
+ENVIRONMENT = {f"KEDGE_{name.upper()}": name for name in Settings.model_fields if name != "models"}
 """Every scalar setting may be given in the environment; `KEDGE_KEYS` is a comma-separated list."""
 STORE_KEY = "KEDGE_STORE_API_KEY"
 """The store's own API key: environment only, never in a file."""
@@ -129,7 +140,8 @@ CLIENT_KEY = "KEDGE_API_KEY"
 
 
 def load_settings(path: Path | None = None, environment: Mapping[str, str] | None = None) -> Settings:
-    """`kedge.yml` (of `path`, `KEDGE_CONFIG`, or the current folder; it may be absent) with the environment over it.
+    """`kedge.yml` (of `path`, `KEDGE_CONFIG`, or the current folder; it may be absent) with the environment
+    over it.
 
     Raises KedgeError that names every wrong setting with its place.
     """
@@ -165,5 +177,5 @@ def load_settings(path: Path | None = None, environment: Mapping[str, str] | Non
             allowed = sorted(Settings.model_fields) if len(loc) == 1 else None
             lines.append(f"{place}: {'.'.join(map(str, loc))}: {error['msg'].removeprefix('Value error, ')}")
             if error["type"] == "extra_forbidden" and allowed:
-                lines[-1] = f"{place}: unknown setting \"{loc[0]}\" (allowed: {', '.join(allowed)})"
+                lines[-1] = f'{place}: unknown setting "{loc[0]}" (allowed: {", ".join(allowed)})'
         raise KedgeError("\n".join(lines)) from None

@@ -1,4 +1,6 @@
-"""YAML files that people edit, read with the line and column of every value (YAML 1.2: `on` and `yes` are text)."""
+"""YAML files that people edit, read with the line and column of every value (YAML 1.2: `on` and `yes` are
+text).
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,13 +25,17 @@ class YamlError(KedgeError):
 
 @dataclass(frozen=True)
 class YamlFile:
-    """A parsed file. `data` is made of ruamel's maps and lists, which know where each of their entries stands."""
+    """A parsed file. `data` is made of ruamel's maps and lists, which know where each of their entries
+    stands.
+    """
 
     name: str
     data: Any
 
     def position(self, loc: Sequence[str | int]) -> tuple[int, int]:
-        """Line and column, from 1, of the deepest part of `loc` (keys and indices from the top) that exists."""
+        """Line and column, from 1, of the deepest part of `loc` (keys and indices from the top) that
+        exists.
+        """
         node, place = self.data, (1, 1)
         if isinstance(node, CommentedMap | CommentedSeq) and node.lc.line is not None:
             place = (node.lc.line + 1, node.lc.col + 1)
@@ -54,7 +60,9 @@ def _count(node: Any, seen: int = 0) -> int:
     seen += 1
     if seen > MAX_NODES:
         return seen
-    children = node.values() if isinstance(node, CommentedMap) else node if isinstance(node, CommentedSeq) else ()
+    children = (
+        node.values() if isinstance(node, CommentedMap) else node if isinstance(node, CommentedSeq) else ()
+    )
     for child in children:
         seen = _count(child, seen)
         if seen > MAX_NODES:
@@ -74,7 +82,9 @@ def parse_yaml(text: str, name: str) -> YamlFile:
         problem = (e.problem or e.context or "not YAML").split("\n")[0]
         raise YamlError(f"{place}: {problem}") from None
     except (YAMLError, ValueError, RecursionError) as e:
-        raise YamlError(f"{name}: not YAML: {str(e).splitlines()[0] if str(e) else type(e).__name__}") from None
+        raise YamlError(
+            f"{name}: not YAML: {str(e).splitlines()[0] if str(e) else type(e).__name__}"
+        ) from None
     if _count(data) > MAX_NODES:
         raise YamlError(f"{name}: expands to more than {MAX_NODES} values (aliases of aliases?)")
     return YamlFile(name, data)

@@ -1,8 +1,10 @@
-"""The Celery application of the distributed mode: one task, the tick, sent by beat at the configured interval.
+"""The Celery application of the distributed mode: one task, the tick, sent by beat at the configured
+interval.
 
-The task is a shell over the pipeline: no arguments that could go stale, no result, nothing scheduled for later (later
-work lives in the store, and a tick finds it). A message that waited longer than one interval is dropped, since the
-next tick does its work. Two workers and two beats at once are harmless: ticks are idempotent.
+The task is a shell over the pipeline: no arguments that could go stale, no result, nothing scheduled for
+later (later work lives in the store, and a tick finds it). A message that waited longer than one interval is
+dropped, since the next tick does its work. Two workers and two beats at once are harmless: ticks are
+idempotent.
 """
 
 import logging
@@ -51,7 +53,8 @@ def make_app(settings: Settings) -> Celery:
         broker_connection_retry_on_startup=True,
         task_default_queue=f"{settings.prefix}-ticks",
         worker_hijack_root_logger=False,
-        # After each tick that is sent, so that the file's age tells whether beat is alive (`kedge beat --ping`).
+        # After each tick that is sent, so that the file's age tells whether beat is alive (`kedge beat
+        # --ping`).
         beat_sync_every=1,
         beat_schedule={"tick": {"task": TICK, "schedule": every, "options": {"expires": max(every, 1.0)}}},
         timezone="UTC",

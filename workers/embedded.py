@@ -41,6 +41,6 @@ class Scheduler:
             except KedgeError as e:
                 self.failure = str(e)
                 log.warning("tick put off: %s", e)
-            except Exception as e:  # noqa: BLE001 - the thread must outlive any one tick; the failure is shown
+            except Exception as e:
                 self.failure = f"{type(e).__name__}: {e}"
                 log.exception("tick failed")

@@ -1,4 +1,6 @@
-"""The command line. Each group of commands is a module; heavy libraries are imported by the command that needs them."""
+"""The command line. Each group of commands is a module; heavy libraries are imported by the command that
+needs them.
+"""
 
 import sys
 from pathlib import Path

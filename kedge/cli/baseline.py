@@ -83,8 +83,8 @@ def _print(rows: list[dict[str, Any]], as_json: bool) -> None:
             "",
             ["id", "in use", "rows", "features", "from", "to", "source", "created"],
             [
-                [r["id"][:8], "yes" if r["in_use"] else "", f"{r['rows']:,}", r["features"], r["from"], r["to"],
-                 r["source"], r["created"]]
+                [r["id"][:8], "yes" if r["in_use"] else "", f"{r['rows']:,}", r["features"], r["from"],
+                 r["to"], r["source"], r["created"]]
                 for r in rows
             ],
             right=["rows", "features"],

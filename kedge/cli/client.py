@@ -1,4 +1,6 @@
-"""The command line's way to kedge: over HTTP to a running server, else in process. Both speak the same API."""
+"""The command line's way to kedge: over HTTP to a running server, else in process. Both speak the same
+API.
+"""
 
 import asyncio
 import os
@@ -68,7 +70,9 @@ class Client:
         headers: dict[str, str] | None = None,
         accept: tuple[int, ...] = (),
     ) -> httpx.Response:
-        """One call; a status of `accept` is an answer too. Raises BadInput for 4xx, StoreUnavailable for 5xx."""
+        """One call; a status of `accept` is an answer too. Raises BadInput for 4xx, StoreUnavailable for
+        5xx.
+        """
         response = self._run(
             self._http.request(method, path, content=content, json=json, params=params, headers=headers)
         )

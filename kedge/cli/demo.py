@@ -1,5 +1,7 @@
 """`kedge demo`: real flights through the whole pipeline, on simulated time."""
 
+from __future__ import annotations
+
 import io
 import sys
 import tempfile
@@ -7,7 +9,7 @@ import time
 from contextlib import ExitStack
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import TextIO, cast
+from typing import TYPE_CHECKING, TextIO, cast
 
 import click
 
@@ -15,6 +17,11 @@ from kedge.cli.common import json_option
 from kedge.cli.output import Steps, json_line, number, table
 from kedge.errors import KedgeError
 from kedge.windows import Millis, iso
+
+if TYPE_CHECKING:
+    from kedge.clock import Clock
+    from kedge.pipeline.context import Pipeline
+    from kedge.store.base import Json
 
 
 @click.command()
@@ -34,8 +41,9 @@ from kedge.windows import Millis, iso
 def demo(exit_: bool, speed: float | None, months: int, keep: Path | None, as_json: bool) -> None:
     """Replay real flights of 2013 through the whole pipeline, embedded, on simulated time.
 
-    A model trained on January and February says which flights will arrive more than 15 minutes late; the truth comes
-    when they land. Alerts are told as they fire and resolve; at the end stands a table of them all.
+    A model trained on January and February says which flights will arrive more than 15 minutes late; the
+    truth comes when they land. Alerts are told as they fire and resolve; at the end stands a table of them
+    all.
 
     \b
     Example: kedge demo --exit
@@ -98,7 +106,9 @@ def demo(exit_: bool, speed: float | None, months: int, keep: Path | None, as_js
 
 
 class _Current(io.TextIOBase):
-    """Writes to what sys.stdout or sys.stderr is at the moment: a progress bar replaces them while it is drawn."""
+    """Writes to what sys.stdout or sys.stderr is at the moment: a progress bar replaces them while it is
+    drawn.
+    """
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -118,9 +128,9 @@ def _months_later(start: datetime, months: int) -> datetime:
     return start.replace(year=start.year + month // 12, month=month % 12 + 1)
 
 
-def _report(events: list[dict[str, object]], as_json: bool) -> None:
+def _report(events: list[Json], as_json: bool) -> None:
     """One line an episode: when it fired, when it resolved, and what was seen when it was worst."""
-    episodes: dict[tuple[str, object], list[dict[str, object]]] = {}
+    episodes: dict[tuple[str, object], list[Json]] = {}
     for event in events:
         if event.get("started"):
             episodes.setdefault((str(event["alert"]), event["started"]), []).append(event)
@@ -129,7 +139,7 @@ def _report(events: list[dict[str, object]], as_json: bool) -> None:
         fired = [t for t in transitions if t["after"] == "firing"]
         if not fired:
             continue
-        worst = max(fired, key=lambda t: (int(str(t["severity"])), -int(str(t["step"]))))
+        worst = max(fired, key=lambda t: (t["severity"], -t["step"]))
         over = next((t for t in transitions if t["after"] == "resolved"), None)
         rows.append((fired[0], worst, over))
     rows.sort(key=lambda r: int(str(r[0]["step"])))
@@ -145,17 +155,15 @@ def _report(events: list[dict[str, object]], as_json: bool) -> None:
     )
 
 
-def _row(fired: dict[str, object], worst: dict[str, object], over: dict[str, object] | None) -> list[object]:
+def _row(fired: Json, worst: Json, over: Json | None) -> list[object]:
     from kedge.alerting.finding import Severity
 
     finding = worst["finding"]
-    assert isinstance(finding, dict)
-    group = worst["group"]
-    labels = ", ".join(f"{k}={v}" for k, v in group.items()) if isinstance(group, dict) else ""
+    labels = ", ".join(f"{k}={v}" for k, v in worst["group"].items())
     return [
-        iso(int(str(fired["step"])))[:16].replace("T", " "),
-        iso(int(str(over["step"])))[:16].replace("T", " ") if over else "still firing",
-        Severity(int(str(worst["severity"]))).word,
+        iso(fired["step"])[:16].replace("T", " "),
+        iso(over["step"])[:16].replace("T", " ") if over else "still firing",
+        Severity(worst["severity"]).word,
         f"{worst['rule']}{f' ({labels})' if labels else ''}",
         number(finding.get("value")),
         number(finding.get("bound")),
@@ -164,15 +172,11 @@ def _row(fired: dict[str, object], worst: dict[str, object], over: dict[str, obj
     ]
 
 
-def _serve(pipe: object, clock: object) -> None:
+def _serve(pipe: Pipeline, clock: Clock) -> None:
     import uvicorn
 
     from kedge.cli.app import build_app
-    from kedge.demo.replay import SimulatedClock
-    from kedge.pipeline.context import Pipeline
 
-    assert isinstance(pipe, Pipeline)
-    assert isinstance(clock, SimulatedClock)
     app = build_app(pipe, clock, local=True)
     server = uvicorn.Server(uvicorn.Config(app, "127.0.0.1", 0, log_level="warning", lifespan="off"))
     server.config.load()

@@ -53,7 +53,7 @@ def wire_prediction(row: Prediction) -> dict[str, Any]:
         "id": row.id,
         "timestamp": row.timestamp,
         "model": row.model,
-        "features": row.num | row.cat | dict.fromkeys(row.invalid, []),
+        "features": row.num | row.cat | {name: [] for name in row.invalid},
     }
     plain = {
         "version": row.version,
@@ -108,8 +108,9 @@ def import_(
 ) -> None:
     """Load predictions from FILE (JSONL, CSV or Parquet; - is JSONL on standard input).
 
-    Columns with kedge's own names (id, timestamp, class, probability, probabilities.NAME, value, label, version,
-    latency_ms, segment.NAME, …) need no flag; all others are features. Loading a file twice changes nothing.
+    Columns with kedge's own names (id, timestamp, class, probability, probabilities.NAME, value, label,
+    version, latency_ms, segment.NAME, …) need no flag; all others are features. Loading a file twice changes
+    nothing.
 
     \b
     Example: kedge import log.jsonl --model fraud

@@ -61,7 +61,8 @@ def summarise(ctx: click.Context, model: str, start: str, end: str | None, as_js
         json_line(marked | {"written": report["written"], "seconds": report["seconds"]})
     else:
         click.echo(
-            f"{marked['due']:,} buckets looked at, {report['written']:,} parts written, {report['seconds']:.2f} s"
+            f"{marked['due']:,} buckets looked at, {report['written']:,} parts written, "
+            f"{report['seconds']:.2f} s"
         )
 
 

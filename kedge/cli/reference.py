@@ -1,4 +1,6 @@
-"""Files as references: read into an in-memory store, so that files and stored logs are summarised by the same code."""
+"""Files as references: read into an in-memory store, so that files and stored logs are summarised by the
+same code.
+"""
 
 from pathlib import Path
 
@@ -8,12 +10,12 @@ from kedge.config import ModelSettings
 from kedge.errors import BadInput
 from kedge.pipeline.baselines import Baseline, build_baseline
 from kedge.pipeline.context import Features
+from kedge.pipeline.summaries import bucket_summary
 from kedge.records import Prediction
-from kedge.sketch import EdgeSet, PartName, Summary, total
+from kedge.sketch import AnyPart, EdgeSet, PartName, Summary, total
 from kedge.store.base import Grouping, SummaryRequest
 from kedge.store.duckdb import open_duckdb
 from kedge.store.duckdb.store import DuckStore
-from kedge.pipeline.summaries import bucket_summary
 from kedge.windows import DAY, Millis, Window, ceil, floor
 
 SHOWN = 5
@@ -82,18 +84,10 @@ class FileRows:
             categorical=tuple(sorted({*features.categorical, *edges.categorical})),
             invalid=features.invalid,
         )
-        parts: dict[Millis, dict[PartName, object]] = {}
+        parts: dict[Millis, dict[PartName, AnyPart]] = {}
         for row in self.store.summarise(request):
             parts.setdefault(row.key.bucket, {})[row.key.part] = row.part
-        return total(
-            (
-                bucket_summary(
-                    p.get(PartName.CORE), p.get(PartName.CELLS), p.get(PartName.LABELS), request.parts
-                )  # type: ignore[arg-type]
-                for p in parts.values()
-            ),
-            edges,
-        )
+        return total((bucket_summary(found, request.parts) for found in parts.values()), edges)
 
 
 def baseline_from_file(

@@ -16,7 +16,8 @@ STARTER = """\
 
 store: duckdb:kedge.duckdb          # or http://localhost:9200 (Elasticsearch or OpenSearch)
 rules: rules                        # the folder of alert rules
-# notify: notify.yml                # names the receivers; without it alerts go to the terminal, or to Slack where
+# notify: notify.yml                # names the receivers; without it alerts go to the terminal, or to Slack
+where
                                     # SLACK_BOT_TOKEN or SLACK_WEBHOOK_URL is set
 # every: 30s                        # how often the pipeline runs
 
@@ -205,6 +206,6 @@ def key(as_json: bool) -> None:
         return
     click.echo(f"key   {plain}\nhash  {hashed}\n")
     click.echo(
-        "The key is shown once: clients send it as Authorization: Bearer KEY (KEDGE_API_KEY for kedge itself)."
+        "The key is shown once: clients send it as Authorization: Bearer KEY, kedge itself as KEDGE_API_KEY."
     )
     click.echo("Put the hash into keys: [...] of kedge.yml, or into KEDGE_KEYS.")

@@ -9,7 +9,7 @@ import msgspec
 
 from ingest.service import IngestService
 from kedge.config import Settings
-from kedge.demo.flights import MODEL, FlightModel, hours, reference
+from kedge.demo.flights import MODEL, YEAR_START, FlightModel, hours, reference
 from kedge.notify.receivers import Receivers
 from kedge.pipeline.baselines import Baseline, build_baseline, import_baseline
 from kedge.pipeline.context import Pipeline, features_of
@@ -50,15 +50,12 @@ def make_reference(model: FlightModel, store: Store) -> Baseline:
     """The baseline: the training months, each flight predicted by a model that had not seen its week."""
     scratch = open_duckdb(":memory:", clock=lambda: 0)
     scratch.setup()
-    end: Millis = 0
-    start: Millis | None = None
+    start = end = round(YEAR_START.timestamp() * 1000)
     clock = SimulatedClock(0)
     service = IngestService(scratch, scratch.state, clock)
     for hour in reference(model):
         clock.now = end = hour.end_ms
-        start = hour.end_ms - HOUR if start is None else start
         _ingest(service, hour.predictions, hour.labels)
-    assert start is not None
     baseline = build_baseline(
         scratch,
         MODEL,

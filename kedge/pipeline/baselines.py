@@ -1,4 +1,6 @@
-"""Baselines: frozen references with the edges that features are counted on. Immutable, known by their content."""
+"""Baselines: frozen references with the edges that features are counted on. Immutable, known by their
+content.
+"""
 
 import base64
 from collections.abc import Sequence
@@ -7,7 +9,8 @@ from typing import Any
 
 from kedge.errors import BadInput
 from kedge.pipeline.context import Features
-from kedge.sketch import AnyPart, Cells, Core, EdgeSet, Labels, PartName, Summary, pack, total, unpack
+from kedge.pipeline.summaries import bucket_summary
+from kedge.sketch import AnyPart, EdgeSet, PartName, Summary, pack, total, unpack
 from kedge.store.base import (
     DocumentStore,
     Group,
@@ -58,7 +61,9 @@ def build_baseline(
     source: str,
     now: Millis,
 ) -> Baseline:
-    """Freeze edges from the rows of a window, then summarise those rows on them. Raises BadInput without rows."""
+    """Freeze edges from the rows of a window, then summarise those rows on them. Raises BadInput without
+    rows.
+    """
     edges = log.edges(model, window, features.numeric, features.categorical)
     bucket = next((w for w in (DAY, HOUR, MINUTE) if not window.start % w and not window.end % w), None)
     if bucket is None:
@@ -80,7 +85,7 @@ def build_baseline(
         by_group.setdefault(row.key.group, {}).setdefault(row.key.bucket, {})[row.key.part] = row.part
     if () not in by_group:
         raise BadInput(
-            f"model {model} has no rows between {iso(window.start)} and {iso(window.end)}: nothing to refer to"
+            f"model {model} has no rows from {iso(window.start)} to {iso(window.end)}: nothing to refer to"
         )
     summaries = {
         group: total((_summary(parts) for parts in buckets.values()), edges)
@@ -92,12 +97,7 @@ def build_baseline(
 
 
 def _summary(parts: dict[PartName, AnyPart]) -> Summary:
-    core, cells = parts.get(PartName.CORE), parts.get(PartName.CELLS)
-    labels = parts.get(PartName.LABELS, Labels())
-    assert isinstance(core, Core)
-    assert cells is None or isinstance(cells, Cells)
-    assert isinstance(labels, Labels)
-    return Summary(core, cells, labels)
+    return bucket_summary(parts, frozenset(PartName))
 
 
 def _parts(summary: Summary) -> dict[PartName, AnyPart]:
@@ -106,7 +106,9 @@ def _parts(summary: Summary) -> dict[PartName, AnyPart]:
 
 
 def import_baseline(state: DocumentStore, baseline: Baseline, *, use: bool) -> dict[str, Any]:
-    """Store a baseline and, with `use`, make it the model's reference; returns its line of `baseline list`."""
+    """Store a baseline and, with `use`, make it the model's reference; returns its line of `baseline
+    list`.
+    """
     state.swap(f"baseline:{baseline.model}:{baseline.id}", encode_baseline(baseline), None)
     if use:
         use_baseline(state, baseline.model, baseline.id)
@@ -151,7 +153,9 @@ def decode_baseline(value: dict[str, Any], generation: int = 0) -> Baseline:
 
 
 def use_baseline(state: DocumentStore, model: str, id_prefix: str) -> str:
-    """Make a stored baseline the model's reference; returns its whole id. Raises BadInput where it is not one."""
+    """Make a stored baseline the model's reference; returns its whole id. Raises BadInput where it is not
+    one.
+    """
     matching = [
         name for name in state.find(f"baseline:{model}:") if name.split(":")[-1].startswith(id_prefix)
     ]

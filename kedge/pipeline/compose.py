@@ -15,7 +15,9 @@ from kedge.store.base import Store
 
 
 def open_store(settings: Settings, clock: Clock, environment: Mapping[str, str] | None = None) -> Store:
-    """The store that the settings name. Each client library is imported only where it is used: they are slow to load."""
+    """The store that the settings name. Each client library is imported only where it is used: they are slow
+    to load.
+    """
     if settings.embedded:
         from kedge.store.duckdb import open_duckdb
 
@@ -45,7 +47,9 @@ def open_pipeline(settings: Settings, clock: Clock, store: Store | None = None) 
 
 
 def rules_folder() -> Path:
-    """The ready-made rules that come with kedge: beside the packages in a checkout, inside them once installed."""
+    """The ready-made rules that come with kedge: beside the packages in a checkout, inside them once
+    installed.
+    """
     package = Path(__file__).resolve().parent.parent
     beside = package.parent / "rules"
     return beside if beside.is_dir() else package / "_data" / "rules"

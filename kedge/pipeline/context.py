@@ -39,7 +39,9 @@ class Features:
 
 
 def features_of(state: DocumentStore, model: str) -> Features:
-    """What `ingest/schema.py` recorded: written before the first row with a new name, so never behind the rows."""
+    """What `ingest/schema.py` recorded: written before the first row with a new name, so never behind the
+    rows.
+    """
     stored = state.get(f"schema:{model}")
     if stored is None:
         return Features()

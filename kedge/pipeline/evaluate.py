@@ -49,10 +49,11 @@ class _Judged:
 
 
 def evaluate_due(pipe: Pipeline, book: RuleBook, now: Millis) -> EvaluateCounts:
-    """Judge every rule for every model at every step that is due, and fold the findings into the alerts' states.
+    """Judge every rule for every model at every step that is due, and fold the findings into the alerts.
 
-    A step is due once its window's buckets are complete: the watermark was read after their end and lag, and none is
-    dirty. Rules on labels are judged as the labels mature. `now` only stamps transitions; judging goes by the step.
+    A step is due once its window's buckets are complete: the watermark was read after their end and lag, and
+    none is dirty. Rules on labels are judged as the labels mature. `now` only stamps transitions; judging
+    goes by the step.
     """
     feed = load_feed(pipe.store.state)
     by_rule: dict[tuple[str, str], dict[str, Stored]] = {}
@@ -64,8 +65,8 @@ def evaluate_due(pipe: Pipeline, book: RuleBook, now: Millis) -> EvaluateCounts:
         for rule in book.of_model(model):
             if rule.window < known.base:
                 reason = (
-                    f'{rule.place}: rule "{rule.name}": window {format_duration(rule.window)} is shorter than the '
-                    f"base bucket of model {model} ({format_duration(known.base)}): it is not judged there"
+                    f'{rule.place}: rule "{rule.name}": window {format_duration(rule.window)} is shorter '
+                    f"than the base bucket of model {model} ({format_duration(known.base)}): not judged there"
                 )
                 counts = replace(counts, held=(*counts.held, reason))
                 continue
@@ -124,8 +125,8 @@ def _evaluate(pipe: Pipeline, one: _Judged, stored: dict[str, Stored], now: Mill
 def _first_step(one: _Judged, states: dict[str, AlertState], last: Millis, width: Millis) -> Millis:
     """The oldest step that some alert of the rule has not seen.
 
-    A rule that is new to a model starts at the last step: history belongs to a backtest. Nor does it start on a
-    model that was silent for a day before that, so that an import of old rows pages no one.
+    A rule that is new to a model starts at the last step: history belongs to a backtest. Nor does it start on
+    a model that was silent for a day before that, so that an import of old rows pages no one.
     """
     if states:
         return min(s.evaluated_through for s in states.values()) + width
@@ -177,7 +178,7 @@ def _reference(baseline: Baseline | None, group: Group) -> Summary | None:
 
 
 def _serves(rule: Rule, group: Group, groups: dict[Group, Summary]) -> bool:
-    """Whether a group is one that the rule judges: of the version it names, or of one with enough of the traffic."""
+    """Whether the rule judges a group: it is of the version it names, or of one with enough traffic."""
     version = dict(group).get("version")
     if version is None or rule.version == "all":
         return True
@@ -189,7 +190,7 @@ def _serves(rule: Rule, group: Group, groups: dict[Group, Summary]) -> bool:
 
 
 def _group_of(rule: Rule, state: AlertState) -> Group | None:
-    """The group of a stored alert among those that the store summarises; labels that the rule adds are left out."""
+    """The group of a stored alert among those that are summarised: without labels that the rule adds."""
     values = dict(state.group)
     if state.version:
         values["version"] = state.version

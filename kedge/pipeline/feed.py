@@ -1,4 +1,6 @@
-"""What changed, and what is therefore due: the watermark and the dirty buckets, kept in one compare-and-set document."""
+"""What changed, and what is therefore due: the watermark and the dirty buckets, kept in one compare-and-set
+document.
+"""
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
@@ -107,7 +109,9 @@ def update_feed(state: DocumentStore, change: Callable[[Feed], Feed]) -> Feed:
 
 
 def detect(pipe: Pipeline, now: Millis) -> Feed:
-    """Read what arrived or changed since the watermark into the dirty set, together with the new watermark."""
+    """Read what arrived or changed since the watermark into the dirty set, together with the new
+    watermark.
+    """
 
     def advance(feed: Feed) -> Feed:
         changes = pipe.store.changed(feed.watermark)

@@ -32,8 +32,8 @@ def write_metrics(
 ) -> None:
     """Compute and write the metric documents of every group and bucket of a tier in a window (aligned to it).
 
-    A document's version is the sum of the fingerprints that it was computed from, within the baseline's generation,
-    so that a stale worker's metrics are refused as its summaries are.
+    A document's version is the sum of the fingerprints that it was computed from, within the baseline's
+    generation, so that a stale worker's metrics are refused as its summaries are.
     """
     edges = baseline.edges.hash if baseline else ""
     parts: dict[tuple[Millis, Group], dict[PartName, PartRow]] = defaultdict(dict)
@@ -46,9 +46,7 @@ def write_metrics(
         found = {name: row.part for name, row in rows.items()}
         if PartName.CORE not in found:
             continue
-        summary = bucket_summary(
-            found[PartName.CORE], found.get(PartName.CELLS), found.get(PartName.LABELS), wanted
-        )
+        summary = bucket_summary(found, wanted)
         generation = baseline.generation if baseline else 0
         fingerprint = sum(r.version & ((1 << EPOCH_SHIFT) - 1) for r in rows.values())
         epoch = max(r.version >> EPOCH_SHIFT for r in rows.values())
@@ -95,9 +93,11 @@ def metric_json(metric: Metric) -> Json:
 
 
 def label_horizon(pipe: Pipeline, model: str, base: Millis, first: Millis, now: Millis) -> Millis:
-    """Up to when the model's labels are mature: rules and cohorts on labels end here (STATISTICS "Labels late").
+    """Up to when the model's labels are mature: rules and cohorts on labels end here (STATISTICS "Labels
+    late").
 
-    Days up to two days ago, then hours, then base buckets for the last two hours: as fine as is worth knowing.
+    Days up to two days ago, then hours, then base buckets for the last two hours: as fine as is worth
+    knowing.
     """
     settings = settings_of(pipe, model)
     start = max(floor(first, base), floor(now - MATURITY_SPAN, DAY))

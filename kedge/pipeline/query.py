@@ -14,8 +14,8 @@ from kedge.pipeline.baselines import baseline_in_use
 from kedge.pipeline.context import Pipeline, features_of, settings_of
 from kedge.pipeline.feed import ModelFeed, load_feed
 from kedge.pipeline.measure import context_for, label_horizon
-from kedge.sketch import AnyPart, PartName, Summary
 from kedge.pipeline.summaries import bucket_summary
+from kedge.sketch import AnyPart, PartName, Summary
 from kedge.store.base import Group, Grouping, Json, SummaryRequest
 from kedge.windows import DAY, Millis, Window, ceil, floor, format_duration, iso, tiers_from
 
@@ -28,7 +28,9 @@ def model_feed(pipe: Pipeline, model: str) -> ModelFeed:
     models = load_feed(pipe.store.state).models
     if model not in models:
         known = ", ".join(sorted(models)) or "none yet"
-        raise BadInput(f'no model "{model}" has been summarised (known: {known}); has kedge tick run since its import?')
+        raise BadInput(
+            f'no model "{model}" has been summarised (known: {known}); has kedge tick run since its import?'
+        )
     return models[model]
 
 
@@ -45,8 +47,9 @@ def metric_series(
 ) -> Iterator[Json]:
     """One row per window, group and metric, in the form of DESIGN §15; windows tumble, aligned to the epoch.
 
-    Label metrics of a window that has not matured carry their value with the reason `provisional`; a window that is
-    not summarised to its end yet says `incomplete`. A grouping that is not summarised is counted from the logs.
+    Label metrics of a window that has not matured carry their value with the reason `provisional`; a window
+    that is not summarised to its end yet says `incomplete`. A grouping that is not summarised is counted from
+    the logs.
     """
     known = model_feed(pipe, model)
     if width % known.base:
@@ -59,7 +62,9 @@ def metric_series(
     first = floor(known.first if start is None else start, width)
     last = ceil(known.last + known.base if end is None else end, width)
     if (last - first) // width > MAX_WINDOWS:
-        raise BadInput(f"{(last - first) // width} windows; at most {MAX_WINDOWS} at once: ask for a shorter range")
+        raise BadInput(
+            f"{(last - first) // width} windows; at most {MAX_WINDOWS} at once: ask for a shorter range"
+        )
     grouping: Grouping = tuple(sorted(set(by)))
     settings, baseline = settings_of(pipe, model), baseline_in_use(pipe.store.state, model)
     mature = label_horizon(pipe, model, known.base, known.first, now)
@@ -130,24 +135,43 @@ def _summaries(
     for row in pipe.store.summarise(request):
         found.setdefault(row.key.bucket, {}).setdefault(row.key.group, {})[row.key.part] = row.part
     for window in windows:
-        yield window, {
-            group: bucket_summary(
-                parts.get(PartName.CORE), parts.get(PartName.CELLS), parts.get(PartName.LABELS), request.parts
-            )
-            for group, parts in found.get(window.start, {}).items()
-        }
+        yield (
+            window,
+            {
+                group: bucket_summary(
+                    parts.get(PartName.CORE),
+                    parts.get(PartName.CELLS),
+                    parts.get(PartName.LABELS),
+                    request.parts,
+                )
+                for group, parts in found.get(window.start, {}).items()
+            },
+        )
 
 
 def alert_rows(pipe: Pipeline, *, every: bool = False) -> list[Json]:
     """The alerts as `kedge alerts --json` prints them, worst first; the quiet ones only with `every`."""
     states = [msgspec.convert(s.value, AlertState) for s in pipe.store.alerts.find().values()]
-    shown = [s for s in states if every or s.status not in (Status.INACTIVE,)]
+    shown = [s for s in states if every or s.status is not Status.INACTIVE]
     return [alert_row(s) for s in sorted(shown, key=_urgency)]
 
 
 def _urgency(state: AlertState) -> tuple[Any, ...]:
-    order = (Status.FIRING, Status.ACKNOWLEDGED, Status.PENDING, Status.NO_DATA, Status.RESOLVED, Status.INACTIVE)
-    return (order.index(state.status), -(state.severity or 0), state.rule, state.model, sorted(state.group.items()))
+    order = (
+        Status.FIRING,
+        Status.ACKNOWLEDGED,
+        Status.PENDING,
+        Status.NO_DATA,
+        Status.RESOLVED,
+        Status.INACTIVE,
+    )
+    return (
+        order.index(state.status),
+        -(state.severity or 0),
+        state.rule,
+        state.model,
+        sorted(state.group.items()),
+    )
 
 
 def alert_row(state: AlertState) -> Json:

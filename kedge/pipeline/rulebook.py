@@ -6,7 +6,9 @@ from kedge.alerting.loading import RuleBook, load_rules, rule_files
 
 
 class RuleSource:
-    """Calls give the rules in force now. Files are looked at once a tick, and read only when one was saved."""
+    """Calls give the rules in force now. Files are looked at once a tick, and read only when one was
+    saved.
+    """
 
     def __init__(self, *paths: Path) -> None:
         self._paths = paths

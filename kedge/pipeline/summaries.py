@@ -1,7 +1,7 @@
 """Reading summaries: parts of buckets from the store, put together into windows."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from kedge.sketch import AnyPart, Cells, Core, EdgeSet, Labels, PartName, Summary
@@ -13,7 +13,9 @@ Buckets = dict[Millis, dict[Group, AnyPart]]
 
 @dataclass
 class _Shelf:
-    """The parts of one (model, tier, part, edges) that were read, for all groupings, over one unbroken range."""
+    """The parts of one (model, tier, part, edges) that were read, for all groupings, over one unbroken
+    range.
+    """
 
     start: Millis
     end: Millis
@@ -80,39 +82,38 @@ class SummaryReader:
             wanted -= {PartName.CELLS}
         for span in tile(window, base):
             bounds = Window(span.start, span.end)
-            cores = self.parts(model, span.tier, bounds, PartName.CORE)
-            cells = (
-                self.parts(model, span.tier, bounds, PartName.CELLS, edges.hash)
-                if edges is not None and PartName.CELLS in wanted
-                else {}
-            )
-            labels = (
-                self.parts(model, span.tier, bounds, PartName.LABELS) if PartName.LABELS in wanted else {}
-            )
-            for bucket, groups in cores.items():
-                for group, core in groups.items():
+            shelves = {
+                part: self.parts(
+                    model, span.tier, bounds, part, edges.hash if edges and part is PartName.CELLS else ""
+                )
+                for part in wanted
+            }
+            for bucket, groups in shelves[PartName.CORE].items():
+                for group in groups:
                     if tuple(name for name, _ in group) != grouping:
                         continue
-                    summary = bucket_summary(
-                        core, cells.get(bucket, {}).get(group), labels.get(bucket, {}).get(group), wanted
-                    )
+                    parts = {
+                        part: shelf[bucket][group]
+                        for part, shelf in shelves.items()
+                        if group in shelf.get(bucket, {})
+                    }
+                    summary = bucket_summary(parts, wanted)
                     found[group] = found[group] + summary if group in found else summary
         if not grouping:
             found.setdefault((), empty(wanted, edges))
         return found
 
 
-def bucket_summary(
-    core: AnyPart | None, cells: AnyPart | None, labels: AnyPart | None, wanted: frozenset[PartName]
-) -> Summary:
-    """One bucket's parts as a Summary. Rows without a labels part have no labels; without cells, no cells *yet*."""
-    assert core is None or isinstance(core, Core)
-    assert cells is None or isinstance(cells, Cells)
-    assert labels is None or isinstance(labels, Labels)
+def bucket_summary(parts: Mapping[PartName, AnyPart], wanted: frozenset[PartName]) -> Summary:
+    """One bucket's parts as a Summary of the wanted ones.
+
+    Rows without a labels part have no labels; without cells, no cells *yet*.
+    """
+    core, cells, labels = (parts.get(name) for name in (PartName.CORE, PartName.CELLS, PartName.LABELS))
     return Summary(
-        core,
-        cells if PartName.CELLS in wanted else None,
-        (labels or Labels()) if PartName.LABELS in wanted else None,
+        core if isinstance(core, Core) else None,
+        cells if isinstance(cells, Cells) and PartName.CELLS in wanted else None,
+        (labels if isinstance(labels, Labels) else Labels()) if PartName.LABELS in wanted else None,
     )
 
 
@@ -128,15 +129,15 @@ def empty(wanted: frozenset[PartName], edges: EdgeSet | None) -> Summary:
 def roll_up(children: Sequence[PartRow], tier: Millis) -> list[PartRow]:
     """Sum the parts of one tier into buckets of a coarser one.
 
-    A sum's version is the sum of its children's fingerprints within their newest epoch. Cells are summed only where
-    every child with rows has them: a part that is missing in one child is not computed in the sum.
+    A sum's version is the sum of its children's fingerprints within their newest epoch. Cells are summed only
+    where every child with rows has them: a part that is missing in one child is not computed in the sum.
     """
     sums: dict[tuple[Millis, Group, PartName, str], list[PartRow]] = defaultdict(list)
     for row in children:
         bucket = row.key.bucket - row.key.bucket % tier
         sums[bucket, row.key.group, row.key.part, row.key.edges].append(row)
     rolled = []
-    for (bucket, group, part, edges), rows in sums.items():
+    for (bucket, group, part, _), rows in sums.items():
         if part is PartName.CELLS and len(rows) < len(sums.get((bucket, group, PartName.CORE, ""), ())):
             continue
         epoch = max(r.version >> 56 for r in rows)

@@ -16,7 +16,9 @@ from kedge.windows import HOUR, Millis, Window, ceil, floor, tiers_from
 RUN_BUCKETS = 1440
 """Buckets of one request at most: a day of minutes. Stores cut it further where their limits ask for it."""
 TICK_BUCKETS = 20_000
-"""Buckets of one tick at most, newest first, so that a backfill does not hold up the judging of what is live."""
+"""Buckets of one tick at most, newest first, so that a backfill does not hold up the judging of what is
+live.
+"""
 
 
 @dataclass(frozen=True)
@@ -52,9 +54,11 @@ class _Plan:
 
 
 def summarise_due(pipe: Pipeline, book: RuleBook, now: Millis) -> SummariseCounts:
-    """Summarise every bucket that is due, newest first; write base, coarser tiers and metrics, then clear the marks.
+    """Summarise every bucket that is due, newest first; write base, coarser tiers and metrics, then clear the
+    marks.
 
-    Killed anywhere, it starts over from the marks: what was written already is written again, or skipped, alike.
+    Killed anywhere, it starts over from the marks: what was written already is written again, or skipped,
+    alike.
     """
     feed = load_feed(pipe.store.state)
     counts = SummariseCounts()
@@ -122,8 +126,8 @@ def _summarise_run(pipe: Pipeline, plan: _Plan, run: Window, now: Millis) -> tup
 def _count(pipe: Pipeline, plan: _Plan, run: Window) -> list[PartRow]:
     """Ask the store for the parts of a run; again where a new feature was logged in between.
 
-    A feature's name is recorded before its first row is written. So if the names are the same before and after, no
-    row that was counted had a name that was not asked for.
+    A feature's name is recorded before its first row is written. So if the names are the same before and
+    after, no row that was counted had a name that was not asked for.
     """
     features = features_of(pipe.store.state, plan.model)
     while True:

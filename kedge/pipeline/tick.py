@@ -14,7 +14,9 @@ from kedge.store.base import PendingCounts
 from kedge.windows import MINUTE, Millis
 
 LEASE = 2 * MINUTE
-"""Longer than a usual tick. A killed worker's successor waits this long at most; correctness does not depend on it."""
+"""Longer than a usual tick. A killed worker's successor waits this long at most; correctness does not depend
+on it.
+"""
 
 
 @dataclass(frozen=True)
@@ -24,7 +26,7 @@ class TickReport:
     now: Millis
     skipped: bool = False
     """Another worker was at it."""
-    labels: PendingCounts = PendingCounts(0, 0, 0, 0)
+    labels: PendingCounts = field(default_factory=lambda: PendingCounts(0, 0, 0, 0))
     summaries: SummariseCounts = field(default_factory=SummariseCounts)
     alerts: EvaluateCounts = field(default_factory=EvaluateCounts)
     deliveries: DeliveryCounts | None = None

@@ -61,7 +61,9 @@ class Positive(_Body):
 
 
 def install_errors(app: FastAPI) -> None:
-    """Every KedgeError becomes an answer with its sentence: 400 for bad input, 503 where trying again may help."""
+    """Every KedgeError becomes an answer with its sentence: 400 for bad input, 503 where trying again may
+    help.
+    """
 
     @app.exception_handler(BadInput)
     def bad_input(_: Request, error: BadInput) -> JSONResponse:
