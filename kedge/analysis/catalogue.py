@@ -39,7 +39,7 @@ class MetricInfo:
     """`ratio`, `ms`, `count`, `nats`, `label` (the unit of the labels) or empty."""
     bad: Bad
     counts: str
-    """What its n counts, for people; `min_count` is compared with it."""
+    """What its n counts, in words; `min_count` is compared with it."""
     parts: frozenset[PartName]
     """The parts of a Summary that it needs."""
     description: str

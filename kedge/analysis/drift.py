@@ -10,20 +10,26 @@ any n.
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import special
 
-from kedge.analysis import noncentral
+from kedge.analysis.divergence import (
+    effect_terms,
+    homogeneity,
+    jensen_shannon,
+    kolmogorov_smirnov,
+    matrix_of,
+    smoothed,
+    stability_index,
+)
 from kedge.analysis.metric import Verdict
-from kedge.sketch import Cells, EdgeSet, NumericEdges
+from kedge.analysis.resemblance import rows_needed, tolerance_test
+from kedge.errors import BadInput
+from kedge.sketch import Cells, EdgeSet
 
-Floats = NDArray[np.float64]
-
-POWER = 0.8
-"""At twice the tolerance: a window with less is too small to call *ok*."""
 MOVED_CELLS = 3
 
 
@@ -35,6 +41,12 @@ class DriftSettings:
     """The effect D that is still harmless."""
     alpha: float = 0.001
     """The chance that one look at a harmless feature alarms."""
+
+    def __post_init__(self) -> None:
+        if not 0 < self.tolerance < 4:
+            raise BadInput(f"a drift tolerance is between 0 and 4, not {self.tolerance:g}")
+        if not 0 < self.alpha < 0.5:
+            raise BadInput(f"alpha is between 0 and 0.5, not {self.alpha:g}")
 
 
 @dataclass(frozen=True)
@@ -82,8 +94,10 @@ class FeatureDrift:
     alpha: float
     low: float
     """The largest tolerance still rejected: the lower confidence limit of the shift at 1 - alpha."""
-    alarm_from: float
-    """The effect at which alarms start with this many rows."""
+    interval: tuple[float, float]
+    """Of the shift, 95 %."""
+    alarm_from: float | None
+    """The effect at which alarms start with this many rows; None where there is nothing to test."""
     needs: int | None
     """Rows that find twice the tolerance 80 % of the time; None where this reference is too small for any
     n.
@@ -102,23 +116,36 @@ class FeatureDrift:
             return "no rows in the window"
         if not self.m:
             return "no rows in the reference"
-        low, tolerance, start = _short(self.low), _short(self.tolerance), _short(self.alarm_from)
-        where = f"; most in {', '.join(map(str, self.moved))}" if self.moved else ""
+        low, tolerance = _short(self.low), _short(self.tolerance)
+        start = "" if self.alarm_from is None else f"; at this n alarms start at {_short(self.alarm_from)}"
         match self.verdict:
             case Verdict.DRIFTED:
-                return f"low end {low} exceeds the tolerance {tolerance}; at this n alarms start at {start}{where}"
+                where = f"; most in {', '.join(map(str, self.moved))}" if self.moved else ""
+                return f"low end {low} exceeds the tolerance {tolerance}{start}{where}"
+            case Verdict.INSUFFICIENT if self.needs is None:
+                return f"the reference of {self.m:,} rows is too small for tolerance {tolerance}{start}"
             case Verdict.INSUFFICIENT:
-                needed = (
-                    f"needs n >= {self.needs:,}"
-                    if self.needs is not None
-                    else f"the reference of {self.m:,} rows is too small for any n"
-                )
-                return (
-                    f"{self.n:,} rows are too few to tell: {needed} to find twice the tolerance {tolerance}; "
-                    f"at this n alarms start at {start}"
-                )
+                return f"too few rows to tell: {self.n:,}, needs n >= {self.needs:,}{start}"
             case Verdict.OK:
-                return f"low end {low} is within the tolerance {tolerance}; at this n alarms start at {start}"
+                return f"low end {low} is within the tolerance {tolerance}{start}"
+
+    @cached_property
+    def detail(self) -> dict[str, Any]:
+        """What explains the verdict; JSON-able."""
+        return {
+            "effect": self.effect,
+            "tolerance": self.tolerance,
+            "low": self.low,
+            "alarm_from": self.alarm_from,
+            "needs": self.needs,
+            "m": self.m,
+            "p_value": self.p_value,
+            "psi_expected": self.psi_expected,
+            "ks_most": self.ks_most,
+            "cramers_v": self.cramers_v,
+            "moved": [{"cell": c.name, "reference": c.reference, "window": c.window} for c in self.moved],
+            "explanation": self.explain(),
+        }
 
 
 def drift(
@@ -132,24 +159,29 @@ def drift(
 
     Raw verdicts, each at `settings.alpha`; over several features of one look, see `drifted_of`.
     """
-    wanted = (
-        edges.features
-        if features is None
-        else {f: edges.features[f] for f in features if f in edges.features}
-    )
-    held = [
-        (name, e)
-        for name, e in wanted.items()
-        if reference.features.get(name, ("",))[0] == e.hash == window.features.get(name, ("",))[0]
-    ]
+    held = comparable(reference, window, edges, features)
     return shifts(
-        [name for name, _ in held],
-        [reference.features[name][1] for name, _ in held],
-        [window.features[name][1] for name, _ in held],
-        [e.names for _, e in held],
-        [isinstance(e, NumericEdges) for _, e in held],
+        held,
+        [reference.features[name][1] for name in held],
+        [window.features[name][1] for name in held],
+        [edges.features[name].names for name in held],
+        [name in edges.numeric for name in held],
         settings or DriftSettings(),
     )
+
+
+def comparable(
+    reference: Cells, window: Cells, edges: EdgeSet, features: Iterable[str] | None = None
+) -> list[str]:
+    """The features (of those named) that both sides have counted on just these edges, in the edges' order."""
+    wanted = set(edges.features if features is None else features)
+    none = ("", None)
+    return [
+        name
+        for name, e in edges.features.items()
+        if name in wanted
+        and reference.features.get(name, none)[0] == e.hash == window.features.get(name, none)[0]
+    ]
 
 
 def shift_of_counts(
@@ -177,64 +209,68 @@ def shifts(
     """
     if not features:
         return []
-    sizes = np.array([a.size for a in reference])
-    a, b = _matrix(reference, sizes), _matrix(window, sizes)
+    sizes = np.array([counts.size for counts in reference])
+    a, b = matrix_of(reference, sizes), matrix_of(window, sizes)
     m, n = a.sum(1), b.sum(1)
-    smooth_p, smooth_q = _smoothed(a, m, sizes), _smoothed(b, n, sizes)
+    p, q = smoothed(a, m, sizes), smoothed(b, n, sizes)
     terms = effect_terms(a, b)
-    effect = terms.sum(1)
-    cells = ((a + b) > 0).sum(1)
-    some = (m > 0) & (n > 0)
-    effective = np.where(some, n * m / np.maximum(n + m, 1), 0.0)
-    test = _tolerance_test(effect, cells, effective, settings)
+    effect, cells = terms.sum(1), ((a + b) > 0).sum(1)
+    both = (m > 0) & (n > 0)
+    effective = np.where(both, n * m / np.maximum(n + m, 1), 0.0)
+    tested = tolerance_test(effect, cells, effective, settings.tolerance, settings.alpha)
+    needs = rows_needed(settings.tolerance, settings.alpha, cells, m)
     chi2 = homogeneity(a, b)
-    ks, ks_most = _kolmogorov_smirnov(a, b, sizes)
-    psi = np.sum((smooth_q - smooth_p) * _log_ratio(smooth_q, smooth_p), 1)
-    js = jensen_shannon(smooth_p, smooth_q)
-    needs = _rows_needed(settings.tolerance, settings.alpha, cells, m)
+    ks, ks_most = kolmogorov_smirnov(a, b, sizes)
+    psi, js = stability_index(p, q), jensen_shannon(p, q)
     top = np.argsort(-terms, axis=1)[:, :MOVED_CELLS]
     found = []
     for i, feature in enumerate(features):
-        enough = bool(some[i])
-        verdict = _verdict(
-            enough and bool(test.p_value[i] <= settings.alpha), int(n[i]) if enough else 0, needs[i]
-        )
+        rows, base, p_value = int(n[i]), int(m[i]), float(tested.p_value[i])
+        some = bool(both[i])
         found.append(
             FeatureDrift(
                 feature=feature,
-                n=int(n[i]),
-                m=int(m[i]),
+                n=rows,
+                m=base,
                 cells=int(cells[i]),
                 effect=float(effect[i]),
                 psi=float(psi[i]),
-                psi_expected=(int(sizes[i]) - 1) * (1 / n[i] + 1 / m[i]) if enough else math.nan,
+                psi_expected=(int(sizes[i]) - 1) * (1 / rows + 1 / base) if some else math.nan,
                 js=float(js[i]),
                 ks=float(ks[i]) if ordered[i] else None,
                 ks_most=float(ks_most[i]) if ordered[i] else None,
                 chi2=float(chi2[i]),
-                cramers_v=math.sqrt(chi2[i] / (n[i] + m[i])) if enough else math.nan,
-                p_value=float(test.p_value[i]),
-                verdict=verdict,
+                cramers_v=math.sqrt(float(chi2[i]) / (rows + base)) if some else math.nan,
+                p_value=p_value,
+                verdict=_verdict(p_value <= settings.alpha, rows, base, needs[i]),
                 tolerance=settings.tolerance,
                 alpha=settings.alpha,
-                low=float(test.low[i]),
-                alarm_from=float(test.alarm_from[i]),
+                low=float(tested.low[i]),
+                interval=(float(tested.shown[0][i]), float(tested.shown[1][i])),
+                alarm_from=float(tested.alarm_from[i]) if math.isfinite(tested.alarm_from[i]) else None,
                 needs=needs[i],
                 moved=tuple(
-                    MovedCell(names[i][j], float(a[i, j] / m[i]), float(b[i, j] / n[i]))
-                    for j in top[i]
-                    if enough and terms[i, j] > 0
+                    MovedCell(names[i][j], float(a[i, j]) / base, float(b[i, j]) / rows)
+                    for j in top[i].tolist()
+                    if some and terms[i, j] > 0
                 ),
             )
         )
     return found
 
 
-def drifted_of(drifts: Sequence[FeatureDrift], q: float) -> tuple[list[FeatureDrift], list[FeatureDrift]]:
-    """The testable features of one look, and those of them that drifted at false discovery rate `q`."""
-    testable = [d for d in drifts if d.verdict is not Verdict.INSUFFICIENT]
-    rejected = benjamini_hochberg([d.p_value for d in testable], q)
-    return testable, [d for d, r in zip(testable, rejected, strict=True) if r]
+def _verdict(significant: bool, n: int, m: int, needs: int | None) -> Verdict:
+    """Significant is drifted at any n; too few rows to have found twice the tolerance cannot be called ok."""
+    if significant:
+        return Verdict.DRIFTED
+    enough = n > 0 and m > 0 and needs is not None and n >= needs
+    return Verdict.OK if enough else Verdict.INSUFFICIENT
+
+
+def drifted_of(drifts: Sequence[FeatureDrift], q: float) -> list[FeatureDrift]:
+    """Of the features of one look, those that drifted at false discovery rate `q`."""
+    rejected = benjamini_hochberg([d.p_value for d in drifts], q)
+    return [d for d, r in zip(drifts, rejected, strict=True) if r]
 
 
 def benjamini_hochberg(p_values: ArrayLike, q: float) -> NDArray[np.bool_]:
@@ -246,136 +282,6 @@ def benjamini_hochberg(p_values: ArrayLike, q: float) -> NDArray[np.bool_]:
     if passing.size:
         rejected[order[: passing[-1] + 1]] = True
     return rejected
-
-
-# --- read-outs on matrices: features x cells, zero beyond a feature's own cells ---------------------------------------
-
-
-def effect_terms(a: Floats, b: Floats) -> Floats:
-    """What each cell adds to D = 2 sum (p - q)^2 / (p + q), on raw shares; nothing where neither has rows."""
-    p, q = a / np.maximum(a.sum(1, keepdims=True), 1), b / np.maximum(b.sum(1, keepdims=True), 1)
-    both = p + q
-    return np.divide(2 * (p - q) ** 2, both, out=np.zeros_like(both), where=both > 0)
-
-
-def homogeneity(a: Floats, b: Floats) -> Floats:
-    """Chi-square of the two rows of counts being drawn from one population.
-
-    The goodness-of-fit form takes the reference for the truth, and alarms on its noise.
-    """
-    m, n = a.sum(1, keepdims=True), b.sum(1, keepdims=True)
-    pooled = (a + b) / np.maximum(m + n, 1)
-    statistic = np.zeros(len(a))
-    for counts, rows in ((a, m), (b, n)):
-        expected = rows * pooled
-        off = np.divide((counts - expected) ** 2, expected, out=np.zeros_like(a), where=expected > 0)
-        statistic += off.sum(1)
-    return statistic
-
-
-def jensen_shannon(p: Floats, q: Floats) -> Floats:
-    """The distance, base 2, of rows of shares."""
-    middle = (p + q) / 2
-    divergence = (special.rel_entr(p, middle) + special.rel_entr(q, middle)).sum(1) / 2
-    return np.sqrt(np.maximum(divergence, 0.0) / math.log(2))
-
-
-def _matrix(columns: Sequence[NDArray[np.int64]], sizes: NDArray[np.int64]) -> Floats:
-    """Counts side by side, ragged ends filled with zeros."""
-    matrix = np.zeros((len(columns), int(sizes.max())))
-    for row, counts in zip(matrix, columns, strict=True):
-        row[: counts.size] = counts
-    return matrix
-
-
-def _smoothed(counts: Floats, rows: Floats, sizes: NDArray[np.int64]) -> Floats:
-    """Shares with half a count added to each of the feature's own cells; zero beyond them."""
-    inside = np.arange(counts.shape[1]) < sizes[:, None]
-    shares: Floats = np.where(inside, (counts + 0.5) / (rows + sizes / 2)[:, None], 0.0)
-    return shares
-
-
-def _log_ratio(q: Floats, p: Floats) -> Floats:
-    return np.log(np.divide(q, p, out=np.ones_like(q), where=p > 0))
-
-
-def _kolmogorov_smirnov(a: Floats, b: Floats, sizes: NDArray[np.int64]) -> tuple[Floats, Floats]:
-    """Gap at the edges, and the most that it can be between them; *missing*, the last cell, is left out."""
-    values = np.arange(a.shape[1]) < (sizes - 1)[:, None]
-    a, b = np.where(values, a, 0.0), np.where(values, b, 0.0)
-    p, q = a / np.maximum(a.sum(1, keepdims=True), 1), b / np.maximum(b.sum(1, keepdims=True), 1)
-    gap = np.abs(np.cumsum(p, 1) - np.cumsum(q, 1)).max(1)
-    return gap, np.minimum(gap + np.maximum(p, q).max(1), 1.0)
-
-
-# --- the tolerance test -------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class _Test:
-    p_value: Floats
-    low: Floats
-    alarm_from: Floats
-
-
-def _tolerance_test(
-    effect: Floats, cells: NDArray[np.int64], effective: Floats, settings: DriftSettings
-) -> _Test:
-    """D N_eff against the non-central chi-square (k' - 1, delta N_eff): N_eff = n m / (n + m), k' occupied
-    cells.
-    """
-    p_value, low, start = np.ones_like(effect), np.zeros_like(effect), np.full_like(effect, math.inf)
-    can = (cells > 1) & (effective > 0)
-    if can.any():
-        df, rows = cells[can] - 1.0, effective[can]
-        statistic = effect[can] * rows
-        p_value[can] = noncentral.sf(statistic, df, settings.tolerance * rows)
-        low[can] = noncentral.noncentrality(statistic, df, settings.alpha) / rows
-        # All features of a look have the same rows: few distinct quantiles are asked for.
-        pairs, which = np.unique(np.stack([df, rows]), axis=1, return_inverse=True)
-        start[can] = (noncentral.isf(settings.alpha, pairs[0], settings.tolerance * pairs[1]) / pairs[1])[
-            which
-        ]
-    return _Test(p_value, low, start)
-
-
-def _verdict(significant: bool, n: int, needs: int | None) -> Verdict:
-    """Significant is drifted at any n; too few rows to have found twice the tolerance can not be called
-    ok.
-    """
-    if significant:
-        return Verdict.DRIFTED
-    return Verdict.OK if needs is not None and n >= needs else Verdict.INSUFFICIENT
-
-
-def _rows_needed(tolerance: float, alpha: float, cells: NDArray[np.int64], m: Floats) -> list[int | None]:
-    """Window rows for 80 % power at twice the tolerance, given m reference rows; None where no n is
-    enough.
-    """
-    effective = effective_rows_needed(tolerance, alpha, max(int(cells.max()), 64))
-    needed: list[int | None] = []
-    for k, rows in zip(cells, m, strict=True):
-        least = effective[max(int(k) - 2, 0)]
-        needed.append(math.ceil(least * rows / (rows - least)) if rows > least else None)
-    return needed
-
-
-@lru_cache(maxsize=256)
-def effective_rows_needed(tolerance: float, alpha: float, cells: int) -> tuple[float, ...]:
-    """The n m / (n + m) at which the test finds twice the tolerance 80 % of the time, for 2, 3, … `cells`
-    cells.
-
-    By bisection on the logarithm; Sankaran's approximation, used throughout here, is within 0.1 % there.
-    """
-    df = np.arange(1.0, cells)
-    low, high = np.full_like(df, math.log(0.1 / tolerance)), np.full_like(df, math.log(1e5 / tolerance))
-    for _ in range(40):
-        middle = (low + high) / 2
-        rows = np.exp(middle)
-        bound = noncentral.isf(alpha, df, tolerance * rows, exact=False)
-        enough = noncentral.sf(bound, df, 2 * tolerance * rows, exact=False) >= POWER
-        low, high = np.where(enough, low, middle), np.where(enough, middle, high)
-    return tuple(float(rows) for rows in np.exp(high))
 
 
 def _percent(share: float) -> str:

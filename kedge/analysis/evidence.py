@@ -30,6 +30,21 @@ class Exact:
 
 
 @dataclass(frozen=True, slots=True)
+class Between:
+    """A share of things of which some could not be judged: surely `low`, at most `high`."""
+
+    low: float
+    high: float
+
+    @property
+    def stderr(self) -> float | None:
+        return None
+
+    def interval(self, alpha: float) -> Interval | None:
+        return (self.low, self.high)
+
+
+@dataclass(frozen=True, slots=True)
 class Rate:
     """Successes among trials, or a ratio like F1 with its effective number of trials: Wilson's interval."""
 
@@ -150,4 +165,4 @@ class Shift:
         return (float(ends[0]) / self.effective, float(ends[1]) / self.effective)
 
 
-Evidence = Exact | Rate | Mean | RootMean | Estimate | Quantile | Shift
+Evidence = Exact | Between | Rate | Mean | RootMean | Estimate | Quantile | Shift

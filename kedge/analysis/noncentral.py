@@ -15,6 +15,7 @@ EXACT_UP_TO = 1000.0
 """The noncentrality from which Sankaran's approximation is used alone."""
 _CANCELLED = 1e-10
 """Tails smaller than this have lost digits in 1 - cdf."""
+_APPROACH = 2
 _POLISH = 4
 """Steps from Sankaran's solution to the exact one, along Sankaran's slope: the error is then about
 1e-6 of the answer, up to 1e-3 for one degree of freedom in the far tail. `sf` itself has no such error."""
@@ -26,13 +27,15 @@ def sf(x: ArrayLike, df: ArrayLike, nc: ArrayLike, *, exact: bool = True) -> Flo
     Not `exact`: by Sankaran's approximation everywhere.
     """
     x, df, nc = _aligned(x, df, nc)
-    tail = np.asarray(special.ndtr(-_sankaran_score(x, df, nc)), np.float64)
-    near = (nc <= EXACT_UP_TO) & exact
-    if near.any():
-        tail[near] = 1.0 - special.chndtr(x[near], df[near], nc[near])
-        lost = near & (tail < _CANCELLED)
+    far = (nc > EXACT_UP_TO) | (not exact)
+    tail = np.empty_like(nc)
+    if not far.all():
+        tail = 1.0 - np.asarray(special.chndtr(x, df, np.where(far, 0.0, nc)), np.float64)
+        lost = ~far & (tail < _CANCELLED)
         if lost.any():
             tail[lost] = stats.ncx2.sf(x[lost], df[lost], nc[lost])
+    if far.any():
+        tail[far] = special.ndtr(-_sankaran_score(x[far], df[far], nc[far]))
     return tail
 
 
@@ -63,7 +66,7 @@ def noncentrality(x: ArrayLike, df: ArrayLike, alpha: ArrayLike) -> Floats:
     spread = np.sign(z) * np.sqrt(np.maximum(4 * z**2 * (excess + z**2) + 2 * z**2 * df, 0.0))
     nc = np.maximum(excess + 2 * z**2 - spread, 0.01)
     slope = np.ones_like(nc)
-    for _ in range(_POLISH):
+    for _ in range(_APPROACH):
         at = _sankaran_score(x, df, nc)
         slope = (_sankaran_score(x, df, nc * 1.001) - at) / (nc * 0.001)
         nc = np.maximum(nc - (at - z) / slope, nc / 5)

@@ -1,0 +1,116 @@
+"""From a Summary to metrics: all of them, or just one."""
+
+from collections.abc import Callable, Iterator
+
+from kedge.analysis import build, classes, confidence, latency, performance, quality
+from kedge.analysis.catalogue import METRICS, MetricInfo, lookup
+from kedge.analysis.drift_metrics import drift_share
+from kedge.analysis.metric import Metric
+from kedge.analysis.reading import Context, Reading
+from kedge.errors import BadInput
+from kedge.sketch import Summary
+
+__all__ = ["Context", "measure", "metric"]
+
+
+def measure(summary: Summary, context: Context) -> list[Metric]:
+    """Every metric that the parts allow, in the order of the catalogue.
+
+    One that the rows do not have at all (latency of a model that logs none) is left out; one that they have
+    too little of (performance before the first label) has the value None and a reason.
+    """
+    reading = Reading(summary, context)
+    return [m for info in METRICS.values() for m in _all(info, reading)]
+
+
+def metric(
+    name: str, summary: Summary, context: Context, *, cls: str | None = None, feature: str | None = None
+) -> Metric:
+    """One metric, computing no more than it needs. `cls` or `feature`: the label that it is of.
+
+    Raises BadInput for a name that is not in the catalogue, and for a label that is missing or does not fit.
+    """
+    info = lookup(name)
+    given = {"class": cls, "feature": feature}
+    for label, value in given.items():
+        if value is not None and label != info.takes:
+            raise BadInput(f"{name} takes no {label}")
+    label_value = given[info.takes] if info.takes else None
+    if info.must and label_value is None:
+        raise BadInput(f"{name} is of one {info.takes}: name it")
+    return _one(info, Reading(summary, context, None if feature is None else (feature,)), label_value)
+
+
+def _all(info: MetricInfo, reading: Reading) -> Iterator[Metric]:
+    if reading.lacking(info) is not None or not reading.applies(info):
+        return
+    if not info.must:
+        yield _READERS[info.name](reading, "")
+    match info.takes:
+        case "class":
+            for cls in reading.classes_of(info):
+                yield _READERS[info.name](reading, cls)
+        case "feature":
+            for feature in reading.features_of(info):
+                yield _READERS[info.name](reading, feature)
+
+
+def _one(info: MetricInfo, reading: Reading, label: str | None) -> Metric:
+    lacking = reading.lacking(info)
+    if lacking is None:
+        return _READERS[info.name](reading, label or "")
+    labels: dict[str, str] = {} if label is None or info.takes is None else {info.takes: label}
+    return build.absent(info.name, lacking, labels=labels)
+
+
+_Reader = Callable[[Reading, str], Metric]
+"""Takes the class or the feature, empty for none."""
+
+
+def _quantile(name: str) -> _Reader:
+    return lambda r, _: latency.latency_quantile(r.core, name)
+
+
+def _score(score: performance.Score) -> _Reader:
+    return lambda r, cls: r.score(score, cls or None)
+
+
+def _weighted(score: performance.Score) -> _Reader:
+    return lambda r, _: performance.weighted(score, r.confusion)
+
+
+def _drift(name: str) -> _Reader:
+    return lambda r, feature: r.drift_of(name, feature)
+
+
+_READERS: dict[str, _Reader] = {
+    "volume.count": lambda r, _: latency.count(r.core),
+    "errors.rate": lambda r, _: latency.error_rate(r.core),
+    "latency.mean": lambda r, _: latency.latency_mean(r.core),
+    **{name: _quantile(name) for name in latency.QUANTILES},
+    "confidence.mean": lambda r, _: confidence.confidence_mean(r.core),
+    "confidence.std": lambda r, _: confidence.confidence_std(r.core),
+    "confidence.p10": lambda r, _: confidence.confidence_p10(r.core),
+    "entropy.mean": lambda r, _: confidence.entropy_mean(r.core),
+    "class.share": lambda r, cls: classes.class_share(r.core, cls),
+    "class.drift": lambda r, _: r.class_drift(),
+    "performance.accuracy": lambda r, _: performance.accuracy(r.confusion),
+    **{f"performance.{score}": _score(score) for score in performance.SCORES},
+    **{f"performance.{score}_weighted": _weighted(score) for score in performance.SCORES},
+    "performance.log_loss": lambda r, _: performance.loss("log_loss", r.labels),
+    "performance.brier": lambda r, _: performance.loss("brier", r.labels),
+    "performance.mae": lambda r, _: performance.mae(r.labels),
+    "performance.rmse": lambda r, _: performance.rmse(r.labels),
+    "performance.r2": lambda r, _: performance.r2(r.labels),
+    "performance.bias": lambda r, _: performance.bias(r.labels),
+    "label.coverage": lambda r, _: latency.label_coverage(r.core, r.labels),
+    "label.delay_p50": lambda r, _: latency.label_delay(r.labels),
+    **{f"drift.{name}": _drift(f"drift.{name}") for name in ("effect", "psi", "js", "ks", "chi2")},
+    "drift.wasserstein": lambda r, feature: r.distance_of(feature),
+    "drift.share": lambda r, _: drift_share(list(r.drifts.values()), r.context.drift.alpha),
+    "quality.missing": lambda r, f: quality.missing(f, r.feature_counts(f)),
+    "quality.invalid": lambda r, f: quality.invalid(f, r.feature_counts(f)),
+    "quality.unseen": lambda r, f: r.in_cells("quality.unseen", f, quality.unseen),
+    "quality.out_of_range": lambda r, f: r.in_cells("quality.out_of_range", f, quality.out_of_range),
+}
+"""How each metric of the catalogue is read; `tests/analysis` holds the two to the same names."""

@@ -1,0 +1,180 @@
+"""A Summary being read: what several metrics share is computed once, and only if asked for."""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from kedge.analysis import build, classes, performance, quality
+from kedge.analysis.catalogue import MetricInfo
+from kedge.analysis.drift import DriftSettings, FeatureDrift, drift
+from kedge.analysis.drift_metrics import drift_metric, wasserstein
+from kedge.analysis.metric import Metric
+from kedge.analysis.performance import Confusion
+from kedge.sketch import Cells, Core, EdgeSet, Labels, PartName, Summary
+
+MAX_CLASSES = 50
+"""`measure` gives the metrics of this many classes, the commonest; `metric` those of any."""
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a Summary is read against."""
+
+    positive_class: str | None = None
+    """Declared, never guessed: without it precision, recall and F1 are macro averages."""
+    reference: Summary | None = None
+    edges: EdgeSet | None = None
+    """Those that the cells of both are counted on."""
+    drift: DriftSettings = field(default_factory=DriftSettings)
+    features: Mapping[str, str] = field(default_factory=dict)
+    """Declared kinds, `numeric` or `categorical`, of features that are not on the edges."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A summary in its context. Ask `lacking` first: a part that is not computed reads as empty here."""
+
+    summary: Summary
+    context: Context
+    only: tuple[str, ...] | None = None
+    """The features that are asked for; None is all."""
+
+    def lacking(self, info: MetricInfo) -> str | None:
+        """The reason why the metric cannot be computed from what there is, if so."""
+        sides = [("", self.summary)]
+        if info.needs_reference:
+            if self.context.reference is None:
+                return "no reference"
+            sides.append((" of the reference", self.context.reference))
+        for side, summary in sides:
+            for part in info.parts:
+                if getattr(summary, part.value) is None:
+                    return f"the {part.value} part{side} is not computed"
+        if PartName.CELLS in info.parts and self.context.edges is None:
+            return "no edges"
+        return None
+
+    @cached_property
+    def core(self) -> Core:
+        return self.summary.core or Core()
+
+    @cached_property
+    def cells(self) -> Cells:
+        return self.summary.cells or Cells()
+
+    @cached_property
+    def labels(self) -> Labels:
+        return self.summary.labels or Labels()
+
+    @cached_property
+    def edges(self) -> EdgeSet:
+        return self.context.edges or EdgeSet({})
+
+    @cached_property
+    def reference(self) -> Summary:
+        return self.context.reference or Summary()
+
+    # --- what there is to tell of -----------------------------------------------------------------------
+
+    def applies(self, info: MetricInfo) -> bool:
+        """Whether these rows have such a thing at all."""
+        family, _, name = info.name.partition(".")
+        if family == "performance":
+            if name in ("mae", "rmse", "r2", "bias"):
+                return bool(self.core.value.n or self.labels.error.n)
+            if name in ("log_loss", "brier"):
+                return bool(getattr(self.labels, name).n)
+            return bool(self.core.scores or self.labels.scores)
+        match family:
+            case "latency":
+                return bool(self.core.latency_ms.n)
+            case "confidence":
+                return bool(self.core.confidence.n)
+            case "entropy":
+                return bool(self.core.entropy.n)
+            case "class":
+                return bool(self.core.scores)
+            case "label" if name == "delay_p50":
+                return bool(self.labels.rows)
+        return True
+
+    def classes_of(self, info: MetricInfo) -> list[str]:
+        """Those that were predicted or true, here or in the reference; by name, the commonest if many."""
+        if info.name.startswith("performance."):
+            confusion = self.confusion
+            sizes = dict(
+                zip(confusion.classes, (confusion.predicted + confusion.actual).tolist(), strict=True)
+            )
+        else:
+            before = self.reference.core.classes if self.reference.core else {}
+            sizes = dict.fromkeys(before, 0) | self.core.classes
+        return sorted(sorted(sizes, key=lambda c: (-sizes[c], c))[:MAX_CLASSES])
+
+    def features_of(self, info: MetricInfo) -> Iterable[str]:
+        """The features for which the metric has a meaning."""
+        match info.name:
+            case "drift.ks" | "drift.wasserstein":
+                return [f for f, d in self.drifts.items() if d.ks is not None]
+            case "quality.unseen":
+                return [f for f in self.edges.categorical if f in self.cells.features]
+            case "quality.out_of_range":
+                return [f for f in self.edges.numeric if f in self.cells.features]
+        if info.name.startswith("drift."):
+            return self.drifts
+        return quality.feature_names(self.core, self.context.edges, self.context.features)
+
+    # --- what several metrics share ---------------------------------------------------------------------
+
+    @cached_property
+    def confusion(self) -> Confusion:
+        return Confusion.of(self.labels)
+
+    @cached_property
+    def drifts(self) -> dict[str, FeatureDrift]:
+        found = drift(self.reference.cells or Cells(), self.cells, self.edges, self.context.drift, self.only)
+        return {d.feature: d for d in found}
+
+    @cached_property
+    def distances(self) -> dict[str, Metric]:
+        """Wasserstein, by feature."""
+        wanted = [f for f in self.edges.numeric if self.only is None or f in self.only]
+        return {m.labels["feature"]: m for m in wasserstein(wanted, self.edges, self.reference, self.summary)}
+
+    # --- metrics that need more than one part -----------------------------------------------------------
+
+    def score(self, score: performance.Score, cls: str | None) -> Metric:
+        """Of one class, of the positive class, or the macro average."""
+        if cls is not None:
+            return performance.class_score(score, self.confusion, cls)
+        positive = self.context.positive_class
+        if positive is not None:
+            return performance.class_score(score, self.confusion, positive, labelled=False)
+        return performance.macro(score, self.confusion)
+
+    def class_drift(self) -> Metric:
+        return classes.class_drift(self.core, self.reference.core or Core(), self.context.drift)
+
+    def drift_of(self, name: str, feature: str) -> Metric:
+        if feature in self.drifts:
+            return drift_metric(name, self.drifts[feature])
+        return self._uncounted(name, feature)
+
+    def distance_of(self, feature: str) -> Metric:
+        name = "drift.wasserstein"
+        if feature in self.edges.categorical:
+            return build.absent(name, "not for a categorical feature", labels={"feature": feature})
+        return self.distances.get(feature) or self._uncounted(name, feature)
+
+    def in_cells(self, name: str, feature: str, read: Callable[[str, Cells, EdgeSet], Metric]) -> Metric:
+        held = self.cells.features.get(feature)
+        if feature in self.edges.features and held and held[0] == self.edges.features[feature].hash:
+            return read(feature, self.cells, self.edges)
+        return self._uncounted(name, feature)
+
+    def feature_counts(self, feature: str) -> quality.FeatureCounts:
+        return quality.counts_of(self.core, feature, self.context.edges, self.context.features)
+
+    def _uncounted(self, name: str, feature: str) -> Metric:
+        known = feature in self.edges.features
+        reason = "its cells are not computed on these edges" if known else "the reference has no such feature"
+        return build.absent(name, reason, labels={"feature": feature})
