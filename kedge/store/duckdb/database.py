@@ -1,0 +1,115 @@
+"""The DuckDB file: opened once by one process, read through a cursor a thread, its failures in kedge's
+words.
+"""
+
+import re
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+
+from kedge.errors import KedgeError, StoreUnavailable
+
+BATCH_ROWS = 131_072
+"""Rows that a scan holds in memory at once."""
+
+_SETTINGS: dict[str, str | bool | int | float | list[str]] = {
+    # A second thread halves the time of a scan of a million rows, but costs every small statement a third
+    # more.
+    "threads": "1",
+    # The default of 16 MB checkpoints every few seconds under load; replaying 64 MB at start takes under a
+    # second.
+    "checkpoint_threshold": "64MB",
+    # Nothing is fetched from anywhere, whatever a statement names.
+    "autoinstall_known_extensions": "false",
+    "autoload_known_extensions": "false",
+}
+_HOLDER = re.compile(r"PID (\d+)")
+
+
+class Database:
+    """One open file, or `:memory:`. `cursor` is for reading, from any thread; `writing` belongs to the
+    writer.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self._local = threading.local()
+        self._connection = self._open(path)
+        self.writing = self._connection.cursor()
+
+    @staticmethod
+    def _open(path: str) -> duckdb.DuckDBPyConnection:
+        try:
+            return duckdb.connect(path, config=_SETTINGS)
+        except duckdb.IOException as error:
+            raise KedgeError(_why_not_opened(path, str(error))) from None
+
+    @property
+    def cursor(self) -> duckdb.DuckDBPyConnection:
+        """This thread's own connection to the file; it sees all that is committed when a statement begins."""
+        cursor: duckdb.DuckDBPyConnection | None = getattr(self._local, "cursor", None)
+        if cursor is None:
+            cursor = self._local.cursor = self._connection.cursor()
+        return cursor
+
+    def rows(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        with spoken():
+            return self.cursor.execute(sql, list(parameters)).fetchall()
+
+    def batches(self, sql: str, parameters: Sequence[Any] = ()) -> Iterator[pa.RecordBatch]:
+        """The answer in pieces of at most BATCH_ROWS; to be consumed before this thread's next statement."""
+        with spoken():
+            yield from self.cursor.sql(sql, params=list(parameters)).to_arrow_reader(BATCH_ROWS)
+
+    def close(self) -> None:
+        self.writing.close()
+        self._connection.close()
+
+
+@contextmanager
+def given(connection: duckdb.DuckDBPyConnection, **tables: pa.Table) -> Iterator[None]:
+    """Let statements on this connection read Arrow tables by these names."""
+    for name, table in tables.items():
+        connection.register(name, table)
+    try:
+        yield
+    finally:
+        for name in tables:
+            connection.unregister(name)
+
+
+@contextmanager
+def spoken() -> Iterator[None]:
+    """Turn what the disk or the memory refuses into StoreUnavailable; a wrong statement stays a fault of
+    ours.
+    """
+    try:
+        yield
+    except duckdb.CatalogException as error:
+        if "kedge_" in str(error):
+            raise KedgeError("the store is empty: run `kedge setup` first") from None
+        raise
+    except (duckdb.IOException, duckdb.OutOfMemoryException, duckdb.FatalException) as error:
+        raise StoreUnavailable(f"DuckDB: {str(error).splitlines()[0]}") from error
+    except duckdb.ConnectionException as error:
+        raise StoreUnavailable("the store is closed") from error
+
+
+def _why_not_opened(path: str, reason: str) -> str:
+    if "lock" in reason:
+        holder = _HOLDER.search(reason)
+        who = f" (process {holder[1]})" if holder else ""
+        return (
+            f"{path} is open in another kedge{who}, and DuckDB lets one process at a time in:"
+            " give the address of that running server, or stop it first"
+        )
+    if "not a valid DuckDB" in reason:
+        return f"{path} is not a DuckDB file: name another one, or move it away"
+    if "No such file or directory" in reason:
+        return f"{path} cannot be created: make the folder {Path(path).parent} first"
+    return f"{path} cannot be opened: {reason.splitlines()[0]}"

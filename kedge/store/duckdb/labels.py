@@ -1,0 +1,263 @@
+"""Labels in: joined to their predictions whatever the order of arrival, and kept for a while where there
+is none.
+"""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+
+from kedge.errors import KedgeError
+from kedge.records import Label, outcome_of
+from kedge.store.base import Joined, PendingCounts
+from kedge.store.duckdb.catalog import Catalog, Day
+from kedge.store.duckdb.database import given
+from kedge.store.duckdb.logs import hashes_of, ids_of
+from kedge.store.duckdb.rows import labels_table, names_at
+from kedge.store.duckdb.writer import Transaction, Writer
+from kedge.windows import HOUR, SECOND, Millis
+
+FIRST_RETRY: Millis = 10 * SECOND
+LAST_RETRY: Millis = HOUR
+"""A pending label is tried at the next chance, then after 10 s, 20 s, 40 s …, and every hour in the end."""
+
+
+@dataclass
+class _Target:
+    """A stored prediction that a label may belong to."""
+
+    day: Day
+    code: int
+    model: str
+    id: str
+    timestamp: Millis
+    cls: str | None
+    value: float | None
+    probabilities: dict[str, float]
+    label: Label | None
+    """As stored, then the one that wins."""
+    replaces: bool
+    """Whether a label is stored."""
+    changed: bool = False
+
+
+class _Pending(NamedTuple):
+    label: Label
+    attempts: int
+    due: Millis
+
+
+class Labels:
+    """Joins labels to predictions; the highest rank wins."""
+
+    def __init__(self, catalog: Catalog, writer: Writer) -> None:
+        self._catalog = catalog
+        self._writer = writer
+        self._waiting: int | None = None
+        """How many labels are pending; None: not counted yet."""
+
+    def forget(self) -> None:
+        """After a rollback: count again."""
+        self._waiting = None
+
+    def label(self, labels: Sequence[Label]) -> list[Joined]:
+        return self._writer.run(self._label, labels) if labels else []
+
+    def join_pending(self, now: Millis, expiry: Millis) -> PendingCounts:
+        if self._waiting == 0:
+            return PendingCounts(0, 0, 0, 0)
+        return self._writer.run(self._retry, (now, expiry))
+
+    def _label(self, transaction: Transaction, calls: list[Sequence[Label]]) -> list[list[Joined]]:
+        if not self._catalog.loaded:
+            raise KedgeError("the store is empty: run `kedge setup` first")
+        labels = [label for call in calls for label in call]
+        results = self._join(transaction, labels)
+        self._keep(
+            transaction,
+            [_Pending(label, 0, 0) for label, r in zip(labels, results, strict=True) if r is Joined.WAITING],
+        )
+        left = iter(results)
+        return [[next(left) for _ in call] for call in calls]
+
+    def _join(self, transaction: Transaction, labels: Sequence[Label]) -> list[Joined]:
+        """Give each label to its predictions, in order; write what changed."""
+        targets = self._targets(transaction, labels)
+        results = []
+        for label in labels:
+            own = [t for t in targets.get(label.id, ()) if label.model in (None, t.model)]
+            beaten = [t for t in own if t.label is None or t.label.rank < label.rank]
+            for target in beaten:
+                target.label, target.changed = label, True
+            results.append(Joined.JOINED if beaten else Joined.SUPERSEDED if own else Joined.WAITING)
+        changed: dict[Millis, list[_Target]] = defaultdict(list)
+        for target in (t for found in targets.values() for t in found if t.changed):
+            changed[target.day.start].append(target)
+        if changed:
+            revision = self._catalog.revision + 1
+            for found in changed.values():
+                self._write(transaction, found, revision)
+            self._catalog.revision = revision
+            days = [found[0].day for found in changed.values()]
+            transaction.after_commit(lambda: self._catalog.publish(days, revision))
+        return results
+
+    def _targets(self, transaction: Transaction, labels: Sequence[Label]) -> dict[str, list[_Target]]:
+        """Every stored prediction with one of the labels' ids, over all models and days."""
+        connection = transaction.connection
+        ids = pa.table({"id": pa.array(sorted({label.id for label in labels}), pa.string())})
+        hashes = hashes_of(connection, ids)
+        targets: dict[str, list[_Target]] = defaultdict(list)
+        for _, day in sorted(self._catalog.days.items(), reverse=True):
+            possible = ids_of(transaction, day).may_hold(hashes)
+            if not possible.any():
+                continue
+            with given(connection, wanted=ids.filter(pa.array(possible))):
+                found = connection.execute(
+                    "SELECT p.model, p.id, p.timestamp, p.cls, p.value, p.probabilities,"
+                    " l.timestamp, l.ingested, l.cls, l.value FROM"
+                    f" (SELECT * FROM {day.predictions} SEMI JOIN wanted USING (id)) p LEFT JOIN"
+                    f" (SELECT * FROM {day.labels} SEMI JOIN wanted USING (id)) l USING (model, id)"
+                ).fetchall()
+            for code, id, timestamp, cls, value, probabilities, *stored in found:
+                model = self._catalog.names[code]
+                classes = names_at(self._catalog.models[model].slots["prediction.probabilities"])
+                known = zip(classes, probabilities, strict=False)
+                label = None
+                if stored[0] is not None:
+                    label = Label(
+                        id=id, timestamp=stored[0], ingested=stored[1], cls=stored[2], value=stored[3]
+                    )
+                targets[id].append(
+                    _Target(
+                        day,
+                        code,
+                        model,
+                        id,
+                        timestamp,
+                        cls,
+                        value,
+                        {name: p for (name, _), p in known if p is not None},
+                        label,
+                        replaces=label is not None,
+                    )
+                )
+        return targets
+
+    def _write(self, transaction: Transaction, targets: list[_Target], revision: int) -> None:
+        """Store the winning labels of one day."""
+        connection, day = transaction.connection, targets[0].day
+        replaced = [t for t in targets if t.replaces]
+        if replaced:
+            keys = pa.table(
+                {
+                    "model": pa.array([t.code for t in replaced], pa.int32()),
+                    "id": pa.array([t.id for t in replaced], pa.string()),
+                }
+            )
+            with given(connection, replaced=keys):
+                connection.execute(
+                    f"DELETE FROM {day.labels} l USING replaced r WHERE l.model = r.model AND l.id = r.id"
+                )
+        rows = [
+            (
+                t.code,
+                t.id,
+                t.timestamp,
+                t.label,
+                outcome_of(
+                    cls=t.cls,
+                    probabilities=t.probabilities,
+                    value=t.value,
+                    label_cls=t.label.cls,
+                    label_value=t.label.value,
+                ),
+            )
+            for t in targets
+            if t.label is not None
+        ]
+        with given(connection, arrived=labels_table(rows, revision)):
+            connection.execute(f"INSERT INTO {day.labels} SELECT * FROM arrived")
+
+    def _keep(self, transaction: Transaction, arrived: list[_Pending]) -> None:
+        """Add to the pending labels; of those of one id (and model) the highest rank stands."""
+        if not arrived:
+            return
+        connection = transaction.connection
+        ids = pa.table({"id": pa.array(sorted({p.label.id for p in arrived}), pa.string())})
+        with given(connection, wanted=ids):
+            stored = connection.execute("SELECT * FROM kedge_pending SEMI JOIN wanted USING (id)").fetchall()
+            connection.execute("DELETE FROM kedge_pending WHERE id IN (FROM wanted)")
+        standing: dict[tuple[str, str | None], _Pending] = {}
+        for pending in [*map(_pending, stored), *arrived]:
+            key = (pending.label.id, pending.label.model)
+            if key not in standing or standing[key].label.rank < pending.label.rank:
+                standing[key] = pending
+        with given(connection, arrived=_pending_table(list(standing.values()))):
+            connection.execute("INSERT INTO kedge_pending SELECT * FROM arrived")
+        self._recount(transaction)
+
+    def _retry(self, transaction: Transaction, calls: list[tuple[Millis, Millis]]) -> list[PendingCounts]:
+        return [self._retry_once(transaction, now, expiry) for now, expiry in calls]
+
+    def _retry_once(self, transaction: Transaction, now: Millis, expiry: Millis) -> PendingCounts:
+        connection = transaction.connection
+        due = "due <= $1 OR ingested < $2"
+        times = [now, now - expiry]
+        tried = [
+            _pending(row) for row in connection.execute(f"FROM kedge_pending WHERE {due}", times).fetchall()
+        ]
+        results = self._join(transaction, [p.label for p in tried]) if tried else []
+        still = [p for p, r in zip(tried, results, strict=True) if r is Joined.WAITING]
+        kept = [
+            _Pending(p.label, p.attempts + 1, now + min(FIRST_RETRY << min(p.attempts, 20), LAST_RETRY))
+            for p in still
+            if p.label.ingested >= now - expiry
+        ]
+        if tried:
+            connection.execute(f"DELETE FROM kedge_pending WHERE {due}", times)
+        if kept:
+            with given(connection, kept=_pending_table(kept)):
+                connection.execute("INSERT INTO kedge_pending SELECT * FROM kept")
+        waiting = self._recount(transaction)
+        return PendingCounts(
+            joined=results.count(Joined.JOINED),
+            superseded=results.count(Joined.SUPERSEDED),
+            waiting=waiting,
+            expired=len(still) - len(kept),
+        )
+
+    def _recount(self, transaction: Transaction) -> int:
+        found = transaction.connection.execute("SELECT count(*) FROM kedge_pending").fetchone()
+        waiting = int(found[0]) if found else 0
+
+        def publish() -> None:
+            self._waiting = waiting
+
+        transaction.after_commit(publish)
+        return waiting
+
+
+def _pending(row: tuple[str, str | None, Millis, Millis, str | None, float | None, int, Millis]) -> _Pending:
+    id, model, timestamp, ingested, cls, value, attempts, due = row
+    label = Label(id=id, timestamp=timestamp, ingested=ingested, cls=cls, value=value, model=model)
+    return _Pending(label, attempts, due)
+
+
+def _pending_table(pending: Sequence[_Pending]) -> pa.Table:
+    labels = [p.label for p in pending]
+    return pa.table(
+        {
+            "id": pa.array([label.id for label in labels], pa.string()),
+            "model": pa.array([label.model for label in labels], pa.string()),
+            "timestamp": pa.array([label.timestamp for label in labels], pa.int64()),
+            "ingested": pa.array([label.ingested for label in labels], pa.int64()),
+            "cls": pa.array([label.cls for label in labels], pa.string()),
+            "value": pa.array([label.value for label in labels], pa.float64()),
+            "attempts": pa.array(np.array([p.attempts for p in pending], np.int32)),
+            "due": pa.array([p.due for p in pending], pa.int64()),
+        }
+    )

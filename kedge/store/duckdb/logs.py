@@ -1,0 +1,205 @@
+"""Predictions in: appended once each; and which minutes were touched since."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+import duckdb
+import msgspec
+import numpy as np
+import pyarrow as pa
+
+from kedge.errors import KedgeError
+from kedge.records import Prediction, outcome_of
+from kedge.store.base import AppendResult, Changes, Json, Written
+from kedge.store.duckdb.catalog import MAX_FIELDS, Catalog, Day, Model, TooManyFields
+from kedge.store.duckdb.database import Database, given
+from kedge.store.duckdb.idfilter import Hashes, IdFilter
+from kedge.store.duckdb.rows import MAPS, labels_table, predictions_table
+from kedge.store.duckdb.writer import Transaction, Writer
+from kedge.windows import DAY, MINUTE, Millis, floor
+
+_LAST_DAY: Millis = 253_402_300_800_000
+"""The year 10000, where tables' names end."""
+_encoder = msgspec.json.Encoder()
+
+CREATED = AppendResult(Written.CREATED)
+DUPLICATE = AppendResult(Written.DUPLICATE)
+
+
+class Logs:
+    """Appends predictions, and tells what changed."""
+
+    def __init__(self, database: Database, catalog: Catalog, writer: Writer) -> None:
+        self._database = database
+        self._catalog = catalog
+        self._writer = writer
+
+    def append(self, rows: Sequence[Prediction]) -> list[AppendResult]:
+        if not rows:
+            return []
+        reasons = _unstorable(rows)
+        good: Sequence[Prediction] = [row for row, reason in zip(rows, reasons, strict=True) if not reason]
+        written = iter(self._writer.run(self._append, good) if good else ())
+        return [AppendResult(Written.REJECTED, reason) if reason else next(written) for reason in reasons]
+
+    def _append(
+        self, transaction: Transaction, calls: list[Sequence[Prediction]]
+    ) -> list[list[AppendResult]]:
+        """All rows of several calls: one INSERT a day."""
+        if not self._catalog.loaded:
+            raise KedgeError("the store is empty: run `kedge setup` first")
+        rows = [row for call in calls for row in call]
+        results = [DUPLICATE] * len(rows)
+        by_day: dict[Millis, dict[tuple[str, str], int]] = defaultdict(dict)
+        for i, row in enumerate(rows):
+            by_day[floor(row.timestamp, DAY)].setdefault((row.model, row.id), i)
+        revision = self._catalog.revision + 1
+        days: list[Day] = []
+        for start, firsts in by_day.items():
+            day = self._catalog.day(transaction.connection, start)
+            days.append(day)
+            indexes = list(firsts.values())
+            fresh = self._fresh(transaction, day, [rows[i] for i in indexes])
+            accepted: list[tuple[Model, Prediction]] = []
+            for i in (i for i, new in zip(indexes, fresh, strict=True) if new):
+                entered = self._enter(transaction, rows[i])
+                if isinstance(entered, Model):
+                    accepted.append((entered, rows[i]))
+                    results[i] = CREATED
+                else:
+                    results[i] = AppendResult(Written.REJECTED, entered)
+            self._insert(transaction, day, accepted, revision)
+        self._catalog.revision = revision
+        transaction.after_commit(lambda: self._catalog.publish(days, revision))
+        left = iter(results)
+        return [[next(left) for _ in call] for call in calls]
+
+    def _fresh(self, transaction: Transaction, day: Day, rows: Sequence[Prediction]) -> list[bool]:
+        """Which rows are not stored yet. Most days most ids are new, and the day's filter says so without
+        a search.
+        """
+        table = pa.table(
+            {
+                "model": pa.array([row.model for row in rows], pa.string()),
+                "id": pa.array([row.id for row in rows]),
+            }
+        )
+        connection = transaction.connection
+        hashes = hashes_of(connection, table)
+        known = ids_of(transaction, day, len(rows)).may_hold(hashes)
+        if known.any():
+            with given(connection, doubtful=table.filter(pa.array(known))):
+                stored = connection.execute(
+                    f"SELECT m.name, p.id FROM {day.predictions} p JOIN kedge_models m USING (model)"
+                    " SEMI JOIN doubtful d ON p.id = d.id AND m.name = d.model"
+                ).fetchall()
+            held = set(stored)
+            known = np.array([(row.model, row.id) in held for row in rows])
+        add_ids(day, hashes[~known])
+        return [not k for k in known.tolist()]
+
+    def _enter(self, transaction: Transaction, row: Prediction) -> Model | str:
+        """The row's model with a slot for each of its fields, or why the row is refused."""
+        model = self._catalog.model(transaction.connection, row.model)
+        try:
+            for source, fields in MAPS.items():
+                names = fields(row).keys()
+                if not names <= model.slots[source].keys():
+                    self._catalog.enter(transaction.connection, model, source, names)
+        except TooManyFields:
+            return f'model "{row.model}" would have more than {MAX_FIELDS} different fields'
+        return model
+
+    def _insert(
+        self, transaction: Transaction, day: Day, rows: list[tuple[Model, Prediction]], revision: int
+    ) -> None:
+        connection = transaction.connection
+        if rows:
+            with given(connection, arrived=predictions_table(rows, revision)):
+                connection.execute(f"INSERT INTO {day.predictions} SELECT * FROM arrived")
+        labelled = [
+            (
+                model.code,
+                row.id,
+                row.timestamp,
+                row.label,
+                outcome_of(
+                    cls=row.cls,
+                    probabilities=row.probabilities,
+                    value=row.value,
+                    label_cls=row.label.cls,
+                    label_value=row.label.value,
+                ),
+            )
+            for model, row in rows
+            if row.label is not None
+        ]
+        if labelled:
+            with given(connection, arrived=labels_table(labelled, revision)):
+                connection.execute(f"INSERT INTO {day.labels} SELECT * FROM arrived")
+
+    def changed(self, since: Json) -> Changes:
+        """Minutes of rows and of labels with a revision past the watermark.
+
+        The watermark is read first: what is committed meanwhile is reported now, and again next time.
+        """
+        seen = int(since.get("revision", 0))
+        watermark = max(seen, self._catalog.committed)
+        dirty: dict[str, set[Millis]] = defaultdict(set)
+        for day in self._catalog.days.values():
+            if day.revision <= seen:
+                continue
+            touched = self._database.rows(
+                f"SELECT model, timestamp // {MINUTE} FROM {day.predictions} WHERE revision > $1"
+                f" UNION SELECT model, predicted_at // {MINUTE} FROM {day.labels} WHERE revision > $1",
+                [seen],
+            )
+            for model, minute in touched:
+                dirty[self._catalog.names[model]].add(minute * MINUTE)
+        return Changes({"revision": watermark}, dict(dirty))
+
+
+def hashes_of(connection: duckdb.DuckDBPyConnection, ids: pa.Table) -> Hashes:
+    """DuckDB's own hash of the column `id`, by which the filters know ids."""
+    with given(connection, hashed=ids):
+        return _hashes(connection, "hashed")
+
+
+def _hashes(connection: duckdb.DuckDBPyConnection, table: str) -> Hashes:
+    return np.asarray(connection.sql(f"SELECT hash(id) FROM {table}").to_arrow_table().column(0), np.uint64)
+
+
+def ids_of(transaction: Transaction, day: Day, more: int = 0) -> IdFilter:
+    """The day's filter with room for `more` ids; read from its table where there is none yet, or it is
+    full.
+    """
+    if day.ids is None or day.ids.size + more > day.ids.capacity:
+        hashes = _hashes(transaction.connection, day.predictions)
+        day.ids = IdFilter(2 * (len(hashes) + more))
+        day.ids.add(hashes)
+    return day.ids
+
+
+def add_ids(day: Day, hashes: Hashes) -> None:
+    """Note ids that are about to be written. Should that fail, they are searched in vain later, no more."""
+    if day.ids is not None:
+        day.ids.add(hashes)
+
+
+def _unstorable(rows: Sequence[Prediction]) -> list[str]:
+    """For each row why it cannot be stored, or an empty text."""
+    reasons = [
+        ""
+        if 0 <= row.timestamp < _LAST_DAY
+        else f"timestamp {row.timestamp} lies outside the years 1970 to 9999"
+        for row in rows
+    ]
+    try:
+        _encoder.encode(rows)
+    except UnicodeEncodeError:
+        for i, row in enumerate(rows):
+            try:
+                _encoder.encode(row)
+            except UnicodeEncodeError:
+                reasons[i] = "a text holds half a surrogate pair, which is not valid Unicode"
+    return reasons

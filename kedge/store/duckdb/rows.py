@@ -1,0 +1,152 @@
+"""Predictions and labels as Arrow tables, and a table's lists as matrices."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from kedge.records import Label, Outcome, Prediction
+from kedge.store.duckdb.catalog import SOURCES, ListName, Model
+from kedge.windows import Millis
+
+_CONTEXT: dict[str, Callable[[Prediction], str | None]] = {
+    "service.name": lambda row: row.service,
+    "host.name": lambda row: row.host,
+    "trace.id": lambda row: row.trace,
+    "error.type": lambda row: row.error_type,
+    "error.message": lambda row: row.error_message,
+}
+
+MAPS: dict[str, Callable[[Prediction], Mapping[str, Any]]] = {
+    "features.num": lambda row: row.num,
+    "features.invalid": lambda row: dict.fromkeys(row.invalid, 1.0),
+    "attributions": lambda row: row.attributions,
+    "resource": lambda row: row.resource,
+    "business": lambda row: row.business,
+    "features.cat": lambda row: row.cat,
+    "segment": lambda row: row.segment,
+    "context": lambda row: {name: v for name, get in _CONTEXT.items() if (v := get(row)) is not None},
+    "prediction.probabilities": lambda row: row.probabilities,
+}
+"""A row's fields by source (catalog.SOURCES)."""
+
+
+def predictions_table(rows: Sequence[tuple[Model, Prediction]], revision: int) -> pa.Table:
+    """Rows in the column order of the table; every field has been entered into its model's slots before."""
+    only = [row for _, row in rows]
+    return pa.table(
+        {
+            "model": pa.array([model.code for model, _ in rows], pa.int32()),
+            "id": pa.array([row.id for row in only], pa.string()),
+            "timestamp": pa.array([row.timestamp for row in only], pa.int64()),
+            "ingested": pa.array([row.ingested for row in only], pa.int64()),
+            "revision": pa.array(np.full(len(only), revision, np.int64)),
+            "version": pa.array([row.version or None for row in only], pa.string()),
+            "cls": pa.array([row.cls for row in only], pa.string()),
+            "probability": _floats([row.probability for row in only], np.float32),
+            "entropy": _floats([row.entropy for row in only], np.float32),
+            "value": _floats([row.value for row in only], np.float64),
+            "latency_ms": _floats([row.latency_ms for row in only], np.float32),
+            "failed": pa.array([row.failed for row in only], pa.bool_()),
+            "probabilities": _lists(rows, "probabilities"),
+            "numbers": _lists(rows, "numbers"),
+            "texts": _lists(rows, "texts"),
+        }
+    )
+
+
+def labels_table(rows: Sequence[tuple[int, str, Millis, Label, Outcome]], revision: int) -> pa.Table:
+    """Labels as (model code, id, prediction's timestamp, label, outcome), in the column order of the
+    table.
+    """
+    labels = [label for *_, label, _ in rows]
+    outcomes = [outcome for *_, outcome in rows]
+    return pa.table(
+        {
+            "model": pa.array([row[0] for row in rows], pa.int32()),
+            "id": pa.array([row[1] for row in rows], pa.string()),
+            "predicted_at": pa.array([row[2] for row in rows], pa.int64()),
+            "revision": pa.array(np.full(len(rows), revision, np.int64)),
+            "timestamp": pa.array([label.timestamp for label in labels], pa.int64()),
+            "ingested": pa.array([label.ingested for label in labels], pa.int64()),
+            "cls": pa.array([label.cls for label in labels], pa.string()),
+            "value": _floats([label.value for label in labels], np.float64),
+            "correct": pa.array([o.correct for o in outcomes], pa.bool_()),
+            **{
+                name: _floats([getattr(o, name) for o in outcomes], np.float32)
+                for name in ("log_loss", "brier", "error", "abs_error", "squared_error")
+            },
+        }
+    )
+
+
+def _floats(values: list[float | None], kind: type[np.floating[Any]]) -> pa.Array:
+    """Values rounded to the column's type; what is not finite then is missing."""
+    with np.errstate(over="ignore"):
+        column = np.array(values, np.float64).astype(kind)
+    return pa.array(column, mask=~np.isfinite(column))
+
+
+def _lists(rows: Sequence[tuple[Model, Prediction]], within: ListName) -> pa.ListArray:
+    """One list a row, as long as its model has slots, None where the row has no such field."""
+    sources = [source for source, name in SOURCES.items() if name == within]
+    widths = {model.code: model.width(within) for model, _ in rows}
+    offsets = np.zeros(len(rows) + 1, np.int32)
+    np.cumsum([widths[model.code] for model, _ in rows], out=offsets[1:])
+    flat: list[Any] = [None] * int(offsets[-1])
+    for (model, row), start in zip(rows, offsets.tolist(), strict=False):
+        for source in sources:
+            values = MAPS[source](row)
+            if values:
+                slots = model.slots[source]
+                for name, value in values.items():
+                    flat[start + slots[name]] = value
+    if within == "texts":
+        items = pa.array(flat, pa.string())
+    else:
+        items = _floats(flat, np.float32 if within == "numbers" else np.float64)
+    return pa.ListArray.from_arrays(pa.array(offsets), items)
+
+
+def numbers_matrix(column: pa.ListArray, positions: Sequence[int]) -> NDArray[np.float32]:
+    """The fields at `positions` as float32, shape (rows, positions), nan where missing."""
+    items = column.flatten()
+    values = items.to_numpy(zero_copy_only=False).astype(np.float32, copy=False)
+    return _at(column, values, positions, np.float32(np.nan))
+
+
+def texts_matrix(column: pa.ListArray, positions: Sequence[int]) -> tuple[NDArray[np.int32], list[str]]:
+    """The fields at `positions` as codes into the returned texts, shape (rows, positions), -1 where
+    missing.
+    """
+    codes, texts = text_codes(column.flatten())
+    return _at(column, codes, positions, np.int32(-1)), texts
+
+
+def text_codes(column: pa.Array) -> tuple[NDArray[np.int32], list[str]]:
+    """A text column as codes into its distinct texts, -1 where missing."""
+    encoded = column.dictionary_encode()
+    codes = encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False)
+    return codes.astype(np.int32, copy=False), encoded.dictionary.to_pylist()
+
+
+def _at(column: pa.ListArray, items: NDArray[Any], positions: Sequence[int], missing: Any) -> NDArray[Any]:
+    """Items of lists by position. Lists written before a field was known are shorter than later ones."""
+    lengths = column.value_lengths().fill_null(0).to_numpy(zero_copy_only=False)
+    width = int(lengths.max(initial=0))
+    if width and (lengths == width).all():
+        matrix = items.reshape(len(column), width)
+    else:
+        matrix = np.full((len(column), width), missing, items.dtype)
+        matrix[np.arange(width) < lengths[:, None]] = items
+    answer = np.full((len(column), len(positions)), missing, items.dtype)
+    held = [i for i, position in enumerate(positions) if position < width]
+    answer[:, held] = matrix[:, [positions[i] for i in held]]
+    return answer
+
+
+def names_at(slots: Mapping[str, int]) -> Iterable[tuple[str, int]]:
+    """Names with their positions, in order of position."""
+    return sorted(slots.items(), key=lambda item: item[1])

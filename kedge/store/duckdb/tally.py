@@ -1,0 +1,275 @@
+"""Counting a batch of rows into the parts of Summaries, for all buckets and groups of it at once. Numpy only.
+
+A *segment* is one bucket of one group: every row has the number of its segment, and a count is one `bincount`
+over segment x cell. So the cost hardly depends on how many buckets, groups or features there are, only on
+values counted.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kedge.sketch import (
+    DELAY,
+    LATENCY,
+    SCORE_CELLS,
+    SCORE_WIDTH,
+    CategoricalEdges,
+    Cells,
+    Core,
+    Counts,
+    EdgeSet,
+    Labels,
+    LogScale,
+    Moments,
+    NumericEdges,
+)
+
+Ints = NDArray[np.integer[Any]]
+Floats = NDArray[np.float32]
+Mask = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Texts:
+    """Text fields as codes into their distinct values, shape (rows,) or (rows, fields); -1 is missing."""
+
+    codes: Ints
+    values: Sequence[str]
+
+    def __getitem__(self, index: Any) -> "Texts":
+        return Texts(self.codes[index], self.values)
+
+
+@dataclass(frozen=True)
+class LabelColumns:
+    """Of a batch's rows; those without a label have revision 0."""
+
+    revision: NDArray[np.int64]
+    cls: Texts
+    value: Floats
+    log_loss: Floats
+    brier: Floats
+    error: Floats
+    abs_error: Floats
+    squared_error: Floats
+    delay: Floats
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Rows as columns; float32, nan where missing."""
+
+    cls: Texts
+    probability: Floats
+    entropy: Floats
+    value: Floats
+    latency_ms: Floats
+    failed: Mask
+    numbers: Floats
+    """Shape (rows, numeric features asked for)."""
+    texts: Texts
+    invalid: Floats
+
+
+class Segments:
+    """Which of the batch's rows count, and in which of `size` segments each."""
+
+    def __init__(self, of: Ints, size: int, rows: Ints | slice) -> None:
+        self.of = of
+        self.size = size
+        self.rows = rows
+
+    def count(self, cells: Ints, width: int, where: Mask | None = None) -> Counts:
+        """Rows by segment and cell, shape (segments, width)."""
+        index = self.of * width + cells
+        if where is not None:
+            index = index[where]
+        return (
+            np.bincount(index, minlength=self.size * width)
+            .reshape(self.size, width)
+            .astype(np.int64, copy=False)
+        )
+
+    def total(self, where: Mask | None = None) -> Counts:
+        of = self.of if where is None else self.of[where]
+        return np.bincount(of, minlength=self.size).astype(np.int64, copy=False)
+
+    def moments(self, columns: Floats) -> list[list[Moments]]:
+        """Of each column in each segment; `columns` has shape (rows, columns)."""
+        width = columns.shape[1]
+        held = np.isfinite(columns)
+        index = (self.of[:, None] * width + np.arange(width))[held]
+        values = columns[held].astype(np.float64)
+        size = self.size * width
+        n = np.bincount(index, minlength=size)
+        # Two passes: a difference of sums of squares would lose the digits of a small spread on a large mean.
+        mean = np.bincount(index, values, size) / np.maximum(n, 1)
+        m2 = np.bincount(index, (values - mean[index]) ** 2, size)
+        low, high = np.full(size, np.inf), np.full(size, -np.inf)
+        np.minimum.at(low, index, values)
+        np.maximum.at(high, index, values)
+        flat = list(map(Moments, n.tolist(), mean.tolist(), m2.tolist(), low.tolist(), high.tolist()))
+        return [
+            [m if m.n else Moments.ZERO for m in flat[start : start + width]]
+            for start in range(0, size, width)
+        ]
+
+    def on_scale(self, scale: LogScale, values: Floats) -> Counts:
+        cells = np.searchsorted(scale.edges, values, side="right")
+        return self.count(cells, scale.size, np.isfinite(values))
+
+    def scores(self, keys: Ints, probability: Floats) -> list[dict[int, Counts]]:
+        """For each segment, by key (negative: not counted): rows by score cell, the missing ones in the
+        last.
+        """
+        keyed = keys >= 0
+        missing = np.isnan(probability)
+        cells = (np.where(missing, 0, probability).astype(np.float64) / SCORE_WIDTH).astype(np.int64)
+        cells = np.where(missing, SCORE_CELLS, np.minimum(cells, SCORE_CELLS - 1))
+        span = int(keys.max(initial=0)) + 1
+        # Only pairs of segment and key that occur get a row of cells: classes may be many.
+        pairs, row = np.unique(self.of[keyed].astype(np.int64) * span + keys[keyed], return_inverse=True)
+        width = SCORE_CELLS + 1
+        counts = np.bincount(row * width + cells[keyed], minlength=len(pairs) * width).reshape(
+            len(pairs), width
+        )
+        answer: list[dict[int, Counts]] = [{} for _ in range(self.size)]
+        for pair, cell_counts in zip(pairs.tolist(), counts.astype(np.int64, copy=False), strict=True):
+            answer[pair // span][pair % span] = cell_counts
+        return answer
+
+
+def core_parts(
+    batch: Batch,
+    segments: Segments,
+    numeric: Sequence[str],
+    categorical: Sequence[str],
+    invalid: Sequence[str],
+) -> list[Core]:
+    """The core part of each segment. The first columns of the batch's matrices bear these names."""
+    at = segments.rows
+    scalars = np.column_stack([batch.latency_ms, batch.probability, batch.entropy, batch.value])[at]
+    rows = segments.total()
+    errors = segments.total(batch.failed[at])
+    latency = segments.on_scale(LATENCY, batch.latency_ms[at])
+    moments = segments.moments(scalars)
+    features = segments.moments(batch.numbers[at, : len(numeric)])
+    scores = segments.scores(batch.cls.codes[at], batch.probability[at])
+    present = _present(segments, batch.texts.codes[at, : len(categorical)] >= 0, categorical)
+    faulty = _present(segments, np.isfinite(batch.invalid[at]), invalid)
+    return [
+        Core(
+            rows=int(rows[s]),
+            errors=int(errors[s]),
+            latency=latency[s],
+            latency_ms=moments[s][0],
+            scores={batch.cls.values[code]: cells for code, cells in scores[s].items()},
+            confidence=moments[s][1],
+            entropy=moments[s][2],
+            value=moments[s][3],
+            numeric={name: m for name, m in zip(numeric, features[s], strict=True) if m.n},
+            present=present[s],
+            invalid=faulty[s],
+        )
+        for s in range(segments.size)
+    ]
+
+
+def _present(segments: Segments, held: Mask, names: Sequence[str]) -> list[dict[str, int]]:
+    """For each segment and name how many rows hold it; names that none holds are left out."""
+    width = len(names)
+    if not width:
+        return [{} for _ in range(segments.size)]
+    index = (segments.of[:, None] * width + np.arange(width))[held]
+    counts = np.bincount(index, minlength=segments.size * width).reshape(segments.size, width)
+    return [{name: n for name, n in zip(names, row, strict=True) if n} for row in counts.tolist()]
+
+
+class CellCounter:
+    """Counts rows on an EdgeSet; made once for a batch, used for each of its groupings."""
+
+    def __init__(
+        self, edges: EdgeSet, numbers: Mapping[str, Floats], texts: Mapping[str, Texts], rows: int
+    ) -> None:
+        """`numbers` and `texts` hold the features' columns; a feature without one is missing in every row."""
+        self._edges = edges
+        self._starts: dict[str, int] = {}
+        columns: list[Ints] = []
+        start = 0
+        for name, frozen in edges.features.items():
+            column: Ints | None = None
+            if isinstance(frozen, NumericEdges):
+                if name in numbers:
+                    column = _numeric_cells(frozen, numbers[name])
+            elif name in texts:
+                column = _categorical_cells(frozen, texts[name])
+            if column is None:
+                column = np.full(rows, frozen.size - 1)
+            columns.append(column + start)
+            self._starts[name] = start
+            start += frozen.size
+        self._width = start
+        self._cells = np.column_stack(columns) if columns else np.zeros((rows, 0), np.int64)
+
+    def parts(self, segments: Segments) -> list[Cells]:
+        """The cells part of each segment."""
+        index = segments.of[:, None] * self._width + self._cells[segments.rows]
+        counts = np.bincount(index.ravel(), minlength=segments.size * self._width)
+        table = counts.reshape(segments.size, self._width).astype(np.int64, copy=False)
+        features = [(name, e.hash, self._starts[name], e.size) for name, e in self._edges.features.items()]
+        return [
+            Cells({name: (digest, row[start : start + size]) for name, digest, start, size in features})
+            for row in table
+        ]
+
+
+def _numeric_cells(edges: NumericEdges, values: Floats) -> Ints:
+    cells = np.searchsorted(np.array(edges.edges, np.float32), values, side="right")
+    return np.where(np.isnan(values), edges.size - 1, cells)
+
+
+def _categorical_cells(edges: CategoricalEdges, column: Texts) -> Ints:
+    other, unseen, missing = edges.size - 3, edges.size - 2, edges.size - 1
+    cell_of = {text: i for i, text in enumerate(edges.values)} | dict.fromkeys(edges.others, other)
+    cells = [cell_of.get(text, unseen) for text in column.values]
+    return np.array([*cells, missing], np.int64)[column.codes]  # code -1 takes the last
+
+
+def label_parts(batch: Batch, labels: LabelColumns, segments: Segments) -> list[tuple[Labels, int]]:
+    """The labels part of each segment, with the sum of its label revisions; zero rows where it has no
+    label.
+    """
+    held = labels.revision[segments.rows] > 0
+    rows = np.flatnonzero(held) if isinstance(segments.rows, slice) else segments.rows[held]
+    labelled = Segments(segments.of[held], segments.size, rows)
+    counts = labelled.total()
+    # Revisions are summed as integers: a float would lose the last change of a long history.
+    revisions = np.zeros(segments.size, np.int64)
+    np.add.at(revisions, labelled.of, labels.revision[rows])
+    columns: Callable[[str], Floats] = lambda name: getattr(labels, name)  # noqa: E731
+    names = ("log_loss", "brier", "error", "abs_error", "squared_error", "value")
+    moments = labelled.moments(np.column_stack([columns(name) for name in names])[rows])
+    predicted, actual = batch.cls.codes[rows].astype(np.int64), labels.cls.codes[rows].astype(np.int64)
+    span = len(labels.cls.values) + 1
+    pairs = np.where((predicted >= 0) & (actual >= 0), predicted * span + actual, -1)
+    scores = labelled.scores(pairs, batch.probability[rows])
+    delay = labelled.on_scale(DELAY, labels.delay[rows])
+    return [
+        (
+            Labels(
+                rows=int(counts[s]),
+                scores={
+                    (batch.cls.values[pair // span], labels.cls.values[pair % span]): cells
+                    for pair, cells in scores[s].items()
+                },
+                delay=delay[s],
+                **dict(zip(names, moments[s], strict=True)),
+            ),
+            int(revisions[s]),
+        )
+        for s in range(segments.size)
+    ]
