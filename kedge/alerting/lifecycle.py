@@ -135,13 +135,10 @@ class _Fold:
         rungs = self._rungs_kept() | started
         since = min(rungs.values())
         self._set(rung_since=rungs, clear_since=None)
-        # A rung above what fires, and not reached now, is only kept: it takes a breaching step of its own to count.
+        # A rung above what fires, and not reached now, is only kept: it must breach at this very step to count.
         top = max(reached, self.now.severity or reached) if standing in ACTIVE else reached
-        held = [
-            s
-            for s in Severity
-            if s <= top and s.word in rungs and self._lasted(rungs[s.word], self.timing.for_)
-        ]
+        held = [s for s in Severity if s <= top and self._lasted(rungs.get(s.word), self.timing.for_)]
+        wait = format_duration(self.timing.for_)
         if held and standing in ACTIVE:
             self._move(standing, held[-1], self._continuing(held[-1]))
         elif held:
@@ -149,17 +146,10 @@ class _Fold:
             self._move(Status.FIRING, held[-1], self._run("breaching", since))
         elif standing in ACTIVE:
             self._set(fired=None, acknowledged_by="")
-            self._move(
-                Status.PENDING,
-                reached,
-                f"`for` was raised to {format_duration(self.timing.for_)}: waits again",
-            )
+            self._move(Status.PENDING, reached, f"`for` is {wait} now: it waits again")
         else:
             self._set(started=since)
-            wait = format_duration(self.timing.for_)
-            self._move(
-                Status.PENDING, reached, f"{self._run('breaching', since)}; fires once that lasted {wait}"
-            )
+            self._move(Status.PENDING, reached, f"{self._run('breaching', since)}; fires after {wait}")
 
     def _hold(self) -> None:
         self._set(rung_since=self._rungs_kept(), clear_since=None)
@@ -202,11 +192,7 @@ class _Fold:
     def _notice_edit(self) -> None:
         """The rule means something else now: what was not told yet begins anew, what fires is judged on."""
         if self.now.signature and self.now.signature != self.identity.signature:
-            firing = self.now.severity or 0
-            told = {
-                word: since for word, since in self.now.rung_since.items() if Severity[word.upper()] <= firing
-            }
-            self._set(rung_since=told)
+            self._set(rung_since=_up_to(self.now.severity or 0, self.now.rung_since))
         self._set(signature=self.identity.signature)
 
     def _end_notice(self, reason: str) -> None:
@@ -227,9 +213,7 @@ class _Fold:
     def _rungs_kept(self) -> dict[str, Millis]:
         """The runs that this finding does not end: those of the rungs that still hold."""
         holding = max(self.finding.holding or 0, self.finding.severity or 0) or max(Severity)
-        return {
-            word: since for word, since in self.now.rung_since.items() if Severity[word.upper()] <= holding
-        }
+        return _up_to(holding, self.now.rung_since)
 
     def _run(self, what: str, since: Millis) -> str:
         if self.finding.state is State.NO_DATA:
