@@ -71,7 +71,7 @@ def decode_row(index: int, element: Any, shape: Shape[Wire], decoded: Decoded[Wi
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             pass  # the slower way takes more, and says what is wrong
     try:
-        row, unknown = shape.convert(loads(bytes(element)) if raw else element)
+        row, unknown = shape.read(loads(bytes(element)) if raw else element)
     except BadInput as error:
         decoded.rejections.append(Rejection.of(index, error))
         return

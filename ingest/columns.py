@@ -1,11 +1,12 @@
 """Which column of a file is which field: the flags of `kedge import`, then kedge's own names, the rest are features."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
+from functools import cached_property
 
-from ingest.wire import LABEL_PLACES, Place, place_of
+from ingest.wire import Place, label_place_of, place_of
 from kedge.errors import BadInput
 
 _PANDAS_INDEX = re.compile(r"(Unnamed: \d+|__index_level_\d+__)?")
@@ -31,7 +32,7 @@ class ColumnMap:
     positive: str | None = None
     """The positive class: a setting of the model, for the caller to store. No column follows from it."""
 
-    @property
+    @cached_property
     def flags(self) -> dict[str, tuple[str, Place]]:
         """By column: the flag that named it, and where it goes."""
         plain = {
@@ -51,6 +52,40 @@ class ColumnMap:
             named.setdefault(column, ("--features", Place("features", column.removeprefix("features."))))
         return named
 
+    @cached_property
+    def _flagged(self) -> frozenset[Place]:
+        return frozenset(place for _, place in self.flags.values())
+
+    def place(self, name: str) -> Place | None:
+        """Where a column of predictions goes; None: nowhere.
+
+        A flag wins over a name of kedge's own, whose column is then a feature like others.
+        """
+        if name in self.flags:
+            return self.flags[name][1]
+        own = place_of(name)
+        if own is not None and own not in self._flagged:
+            restricted = own.field == "features" and own.key and self.features is not None
+            return None if restricted else own
+        if self.features is not None or _PANDAS_INDEX.fullmatch(name):
+            return None
+        return Place("features", name)
+
+    def label_place(self, name: str) -> Place | None:
+        """Where a column of labels goes; None: nowhere, as most columns of a whole prediction."""
+        if name in self.flags:
+            return self.flags[name][1]
+        own = label_place_of(name)
+        return own if own not in self._flagged else None
+
+    def check(self, names: Collection[str], place: str) -> None:
+        """Raise BadInput for a flag that names a column that the file at `place` has not."""
+        for column, (flag, _) in self.flags.items():
+            if column not in names:
+                near = get_close_matches(column, names, 1)
+                hint = f' (did you mean "{near[0]}"?)' if near else f"; its columns are {_some(list(names))}"
+                raise BadInput(f'no column "{column}", which {flag} names{hint}', place)
+
     @classmethod
     def parse_probabilities(cls, texts: Iterable[str]) -> dict[str, str]:
         """`--probabilities COLUMN:CLASS …` as {column: class}; raises BadInput."""
@@ -61,46 +96,6 @@ class ColumnMap:
                 raise BadInput(f'"{text}" is not COLUMN:CLASS', "--probabilities")
             columns[column] = name
         return columns
-
-
-def assign(names: Sequence[str], columns: ColumnMap) -> dict[str, Place]:
-    """Where each column of predictions goes; a column that goes nowhere is left out.
-
-    A flag wins over a name of kedge's own, whose column is then a feature like others, if there is no `--features`.
-    """
-    flags = columns.flags
-    flagged = {place for _, place in flags.values()}
-    places: dict[str, Place] = {}
-    for name in names:
-        place = flags[name][1] if name in flags else place_of(name)
-        if name not in flags and (place is None or place in flagged):
-            if columns.features is not None or _PANDAS_INDEX.fullmatch(name):
-                continue
-            place = Place("features", name)
-        if place is not None and place.field:
-            places[name] = place
-    return places
-
-
-def assign_label(names: Sequence[str], columns: ColumnMap) -> dict[str, Place]:
-    """Where each column of labels goes; those of a whole prediction are passed over."""
-    flags = {name: place for name, (_, place) in columns.flags.items()}
-    flagged = set(flags.values())
-    places = {}
-    for name in names:
-        place = flags.get(name) or LABEL_PLACES.get(name)
-        if place is not None and (name in flags or place not in flagged):
-            places[name] = place
-    return places
-
-
-def check_flags(names: Sequence[str], columns: ColumnMap, place: str) -> None:
-    """Raise BadInput for a flag that names a column that the file has not."""
-    for column, (flag, _) in columns.flags.items():
-        if column not in names:
-            near = get_close_matches(column, names, 1)
-            hint = f' (did you mean "{near[0]}"?)' if near else f"; its columns are {_some(names)}"
-            raise BadInput(f'no column "{column}", which {flag} names{hint}', place)
 
 
 def _some(names: Sequence[str]) -> str:

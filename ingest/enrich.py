@@ -1,50 +1,43 @@
 """From wire rows to records: what the values may be, and what follows from them. Pure: `now` is an argument.
 
-Every refusal is a BadInput whose place is the field. Text that is longer than MAX_TEXT is cut, not refused: the row
-is worth more than the tail of a value, and Lucene takes no more than 32,766 bytes of a keyword.
+Every refusal is a BadInput whose place is the field.
 """
 
 import math
-import os
-import re
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
-from ingest.wire import MAX_NAME, Number, Scalar, WireError, WireLabel, WireLabelRow, WirePrediction
+from ingest.values import (
+    EXACT_INTEGER,
+    MAX_TEXT,
+    check_names,
+    class_text,
+    id_of,
+    model_name,
+    new_id,
+    number,
+    scalar_text,
+    text,
+    time_of,
+)
+from ingest.wire import Number, Scalar, WireError, WireLabel, WireLabelRow, WirePrediction
 from kedge.errors import BadInput
 from kedge.records import FLOAT32_MAX, Label, Prediction
-from kedge.windows import HOUR, SECOND, Millis, iso, parse_time
+from kedge.windows import Millis
 
-MAX_TEXT = 1_024
-"""Characters of a class, a segment's value, a categorical feature's value."""
 MAX_MESSAGE = 4_096
 """Characters of an error message."""
-MAX_ID = 512
-"""Bytes of an id, as Elasticsearch takes them."""
-MAX_MODEL = 128
-"""Characters of a model's name."""
 MAX_FEATURES = 1_000
 """Features of one row; also attributions, and classes with a probability."""
 MAX_LABELS = 100
 """Segments, resource and business values of one row."""
-
-EARLIEST: Millis = 946_684_800_000
-"""2000-01-01. A time before it is a unit gone wrong."""
-MAX_AHEAD: Millis = HOUR
-"""How far a client's clock may run ahead."""
-EXACT_INTEGER = 2**53
-"""Beyond it not every integer is a float64."""
 
 PROBABILITY_SLACK = 1e-6
 """A softmax in float32 may give 1.0000001: taken as 1."""
 SUM_SLACK_PER_CLASS = 0.005
 SUM_SLACK = (0.01, 0.05)
 """Probabilities rounded to two decimals miss a sum of 1 by up to 0.005 a class: at least and at most this is forgiven."""
-
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
-_INTEGRAL = re.compile(r"-?\d+\.0+")
-_BOOLEANS = {"True": "true", "TRUE": "true", "False": "false", "FALSE": "false"}
 
 
 def prediction_of(wire: WirePrediction, now: Millis) -> Prediction:
@@ -105,155 +98,6 @@ def label_of(wire: WireLabelRow, now: Millis) -> Label:
     return Label(id=id_of(wire.id), timestamp=timestamp, ingested=now, cls=cls, value=value, model=model)
 
 
-# --- plain values -------------------------------------------------------------------------------------------------
-
-
-def time_of(value: str | Number, now: Millis, field: str) -> Millis:
-    """RFC 3339 (no zone: UTC), or seconds or milliseconds since 1970, as `Millis`. Raises BadInput.
-
-    Numbers under 10^11 are seconds (until the year 5138); milliseconds that small would be of 1973.
-    """
-    if isinstance(value, str):
-        try:
-            t = parse_time(value)
-        except BadInput as error:
-            raise BadInput(error.reason, field) from None
-        except (OverflowError, ValueError):
-            raise BadInput(f'"{value[:40]}" is not a time', field) from None
-    elif not math.isfinite(value):
-        raise BadInput("is not finite", field)
-    else:
-        t = round(value * SECOND) if abs(value) < 1e11 else round(value)
-    if t < EARLIEST:
-        raise BadInput(f"{_spoken_time(t)} is before 2000-01-01", field)
-    if t > now + MAX_AHEAD:
-        raise BadInput(f"{_spoken_time(t)} is more than an hour ahead of {iso(now)}", field)
-    return t
-
-
-def class_text(value: Scalar | None, field: str) -> str | None:
-    """A class as text: `1`, `1.0` and `"1"` are "1"; `true` and "True" are "true". Raises BadInput."""
-    if isinstance(value, str):
-        if value in _BOOLEANS:
-            return _BOOLEANS[value]
-        if value.endswith("0") and _INTEGRAL.fullmatch(value):
-            return value.partition(".")[0]
-        if not value:
-            raise BadInput("is empty", field)
-    return scalar_text(value, field)
-
-
-def scalar_text(value: Scalar | None, field: str) -> str | None:
-    """A scalar as text: text as it is, `7.0` as "7", `true` as "true"; an empty one is None. Raises BadInput."""
-    if value is None or isinstance(value, str):
-        return text(value, field)
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, float):
-        if not math.isfinite(value):
-            raise BadInput("is not finite", field)
-        return str(int(value)) if value.is_integer() else repr(value)
-    return str(value)[:MAX_TEXT]
-
-
-def text(value: str | None, field: str, limit: int = MAX_TEXT) -> str | None:
-    """Text that every store takes, cut to `limit`; an empty one is None. Raises BadInput."""
-    if not value:
-        return None
-    _check_encodable(value, field)
-    return value[:limit]
-
-
-def number(value: Number | None, field: str) -> float | None:
-    """A finite float64. Raises BadInput, also where an integer would lose digits."""
-    if value is None:
-        return None
-    if isinstance(value, int) and abs(value) > EXACT_INTEGER:
-        raise BadInput("an integer beyond 2^53 would lose digits", field)
-    if not math.isfinite(value):
-        raise BadInput("is not finite", field)
-    return float(value)
-
-
-def id_of(value: str | int) -> str:
-    """An id as text. Raises BadInput."""
-    name = value if isinstance(value, str) else str(value)
-    if not name:
-        raise BadInput("is empty", "id")
-    _check_encodable(name, "id")
-    if len(name) * 4 > MAX_ID and len(name.encode()) > MAX_ID:
-        raise BadInput(f"is longer than {MAX_ID} bytes", "id")
-    return name
-
-
-def new_id(timestamp: Millis, tail: bytes | None = None) -> str:
-    """A time-ordered id, as UUIDv7 (RFC 9562) orders them: 48 bits of milliseconds, then 80 bits, in hex.
-
-    The tail is random unless given. Ids in the order of time cost bulk writing 3 % of its speed, random ones 17 %.
-    """
-    return f"{timestamp:012x}{(tail or os.urandom(10)).hex()}"
-
-
-@lru_cache(maxsize=4_096)
-def model_name(name: str) -> str:
-    """A model's name. Raises BadInput."""
-    if not name:
-        raise BadInput("is missing", "model")
-    if len(name) > MAX_MODEL:
-        raise BadInput(f"is longer than {MAX_MODEL} characters", "model")
-    if fault := name_fault(name):
-        raise BadInput(fault, "model")
-    return name
-
-
-def name_fault(name: str) -> str | None:
-    """Why a name cannot be part of a field's name in a mapping, or None.
-
-    Tried on Elasticsearch 8.19 and OpenSearch 3.4: both refuse an empty or blank part between dots, neither refuses a
-    leading underscore inside an object.
-    """
-    if not name.strip():
-        return "has an empty name"
-    if len(name) > MAX_NAME:
-        return f"has a name longer than {MAX_NAME} characters"
-    if _CONTROL.search(name):
-        return "has a control character in its name"
-    if "." in name and not all(part.strip() for part in name.split(".")):
-        return "has an empty part between the dots of its name"
-    if not name.isascii() and not _encodable(name):
-        return "has half of a surrogate pair in its name, which is no Unicode text"
-    return None
-
-
-@lru_cache(maxsize=4_096)
-def _check_names(field: str, names: tuple[str, ...]) -> None:
-    # Rows of a model mostly carry the same names in the same order: one look-up stands for all of them.
-    for name in names:
-        if fault := name_fault(name):
-            shown = "".join(c if c.isprintable() else "\ufffd" for c in name[:MAX_NAME])
-            raise BadInput(fault, f"{field}.{shown}")
-
-
-def _encodable(value: str) -> bool:
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def _check_encodable(value: str, field: str) -> None:
-    if not value.isascii() and not _encodable(value):
-        raise BadInput("has half of a surrogate pair, which is no Unicode text", field)
-
-
-def _spoken_time(t: Millis) -> str:
-    try:
-        return iso(t)
-    except (OverflowError, ValueError, OSError):
-        return f"{t} ms since 1970"
-
-
 # --- parts of a row -----------------------------------------------------------------------------------------------
 
 
@@ -263,7 +107,7 @@ def _features(
     """Numeric and categorical values by the JSON type they came with, and the names of the others."""
     if len(features) > MAX_FEATURES:
         raise BadInput(f"has {len(features):,} features; at most {MAX_FEATURES:,} are taken", "features")
-    _check_names("features", tuple(features))
+    check_names("features", tuple(features))
     num: dict[str, float] = {}
     cat: dict[str, str] = {}
     invalid: list[str] = []
@@ -322,7 +166,7 @@ def _probabilities(given: Mapping[str, float | None], cls: str | None) -> dict[s
 @lru_cache(maxsize=65_536)
 def _class_name(key: str) -> str:
     name = class_text(key, "probabilities") or ""
-    _check_names("probabilities", (name,))
+    check_names("probabilities", (name,))
     return name
 
 
@@ -372,7 +216,7 @@ def _entropy(given: float | None, probabilities: Mapping[str, float]) -> float |
 def _segment(segment: Mapping[str, Scalar | None]) -> dict[str, str]:
     if len(segment) > MAX_LABELS:
         raise BadInput(f"has {len(segment):,} members; at most {MAX_LABELS} are taken", "segment")
-    _check_names("segment", tuple(segment))
+    check_names("segment", tuple(segment))
     texts = {}
     for name, value in segment.items():
         if found := scalar_text(value, "segment"):
@@ -384,7 +228,7 @@ def _numbers(values: Mapping[str, float | None], field: str, limit: int) -> dict
     """Like numeric features: what is not finite is missing."""
     if len(values) > limit:
         raise BadInput(f"has {len(values):,} members; at most {limit:,} are taken", field)
-    _check_names(field, tuple(values))
+    check_names(field, tuple(values))
     return {
         name: value
         for name, value in values.items()

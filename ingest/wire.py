@@ -9,7 +9,7 @@ object, `friendly` names, one conversion, which also says what is wrong.
 """
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Generic, NamedTuple, TypeVar
 
@@ -154,47 +154,52 @@ class Friendly(NamedTuple):
     """Names that mean nothing to kedge: left out, and told."""
 
 
-LABEL_PLACES = {
-    **{name: Place(name) for name in _LABEL_FIELDS},
-    **{name: Place(field) for name, field in _LABEL_SYNONYMS.items()},
-}
-"""Of the names that a flat label may use."""
+def label_place_of(name: str) -> Place | None:
+    """The same for a label; Place("") for the other fields of a whole prediction."""
+    name = _LABEL_SYNONYMS.get(name, name)
+    if name in _LABEL_FIELDS:
+        return Place(name)
+    return None if place_of(name) is None else Place("")
 
 
-def friendly(row: Row) -> Friendly:
+def friendly(row: Row, place: Callable[[str], Place | None] = place_of) -> Friendly:
     """A prediction under friendly names, from any mixture of friendly, nested and dotted stored names.
 
     Raises BadInput where two names give one field different values.
     """
+    return _friendly(_members(row), place)
+
+
+def friendly_label(row: Row, place: Callable[[str], Place | None] = label_place_of) -> Friendly:
+    """The same for a label. A whole stored prediction with its label is taken as that label."""
+    if isinstance(row.get("label"), dict):
+        # A whole prediction: its own time and class are not those of the label.
+        given = row["label"]
+        row = {
+            name: value
+            for name, value in row.items()
+            if name in ("id", "event.id", "event", "model", "model.name")
+        }
+        row |= {name: value for name, value in given.items() if f"label.{name}" not in _DERIVED}
+    elif any(name.startswith("label.") for name in row):
+        row = {name: value for name, value in row.items() if name not in ("class", "value", "timestamp")}
+    elif "@timestamp" in row and "timestamp" not in row:
+        row = {"timestamp" if name == "@timestamp" else name: value for name, value in row.items()}
+    return _friendly(_members(row), place)
+
+
+def _friendly(members: Iterable[tuple[str, Any]], place_of_name: Callable[[str], Place | None]) -> Friendly:
     named: Row = {}
     unknown = []
-    for name, value in _members(row):
-        place = place_of(name)
+    for name, value in members:
+        place = place_of_name(name)
         if place is None:
             unknown.append(name)
         elif place.field:
             _put(named, place, value, name)
     label = named.get("label")
     if isinstance(label, dict):
-        named["label"] = {k: v for k, v in label.items() if f"label.{k}" not in _DERIVED}
-    return Friendly(named, unknown)
-
-
-def friendly_label(row: Row) -> Friendly:
-    """The same for a label. A whole stored prediction with its label is taken as that label."""
-    named: Row = {}
-    unknown = []
-    for name, value in _members(row):
-        if name == "label" and isinstance(value, dict):
-            named.update((key, v) for key, v in value.items() if f"label.{key}" not in _DERIVED)
-            continue
-        field = _LABEL_SYNONYMS.get(name, name)
-        if field in _LABEL_FIELDS:
-            _put(named, Place(field), value, name)
-        elif place_of(name) is None:
-            unknown.append(name)
-    if "timestamp" not in named and "@timestamp" in row and "label" not in row:
-        named["timestamp"] = row["@timestamp"]
+        named["label"] = {key: value for key, value in label.items() if f"label.{key}" not in _DERIVED}
     return Friendly(named, unknown)
 
 
@@ -245,19 +250,29 @@ class Shape(Generic[Wire]):
     decoder: msgspec.json.Decoder[Wire]
     friendly: Callable[[Row], Friendly]
 
-    def convert(self, plain: Any) -> tuple[Wire, list[str]]:
+    def read(self, plain: Any) -> tuple[Wire, list[str]]:
         """A row from a plain JSON value, with the names that were not understood; raises BadInput with the field."""
-        if not isinstance(plain, dict):
-            raise BadInput(f"expected an object, got {_spoken(_JSON_TYPES.get(type(plain), 'null'))}")
-        row, unknown = self.friendly(plain)
+        row, unknown = self.friendly(as_row(plain))
+        return self.convert(row), unknown
+
+    def convert(self, row: Row) -> Wire:
+        """A row that has friendly names already; raises BadInput with the field."""
         try:
-            return msgspec.convert(row, self.type), unknown
+            return msgspec.convert(row, self.type)
         except msgspec.ValidationError as error:
             raise _explained(error, row) from None
 
 
 PREDICTION = Shape(WirePrediction, msgspec.json.Decoder(WirePrediction), friendly)
 LABEL = Shape(WireLabelRow, msgspec.json.Decoder(WireLabelRow), friendly_label)
+
+
+def as_row(plain: Any) -> Row:
+    """Raises BadInput for what is not an object."""
+    if not isinstance(plain, dict):
+        raise BadInput(f"expected an object, got {_spoken(_JSON_TYPES.get(type(plain), 'null'))}")
+    return plain
+
 
 _JSON_TYPES = {dict: "object", list: "array", str: "str", int: "int", float: "float", bool: "bool"}
 _SPOKEN = {
@@ -267,6 +282,7 @@ _SPOKEN = {
     "int": "a whole number",
     "float": "a number",
     "bool": "true or false",
+    "bytes": "text that is not UTF-8",
     "null": "null",
 }
 _ERROR = re.compile(r"Expected `(?P<expected>[^`]*)`, got `(?P<got>[^`]*)`(?: - at `\$\.(?P<path>[^`]*)`)?")
