@@ -4,7 +4,6 @@ The test asks whether the shift is credibly more than the tolerance (STATISTICS.
 nor little data makes a harmless shift alarm.
 """
 
-from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any, ClassVar, Literal, Self
 
@@ -16,7 +15,9 @@ from kedge.alerting.finding import Finding, Severity, State
 from kedge.alerting.inputs import Inputs
 from kedge.alerting.quantity import RATIO, as_value, format_value
 from kedge.alerting.rule import Judgement, Rule, listed
-from kedge.analysis.drift import DriftSettings, FeatureDrift, drift, drifted_of, shift_of_counts
+from kedge.analysis.classes import class_shift
+from kedge.analysis.drift import DriftSettings, FeatureDrift, drift, drifted_of
+from kedge.analysis.drift_metrics import drift_share
 from kedge.analysis.metric import Verdict
 from kedge.errors import BadInput
 from kedge.sketch import PartName, Summary
@@ -123,142 +124,117 @@ class DriftRule(Rule):
         return "severity" in self.model_fields_set
 
     def judge_complete(self, summary: Summary, inputs: Inputs, step: Millis) -> list[Judgement]:
+        reference = inputs.reference
         draft = Finding(step=step, state=State.OK, window=inputs.window)
-        if not summary.rows:
-            empty = replace(draft, state=State.NO_DATA, reason="no rows in the window")
-            return (
-                [({"feature": name}, empty) for name in self._named(inputs)]
-                if self.fans_out
-                else [({}, empty)]
-            )
-        if inputs.reference is None:
+        if reference is None:
             reason = "there is no baseline to compare with: create one with `kedge baseline create`"
             return [] if self.fans_out else [({}, replace(draft, state=State.INSUFFICIENT, reason=reason))]
+        if self.fans_out:
+            return self._judge_features(draft, summary, reference, inputs)
+        if not summary.rows:
+            return [({}, replace(draft, state=State.NO_DATA, reason="no rows in the window"))]
         if self.of == "classes":
-            return [({}, self._judge_classes(draft, summary, inputs.reference, inputs))]
-        if self.share is not None:
-            return [({}, self._judge_share(draft, self._drifts(TOLERANCE, summary, inputs), inputs))]
-        return self._judge_features(draft, summary, inputs)
+            return [({}, self._judge_classes(draft, summary, reference, inputs))]
+        return [({}, self._judge_share(draft, summary, reference, inputs))]
 
-    def _judge_share(self, draft: Finding, drifts: Sequence[FeatureDrift], inputs: Inputs) -> Finding:
-        testable, drifted = drifted_of(drifts, self.alpha(inputs))
-        n = len(testable)
-        draft = replace(draft, unit=RATIO, n=n)
-        if not drifts:
-            lack = "no feature has cells on the baseline's edges yet"
-            return replace(draft, state=State.INSUFFICIENT, reason=lack)
-        if n < max(self.min_count, 1):
-            reason = f"{n} of {len(drifts)} features can be tested; {_least(drifts)}"
-            return replace(draft, state=State.INSUFFICIENT, reason=reason)
-        value = len(drifted) / n
-        severity = max((s for s, limit in self.rungs if value > limit), default=None)
+    def _judge_share(self, draft: Finding, summary: Summary, reference: Summary, inputs: Inputs) -> Finding:
+        tolerance = self.tolerance.rungs[0][1].value if self.tolerance else TOLERANCE
+        drifts = {d.feature: d for d in self._drifts(tolerance, summary, reference, inputs)}
+        found = drift_share(list(drifts.values()), self.alpha(inputs))
+        draft = replace(draft, unit=RATIO, n=found.n, value=found.value, interval=found.interval)
+        if found.value is None:
+            return replace(draft, state=State.INSUFFICIENT, reason=f"drift.share: {found.reason}")
+        if found.n < self.min_count:
+            few = f"drift.share rests on n={found.n} features, under min_count {self.min_count}"
+            return replace(draft, state=State.INSUFFICIENT, reason=few)
+        severity = max((s for s, limit in self.rungs if found.value > limit), default=None)
         bound = dict(self.rungs)[severity] if severity else self.rungs[0][1]
-        ranked = sorted(drifted, key=lambda d: (-d.effect, d.feature))
-        over = "over" if severity else "within"
+        possible = found.interval[1] if found.interval else found.value
+        drifted = [drifts[name] for name in found.detail["drifted"]]
         reason = (
-            f"{len(drifted)} of {n} testable features drifted from {inputs.reference_name or 'the reference'} "
-            f"({format_value(value, RATIO)}), {over} the limit of {format_value(bound, RATIO)}"
+            f"{len(drifted)} of {found.n} features drifted from {inputs.reference_name or 'the reference'}: "
+            f"{format_value(found.value, RATIO)}, {'over' if severity else 'within'} {format_value(bound, RATIO)}"
         )
-        if ranked:
-            reason += f"; most of all {', '.join(f'{d.feature} ({d.effect:.2g})' for d in ranked[:3])}"
-        return replace(
-            draft,
-            state=State.BREACH if severity else State.OK,
-            severity=severity,
-            value=value,
-            bound=bound,
-            clears=f"at {format_value(self.rungs[0][1], RATIO)} of the features or less",
-            reason=reason,
-            causes=tuple(_cause(d) for d in ranked[:MOST_CAUSES]),
-        )
-
-    def _judge_features(self, draft: Finding, summary: Summary, inputs: Inputs) -> list[Judgement]:
-        """Each feature at each rung's tolerance, with Benjamini-Hochberg over the features of this look."""
-        looks = [(severity, self._drifts(limit, summary, inputs)) for severity, limit in self.rungs]
-        alpha = self.alpha(inputs)
-        reached: dict[str, Severity] = {}
-        for severity, drifts in looks:
-            reached |= {d.feature: severity for d in drifted_of(drifts, alpha)[1]}
-        return [
-            ({"feature": d.feature}, self._shifted(draft, d, reached.get(d.feature), inputs))
-            for d in looks[0][1]
-        ]
-
-    def _judge_classes(self, draft: Finding, summary: Summary, reference: Summary, inputs: Inputs) -> Finding:
-        window = summary.core.classes if summary.core else {}
-        before = reference.core.classes if reference.core else {}
-        alpha = self.alpha(inputs)
-        shifts = [
-            (severity, shift_of_counts("class", before, window, DriftSettings(limit, alpha)))
-            for severity, limit in self.rungs
-        ]
-        reached = [severity for severity, shift in shifts if shift.verdict is Verdict.DRIFTED]
-        return self._shifted(draft, shifts[0][1], max(reached, default=None), inputs)
-
-    def _shifted(
-        self, draft: Finding, shift: FeatureDrift, severity: Severity | None, inputs: Inputs
-    ) -> Finding:
-        """The finding on one shift; `severity` is the highest rung that it is credibly beyond."""
-        bound = dict(self.rungs)[severity] if severity else self.rungs[0][1]
-        thing = "the predicted classes" if self.of == "classes" else shift.feature
-        against = inputs.reference_name or "the reference"
-        state = {
-            Verdict.OK: State.OK,
-            Verdict.INSUFFICIENT: State.INSUFFICIENT,
-            # Beyond the tolerance by itself, but not among so many features looked at: neither fires nor clears.
-            Verdict.DRIFTED: State.HOLD,
-        }[shift.verdict]
-        if not shift.n:
-            state = State.NO_DATA
-        elif shift.n < self.min_count:
-            state, severity = State.INSUFFICIENT, None
-        elif severity:
-            state = State.BREACH
+        state = State.BREACH if severity else State.OK
+        if state is State.OK and possible > bound:
+            unsure = len(found.detail["insufficient"])
+            state, reason = State.INSUFFICIENT, f"{reason}; {unsure} more have too few rows to tell"
         return replace(
             draft,
             state=state,
             severity=severity,
+            bound=bound,
+            clears=f"at {format_value(self.rungs[0][1], RATIO)} of the features or less",
+            reason=reason,
+            causes=tuple(_cause(d) for d in drifted[:MOST_CAUSES]),
+        )
+
+    def _judge_features(
+        self, draft: Finding, summary: Summary, reference: Summary, inputs: Inputs
+    ) -> list[Judgement]:
+        """Each feature at each rung's tolerance, with Benjamini-Hochberg over the features of this look."""
+        looks = [(severity, self._drifts(t, summary, reference, inputs)) for severity, t in self.rungs]
+        reached: dict[str, Severity] = {}
+        for severity, drifts in looks:
+            reached |= {d.feature: severity for d in drifted_of(drifts, self.alpha(inputs))}
+        return [
+            ({"feature": d.feature}, self._shifted(draft, d, d.feature, reached.get(d.feature), inputs))
+            for d in looks[0][1]
+        ]
+
+    def _judge_classes(self, draft: Finding, summary: Summary, reference: Summary, inputs: Inputs) -> Finding:
+        if summary.core is None or reference.core is None:
+            return replace(draft, state=State.NO_DATA, reason="the predicted classes were not counted")
+        looks = [
+            (severity, class_shift(summary.core, reference.core, DriftSettings(t, self.alpha(inputs))))
+            for severity, t in self.rungs
+        ]
+        reached = [severity for severity, shift in looks if shift.verdict is Verdict.DRIFTED]
+        return self._shifted(draft, looks[0][1], "the predicted classes", max(reached, default=None), inputs)
+
+    def _shifted(
+        self, draft: Finding, shift: FeatureDrift, title: str, severity: Severity | None, inputs: Inputs
+    ) -> Finding:
+        """The finding on one shift; `severity` is the highest rung that it is credibly beyond."""
+        bound = dict(self.rungs)[severity] if severity else self.rungs[0][1]
+        against = inputs.reference_name or "the reference"
+        if not shift.n:
+            state = State.NO_DATA
+        elif not shift.m or shift.n < self.min_count or shift.verdict is Verdict.INSUFFICIENT:
+            state = State.INSUFFICIENT
+        elif severity:
+            state = State.BREACH
+        else:
+            # Beyond the tolerance by itself, but not among so many features looked at: neither fires nor clears.
+            state = State.HOLD if shift.verdict is Verdict.DRIFTED else State.OK
+        few = f"; under min_count {self.min_count:,}" if 0 < shift.n < self.min_count else ""
+        return replace(
+            draft,
+            state=state,
+            severity=severity if state is State.BREACH else None,
             value=shift.effect if shift.n and shift.m else None,
             bound=bound,
             n=shift.n,
             reference_n=shift.m,
-            reason=(
-                f"effect {shift.effect:.3g} of {thing} against {against} (n={shift.n:,}; {shift.m:,} in the "
-                f"reference): {shift.explain()}"
-            ),
-            clears=f"once the shift is no longer credibly more than {self.rungs[0][1]:g}",
-            causes=tuple({"name": str(cell)} for cell in shift.moved) if severity else (),
+            interval=shift.interval if shift.n and shift.m else None,
+            reason=f"{title} against {against} (effect {shift.effect:.3g}, n={shift.n:,}): {shift.explain()}{few}",
+            clears=f"once the shift is not credibly more than {self.rungs[0][1]:g}",
+            causes=tuple({"name": str(cell)} for cell in shift.moved) if state is State.BREACH else (),
         )
 
-    def _drifts(self, tolerance: float, summary: Summary, inputs: Inputs) -> list[FeatureDrift]:
-        reference = inputs.reference
-        if summary.cells is None or reference is None or reference.cells is None or inputs.edges is None:
+    def _drifts(
+        self, tolerance: float, summary: Summary, reference: Summary, inputs: Inputs
+    ) -> list[FeatureDrift]:
+        if summary.cells is None or reference.cells is None or inputs.edges is None:
             return []
-        if self.share is not None and self.tolerance is not None:
-            tolerance = self.tolerance.rungs[0][1].value
         settings = DriftSettings(tolerance, self.alpha(inputs))
         return drift(reference.cells, summary.cells, inputs.edges, settings, self.features or None)
-
-    def _named(self, inputs: Inputs) -> Sequence[str]:
-        return (
-            [f for f in self.features or inputs.edges.features if f in inputs.edges.features]
-            if inputs.edges
-            else []
-        )
 
 
 def _cause(shift: FeatureDrift) -> dict[str, Any]:
     cells = ", ".join(map(str, shift.moved[:2]))
     text = f"effect {shift.effect:.2g}" + (f" ({cells})" if cells else "")
     return {"feature": shift.feature, "effect": shift.effect, "text": text}
-
-
-def _least(drifts: Sequence[FeatureDrift]) -> str:
-    """What it would take to test one of them."""
-    needs = [d.needs for d in drifts if d.needs is not None]
-    if not needs:
-        return "the reference is too small for any of them"
-    return f"the window has n={drifts[0].n:,}, and the first needs {min(needs):,}"
 
 
 def _rungs(
