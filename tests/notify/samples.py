@@ -74,4 +74,5 @@ def episode() -> list[Transition]:
 
 
 def as_json(value: Transition) -> dict[str, Any]:
-    return msgspec.to_builtins(value)  # type: ignore[no-any-return]
+    """As a store gives it back."""
+    return msgspec.json.decode(msgspec.json.encode(value))  # type: ignore[no-any-return]
