@@ -1,4 +1,4 @@
-"""Time as kedge counts it: integers of milliseconds since 1970 in UTC; buckets, tiers, windows and steps. Pure."""
+"""Time as kedge counts it: integer milliseconds since 1970 in UTC; buckets, tiers, windows, steps. Pure."""
 
 import re
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ DAY: Millis = 24 * HOUR
 WEEK: Millis = 7 * DAY
 
 TIERS: dict[str, Millis] = {"1m": MINUTE, "1h": HOUR, "1d": DAY}
-"""The widths at which summaries are kept. A model's base bucket is one of them; coarser ones follow by addition."""
+"""The widths of summaries. A model's base bucket is one of them; coarser ones follow by addition."""
 
 STEPS: tuple[Millis, ...] = (MINUTE, 5 * MINUTE, 15 * MINUTE, HOUR, 6 * HOUR, DAY)
 
@@ -62,13 +62,13 @@ def tiers_from(base: Millis) -> tuple[Millis, ...]:
 
 
 def step_of(window: Millis, base: Millis) -> Millis:
-    """How often a rule over `window` is judged: the largest step at most window/24, at least the base bucket."""
+    """How often a rule over `window` is judged: the largest step up to window/24, at least the bucket."""
     fitting = [s for s in STEPS if s <= window / 24]
     return max(fitting[-1] if fitting else base, base)
 
 
 def snap(window: Window, base: Millis) -> Window:
-    """The window with its start moved back to a bucket that is cheap to read: the day past 2 d, the hour past 2 h."""
+    """The window, its start moved back to a bucket cheap to read: the day past 2 d, the hour past 2 h."""
     width = DAY if window.length > 2 * DAY else HOUR if window.length > 2 * HOUR else base
     return Window(floor(window.start, max(width, base)), window.end)
 

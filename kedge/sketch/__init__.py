@@ -1,6 +1,13 @@
-"""Mergeable statistics: what a set of rows is boiled down to, once. Pure: no I/O, no clock, no client library."""
+"""Mergeable statistics: what a set of rows is boiled down to, once. Pure: no I/O, no clock."""
 
-from kedge.sketch.edges import CategoricalEdges, Edges, EdgeSet, NumericEdges, categorical_edges, numeric_edges
+from kedge.sketch.edges import (
+    CategoricalEdges,
+    Edges,
+    EdgeSet,
+    NumericEdges,
+    categorical_edges,
+    numeric_edges,
+)
 from kedge.sketch.moments import Moments
 from kedge.sketch.pack import pack, unpack
 from kedge.sketch.parts import AnyPart, Cells, Core, Labels, PartName

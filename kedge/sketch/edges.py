@@ -1,4 +1,4 @@
-"""The frozen cells that features are counted in. Edges are content-addressed: equal edges have equal hashes."""
+"""The frozen cells that features are counted in. Edges are known by content: equal ones have equal hashes."""
 
 import hashlib
 import json
@@ -15,6 +15,8 @@ TOP_VALUES = 50
 KNOWN_VALUES = 1000
 """Values remembered at most; what lies beyond counts as *unseen*, in the reference too."""
 NUMERIC_CELLS = 20
+_HIGHEST = np.nextafter(np.finfo(np.float32).max, np.float32(0))
+"""What lies above it cannot have a finite edge just above: it counts as *above*, in the reference too."""
 
 
 def _digest(content: Any) -> str:
@@ -39,7 +41,8 @@ class NumericEdges:
 
     @cached_property
     def hash(self) -> str:
-        return _digest(["num", self.edges])
+        # -0.0 + 0.0 is 0.0: the two are equal, so their hashes must be.
+        return _digest(["num", [float(e) + 0.0 for e in self.edges]])
 
     def to_json(self) -> dict[str, Any]:
         return {"edges": list(self.edges)}
@@ -47,7 +50,7 @@ class NumericEdges:
 
 @dataclass(frozen=True)
 class CategoricalEdges:
-    """A cell for each of `values`; counts are [values…, other, unseen, missing]. `others` are known but rare."""
+    """A cell for each of `values`, then *other*, *unseen* and *missing*. `others` are known but rare."""
 
     values: tuple[str, ...]
     others: tuple[str, ...] = ()
@@ -96,7 +99,8 @@ class EdgeSet:
     def from_json(cls, content: Mapping[str, Any]) -> "EdgeSet":
         def one(e: Mapping[str, Any]) -> Edges:
             if "edges" in e:
-                return NumericEdges(tuple(e["edges"]))
+                # Some JSON writers make 1.0 a 1, which would hash differently.
+                return NumericEdges(tuple(float(edge) for edge in e["edges"]))
             return CategoricalEdges(tuple(e["values"]), tuple(e.get("others", ())))
 
         return cls({name: one(e) for name, e in content.items()})
@@ -105,21 +109,30 @@ class EdgeSet:
 def numeric_edges(quantiles: ArrayLike) -> NumericEdges | None:
     """Edges from the linear quantiles 0, 1/k, …, 1 of a reference column.
 
-    Float32, duplicates dropped, the last one just above the maximum so that it has a cell; None without values.
-    A constant column gets one cell.
+    Float32, duplicates dropped, the last one just above the maximum so that it has a cell; None without
+    values. A constant column gets one cell. The last cell holds both the last but one quantile and the
+    maximum: where either is a value that many rows have (it is more than one of the quantiles), the two get
+    cells of their own, or flags of 0 and 1, and the top of a rating, would be counted in one.
     """
     column = np.asarray(quantiles, np.float32)
-    column = column[np.isfinite(column)]
+    column = np.minimum(column[np.isfinite(column)], _HIGHEST)
     if not column.size:
         return None
-    unique = np.unique(column)
-    top = np.nextafter(unique[-1], np.float32(np.inf))
-    inner = unique[:-1] if unique.size > 1 else unique
-    return NumericEdges(tuple(float(e) for e in np.append(inner, top)))
+    unique, times = np.unique(column, return_counts=True)
+    edges = [float(e) for e in unique[:-1]]
+    if unique.size == 1 or times[-1] > 1:
+        edges.append(float(unique[-1]))
+    elif times[-2] > 1:
+        edges.append(_just_above(unique[-2]))
+    return NumericEdges((*edges, _just_above(unique[-1])))
+
+
+def _just_above(value: np.float32) -> float:
+    return float(np.nextafter(value, np.float32(np.inf)))
 
 
 def categorical_edges(counts: Iterable[tuple[str, int]]) -> CategoricalEdges | None:
-    """Edges from a reference's value counts: the commonest have cells, ties broken by name; None without values."""
+    """Edges from a reference's value counts: the commonest have cells, ties go by name; None without any."""
     ranked = [v for v, n in sorted(counts, key=lambda c: (-c[1], c[0])) if n > 0][:KNOWN_VALUES]
     if not ranked:
         return None

@@ -10,8 +10,8 @@ from typing import ClassVar, Self
 class Moments:
     """`n` values with their `mean`, `m2` = sum of squared deviations from it, `low` and `high`.
 
-    Merged by the pairwise update of Chan, Golub and LeVeque (1979), which keeps its digits where a difference of
-    sums of squares would lose them.
+    Merged by the pairwise update of Chan, Golub and LeVeque (1979), which keeps its digits where a difference
+    of sums of squares would lose them.
     """
 
     n: int = 0

@@ -1,7 +1,7 @@
-"""The parts of a Summary. Each is a commutative monoid under `+`, and equals the part of the rows put together.
+"""The parts of a Summary. Each is a commutative monoid: a sum equals the part of the rows put together.
 
-Vectors of counts are int64 arrays of fixed length; maps hold only what was counted at least once, so that equal
-content is equal data whatever the order of addition.
+Vectors of counts are int64 arrays of fixed length; maps hold only what was counted at least once, so that
+equal content is equal data whatever the order of addition.
 """
 
 from collections.abc import Mapping
@@ -14,7 +14,6 @@ import numpy as np
 from kedge.sketch.edges import EdgeSet
 from kedge.sketch.moments import Moments
 from kedge.sketch.scale import DELAY, LATENCY, SCORE_CELLS, Counts
-
 
 K = TypeVar("K")
 
@@ -100,8 +99,8 @@ class Core(Part):
 class Cells(Part):
     """Rows by frozen cell, for each feature: {feature: (hash of its edges, counts)}.
 
-    Counts on different edges never add: a sum keeps the features whose hashes match, and drops the others, which
-    then read as *not computed*. So the zero of an addition is `Cells.zero` on the same edges.
+    Counts on different edges never add: a sum keeps the features whose hashes match, and drops the others,
+    which then read as *not computed*. So the zero of an addition is `Cells.zero` on the same edges.
     """
 
     features: dict[str, tuple[str, Counts]] = field(default_factory=dict)
@@ -127,7 +126,7 @@ class Labels(Part):
     rows: int = 0
     """Rows with a label, of a class or a value."""
     scores: dict[tuple[str, str], Counts] = field(default_factory=dict)
-    """By (predicted class, label class): rows by confidence, 100 cells and missing. Their sums are the confusion."""
+    """By (predicted, label class): rows by confidence, 100 cells and missing. Sums are the confusion."""
     log_loss: Moments = Moments.ZERO
     brier: Moments = Moments.ZERO
     error: Moments = Moments.ZERO

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 Counts = NDArray[np.int64]
 
 SCORE_CELLS = 100
-"""Scores fall in cell min(floor(float64(float32(p)) / 0.01), 99); the cell after the last counts missing scores."""
+"""Scores fall in cell min(floor(float64(float32(p)) / 0.01), 99); one more cell counts missing scores."""
 SCORE_WIDTH = 0.01
 
 
@@ -23,7 +23,7 @@ def score_cell(p: float) -> int:
 
 @dataclass(frozen=True)
 class LogScale:
-    """`cells` cells, each `ratio` times as wide as the one before, from `low`; counts are [below, cells…, above]."""
+    """`cells` cells from `low`, each `ratio` times as wide as the last; counts are [below, cells…, above]."""
 
     low: float
     ratio: float
@@ -44,19 +44,27 @@ class LogScale:
 
     def count(self, values: ArrayLike) -> Counts:
         """Counts of finite `values` over [below, cells…, above]."""
-        column = np.asarray(values, np.float32)
-        return np.bincount(np.searchsorted(self.edges, column, side="right"), minlength=self.size).astype(np.int64)
+        cells = np.searchsorted(self.edges, np.asarray(values, np.float32), side="right")
+        return np.bincount(cells, minlength=self.size).astype(np.int64)
 
     def quantile(self, counts: Counts, q: float) -> float:
-        """The q-quantile from counts: the geometric middle of its cell, so within (ratio - 1) / 2 of the true one.
+        """The q-quantile from counts, as numpy's linear one of the rows: within (ratio - 1) / 2 of it.
 
-        In the outer cells the answer is the nearest edge; nan where nothing was counted.
+        Each of the two order statistics that it lies between is taken as the geometric middle of its cell. In
+        the outer cells that is the nearest edge; nan where nothing was counted.
         """
-        total = int(counts.sum())
+        cumulative = np.cumsum(counts)
+        total = int(cumulative[-1])
         if not total:
             return float("nan")
-        rank = min(int(q * total), total - 1)
-        cell = int(np.searchsorted(np.cumsum(counts), rank, side="right"))
+        position = q * (total - 1)
+        lower = int(position)
+        below, above = self._middle(cumulative, lower), self._middle(cumulative, min(lower + 1, total - 1))
+        return below + (position - lower) * (above - below)
+
+    def _middle(self, cumulative: Counts, rank: int) -> float:
+        """Of the cell that holds the row of that rank, from 0."""
+        cell = int(np.searchsorted(cumulative, rank, side="right"))
         if cell == 0:
             return float(self.edges[0])
         if cell == self.size - 1:

@@ -2,6 +2,8 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import reduce
+from operator import add
 from typing import Self
 
 from kedge.sketch.edges import EdgeSet
@@ -35,8 +37,7 @@ class Summary:
 
 
 def total(summaries: Iterable[Summary], edges: EdgeSet | None = None) -> Summary:
-    """The sum of all, the zero on `edges` where there are none."""
-    result = Summary.zero(edges)
-    for summary in summaries:
-        result = result + summary
-    return result
+    """The sum of all, the zero on `edges` where there are none; with `edges`, only their features' cells."""
+    held = list(summaries)
+    start = Summary.zero(edges) if edges is not None or not held else held.pop(0)
+    return reduce(add, held, start)

@@ -200,7 +200,7 @@ def _moments(values: Iterable[float | None]) -> Moments:
 
 
 def _on_scale(scale: LogScale, values: Iterable[float]) -> Counts:
-    edges = [float(edge) for edge in scale.edges]
+    edges = scale.edges.tolist()
     counts = scale.zero()
     for value in values:
         counts[bisect_right(edges, value)] += 1

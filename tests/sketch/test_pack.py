@@ -1,0 +1,67 @@
+"""Packed parts come back as they were, and a format of a later kedge is refused in words."""
+
+import zlib
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kedge.errors import KedgeError
+from kedge.sketch import LATENCY, SCORE_CELLS, Cells, Core, Labels, PartName, pack, unpack
+from tests.sketch.strategies import EDGES, rows
+from tests.support.oracle import summary_of
+
+
+@settings(max_examples=25, deadline=None)
+@given(rows)
+def test_every_part_comes_back_equal(held):
+    summary = summary_of(held, EDGES)
+    assert unpack(PartName.CORE, pack(summary.core)) == summary.core
+    assert unpack(PartName.CELLS, pack(summary.cells)) == summary.cells
+    assert unpack(PartName.LABELS, pack(summary.labels)) == summary.labels
+
+
+@given(
+    st.text(st.characters(exclude_categories=["Cs"]), max_size=20),
+    st.lists(st.one_of(st.just(0), st.integers(0, 2**62)), min_size=1, max_size=40),
+)
+def test_any_name_and_any_count_survive(name, counts):
+    cells = Cells({name: ("0123", np.array(counts, np.int64)), "other": ("ff", np.zeros(3, np.int64))})
+    assert unpack(PartName.CELLS, pack(cells)) == cells
+
+
+@pytest.mark.parametrize("count", [255, 256, 65_535, 65_536, 2**32 - 1, 2**32, 2**40])
+def test_counts_at_the_limits_of_each_width_survive(count):
+    scores = np.zeros(SCORE_CELLS + 1, np.int64)
+    scores[[0, 57, SCORE_CELLS]] = count
+    core = Core(rows=count, scores={"fraud": scores}, present={"a.b": count}, invalid={"\x00": 1})
+    found = unpack(PartName.CORE, pack(core))
+    assert found == core
+    assert found.scores["fraud"].dtype == np.int64
+
+
+def test_what_comes_back_can_be_added_to():
+    core = unpack(PartName.CORE, pack(Core(rows=1, latency=LATENCY.count([3.0]))))
+    assert (core + core).latency.sum() == 2
+    labels = unpack(PartName.LABELS, pack(Labels(rows=1)))
+    assert (labels + labels).rows == 2
+
+
+def test_equal_parts_have_equal_bytes_whatever_order_they_were_built_in():
+    a = Core(rows=2, present={"x": 1, "y": 2})
+    b = Core(rows=2, present={"y": 2, "x": 1})
+    assert pack(a) == pack(b)
+
+
+@pytest.mark.parametrize("data", [b"", b"\x02" + zlib.compress(b"\x90"), b"{}"])
+def test_an_unknown_format_is_refused_with_the_way_out(data):
+    with pytest.raises(KedgeError, match="upgrade kedge"):
+        unpack(PartName.CORE, data)
+
+
+def test_a_day_of_twenty_five_features_takes_about_a_kilobyte():
+    generator = np.random.default_rng(1)
+    counts = generator.poisson(70, (25, 56)).astype(np.int64)
+    cells = Cells({f"feature_{i}": (f"{i:016x}", row) for i, row in enumerate(counts)})
+    assert len(pack(cells)) < 2_000
