@@ -228,8 +228,8 @@ class Client:
 
     # --- bulk -----------------------------------------------------------------------------------------------------
 
-    def bulk(self, operations: Sequence[Operation], *, require_alias: bool = True) -> list[Item]:
-        """Write in requests of bounded size; what became of each operation, in order.
+    def bulk(self, operations: Sequence[Operation]) -> list[Item]:
+        """Write, to aliases alone, in requests of bounded size; what became of each operation, in order.
 
         Items that the server was too busy for are tried again; while any of them stays so, StoreUnavailable. A
         request refused as a whole is halved, so that one bad document costs no other.
@@ -240,30 +240,28 @@ class Client:
         for operation in operations:
             length = len(operation.lines)
             if chunk and (size + length > BULK_BYTES or len(chunk) == BULK_ITEMS):
-                items += self._bulk_persistently(chunk, require_alias)
+                items += self._bulk_persistently(chunk)
                 chunk, size = [], 0
             chunk.append(operation)
             size += length
-        return items + self._bulk_persistently(chunk, require_alias) if chunk else items
+        return items + self._bulk_persistently(chunk) if chunk else items
 
-    def _bulk_persistently(self, chunk: Sequence[Operation], require_alias: bool) -> list[Item]:
-        items = self._bulk_once(chunk, require_alias)
+    def _bulk_persistently(self, chunk: Sequence[Operation]) -> list[Item]:
+        items = self._bulk_once(chunk)
         for attempt in range(BULK_ATTEMPTS - 1):
             busy = [i for i, item in enumerate(items) if item.busy]
             if not busy:
                 return items
             time.sleep(0.1 * 2**attempt * random.uniform(0.5, 1.0))
-            for i, item in zip(busy, self._bulk_once([chunk[i] for i in busy], require_alias), strict=True):
+            for i, item in zip(busy, self._bulk_once([chunk[i] for i in busy]), strict=True):
                 items[i] = item
         stuck = next((item for item in items if item.busy), None)
         if stuck:
             raise StoreUnavailable(f"{self.host} keeps refusing writes ({stuck.status}: {stuck.reason})")
         return items
 
-    def _bulk_once(self, chunk: Sequence[Operation], require_alias: bool) -> list[Item]:
-        params = {"filter_path": "items.*.status,items.*.error"}
-        if require_alias:
-            params["require_alias"] = "true"
+    def _bulk_once(self, chunk: Sequence[Operation]) -> list[Item]:
+        params = {"filter_path": "items.*.status,items.*.error", "require_alias": "true"}
         body = b"".join([operation.lines for operation in chunk])
         try:
             answer = self.request("POST", "/_bulk", body, params=params, ndjson=True)
@@ -273,7 +271,7 @@ class Client:
             if len(chunk) == 1:
                 return [Item(refused.status, refused.kind, _short(refused.reason))]
             half = len(chunk) // 2
-            return self._bulk_once(chunk[:half], require_alias) + self._bulk_once(chunk[half:], require_alias)
+            return self._bulk_once(chunk[:half]) + self._bulk_once(chunk[half:])
         items = [_item(result) for entry in answer["items"] for result in entry.values()]
         blocked = next((item for item in items if item.status in (401, 403)), None)
         if (

@@ -27,8 +27,6 @@ _OPEN = (
     ("business",),
 )
 _TIMES = (("@timestamp",), ("event", "ingested"), ("label", "timestamp"), ("label", "ingested"))
-_LABEL_FIELDS = ("class", "value", "timestamp", "ingested", "delay_ms")
-_OUTCOME_FIELDS = ("correct", "log_loss", "brier", "error", "abs_error", "squared_error")
 
 
 def encode(row: Prediction) -> bytes:
@@ -99,9 +97,8 @@ def encode(row: Prediction) -> bytes:
     return orjson.dumps(document)
 
 
-def label_fields(label: Label, timestamp: Millis, outcome: Outcome, *, over: Json | None = None) -> Json:
-    """`label` and `outcome` of a row of that time. Given the stored row that they go `over`, its other fields are
-    set to null: a partial update merges objects, and would leave the old label's among the new one's."""
+def label_fields(label: Label, timestamp: Millis, outcome: Outcome) -> Json:
+    """`label` and `outcome` of a row of that time."""
     said: Json = {
         "timestamp": label.timestamp,
         "ingested": label.ingested,
@@ -111,17 +108,11 @@ def label_fields(label: Label, timestamp: Millis, outcome: Outcome, *, over: Jso
         said["class"] = label.cls
     if label.value is not None:
         said["value"] = _float(label.value)
-    if outcome.correct is not None:
-        how: Json = {"correct": outcome.correct}
-    else:
-        how = {}
-    for name in _OUTCOME_FIELDS[1:]:
+    how: Json = {} if outcome.correct is None else {"correct": outcome.correct}
+    for name in ("log_loss", "brier", "error", "abs_error", "squared_error"):
         number = getattr(outcome, name)
         if number is not None:
             how[name] = _float(number)
-    if over is not None and over.get("label"):
-        said = dict.fromkeys(_LABEL_FIELDS) | said
-        how = dict.fromkeys(_OUTCOME_FIELDS) | how
     return {"label": said, "outcome": how} if how else {"label": said}
 
 
@@ -139,17 +130,19 @@ def stored_label(source: Json, id: str) -> Label | None:
     )
 
 
-def outcome_over(source: Json, label: Label) -> Outcome:
-    """How the stored row did, judged by `label`."""
+def relabelled(source: Json, label: Label) -> Json:
+    """The stored row with this label, and how it did, in place of what it had."""
     prediction = source.get("prediction") or {}
     probabilities = prediction.get("probabilities") or {}
-    return outcome_of(
+    outcome = outcome_of(
         cls=prediction.get("class"),
         probabilities={unescape(k): v for k, v in probabilities.items()},
         value=prediction.get("value"),
         label_cls=label.cls,
         label_value=label.value,
     )
+    kept = {k: v for k, v in source.items() if k not in ("label", "outcome")}
+    return kept | label_fields(label, millis(source["@timestamp"]), outcome)
 
 
 def millis(stored: int | str) -> Millis:

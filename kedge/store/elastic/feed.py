@@ -13,7 +13,7 @@ from typing import NamedTuple
 from kedge.errors import PartialResult
 from kedge.store.base import Changes, Json
 from kedge.store.elastic.client import Client
-from kedge.store.elastic.names import Names
+from kedge.store.elastic.names import Names, series_of
 from kedge.windows import MINUTE, Millis
 
 _PAGE = 10_000
@@ -52,7 +52,7 @@ class Feed:
             for shard in moved:
                 for model, minute in self._touched(shard, seen.get(shard.key, -1)):
                     dirty[model].add(minute)
-        indices = {_series(s.name): s.uuid for s in shards}
+        indices = {series_of(s.name): s.uuid for s in shards}
         # An alias that a rebuilt index stands behind now: its numbers began anew.
         replaced = any(known.get(name, uuid) != uuid for name, uuid in indices.items())
         watermark = {"shards": {s.key: s.checkpoint for s in shards}, "indices": indices}
@@ -111,11 +111,6 @@ class Feed:
             if len(buckets) < _PAGE:
                 return
             composite = composite | {"after": page["after_key"]}
-
-
-def _series(index: str) -> str:
-    """The alias that an index was made for: its name without the generation."""
-    return index.rpartition("-")[0]
 
 
 def _paths(names: list[str], limit: int = 3_000) -> Iterator[str]:

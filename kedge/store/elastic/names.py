@@ -78,6 +78,11 @@ def first_index(alias: str) -> str:
     return f"{alias}-000001"
 
 
+def series_of(index: str) -> str:
+    """The alias that an index was made for: its name without the generation."""
+    return index.rpartition("-")[0]
+
+
 def period_start(alias: str) -> Millis | None:
     """The start of the period that an alias is named by; None where it is not named by time."""
     stamp = alias.rpartition("-")[2]

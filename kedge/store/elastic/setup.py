@@ -28,7 +28,7 @@ _PROBE: Json = {
     "label": {"class": "b", "timestamp": 1_700_000_001_123, "value": 0.1},
 }
 _PROBE_LABEL: Json = {
-    "label": {"class": "a", "timestamp": 1_700_000_002_123, "value": None},
+    "label": {"class": "a", "timestamp": 1_700_000_002_123},
     "outcome": {"correct": True, "log_loss": 2.302585092994046},
 }
 
@@ -100,7 +100,8 @@ class Setup:
             request("PUT", f"/{index}", {"settings": merged, "mappings": mappings}, verb="probe")
             request("PUT", f"/{index}/_doc/1", _PROBE, verb="probe")
             request("POST", f"/{index}/_refresh", verb="probe")
-            request("POST", f"/{index}/_update/1", {"doc": _PROBE_LABEL}, verb="probe")
+            found = request("GET", f"/{index}/_doc/1", verb="probe")["_source"] | _PROBE_LABEL
+            request("PUT", f"/{index}/_doc/1", found, verb="probe")
             found = request("GET", f"/{index}/_doc/1", verb="probe")["_source"]
         except Refused as refused:
             return refused.reason
