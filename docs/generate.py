@@ -1,0 +1,189 @@
+"""The tables of docs/reference, written from the code that they describe: `python -m docs.generate`.
+
+Only what stands between `<!-- generated: NAME -->` and `<!-- end -->` is replaced; the words around it are
+written by hand. `tests/docs` fails where a page is not what this module would write.
+"""
+
+import inspect
+import re
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, get_args
+
+import click
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from kedge.analysis.catalogue import CELLS, METRICS
+from kedge.cli import cli
+from kedge.config import ENVIRONMENT, Duration, LabelSettings, ModelSettings, Settings, Share
+from kedge.windows import format_duration
+
+_DURATION, _SHARE = get_args(Duration)[1], get_args(Share)[1]
+"""The validators that mark a length of time and a share."""
+FOLDER = Path(__file__).parent / "reference"
+_REGION = re.compile(r"(<!-- generated: (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+def table(columns: Sequence[str], rows: Iterator[Sequence[str]]) -> str:
+    """A Markdown table; pipes inside cells are escaped."""
+    lines = ["| " + " | ".join(columns) + " |", "|" + " --- |" * len(columns)]
+    lines += [
+        "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in row) + " |" for row in rows
+    ]
+    return "\n".join(lines)
+
+
+# --- settings ---------------------------------------------------------------------------------------------
+
+
+def settings() -> str:
+    variables = {name: variable for variable, name in ENVIRONMENT.items()}
+    fields = (
+        (
+            f"`{name}`",
+            f"`{variables[name]}`" if name in variables else "",
+            _default(field),
+            field.description or "",
+        )
+        for name, field in Settings.model_fields.items()
+    )
+    return table(("setting", "variable", "default", "meaning"), fields)
+
+
+def model_settings() -> str:
+    return _of_model(ModelSettings)
+
+
+def label_settings() -> str:
+    return _of_model(LabelSettings)
+
+
+def _of_model(model: type[BaseModel]) -> str:
+    fields = (
+        (f"`{name}`", _default(field), field.description or "See below.")
+        for name, field in model.model_fields.items()
+    )
+    return table(("setting", "default", "meaning"), fields)
+
+
+def _default(field: FieldInfo) -> str:
+    """The default as one would write it in kedge.yml; empty where there is none."""
+    value: Any = field.get_default(call_default_factory=True, validated_data={})
+    if value is None or value == "" or value == () or value == {} or isinstance(value, BaseModel):
+        return ""
+    if _DURATION in field.metadata:
+        return f"`{format_duration(value)}`"
+    return f"`{value:.0%}`" if _SHARE in field.metadata else f"`{value}`"
+
+
+# --- commands ---------------------------------------------------------------------------------------------
+
+
+def commands() -> str:
+    return "\n\n".join(_command(path, command) for path, command in walk(cli))
+
+
+Named = tuple[tuple[str, ...], click.Command]
+"""A command and how it is called: ("kedge", "alerts", "ack")."""
+
+
+def walk(command: click.Command, path: tuple[str, ...] = ("kedge",)) -> Iterator[Named]:
+    """Every command below a group, itself first, in the order of `--help`."""
+    yield path, command
+    if isinstance(command, click.Group):
+        context = click.Context(command)
+        for name in command.list_commands(context):
+            if child := command.get_command(context, name):
+                yield from walk(child, (*path, name))
+
+
+def _command(path: tuple[str, ...], command: click.Command) -> str:
+    context = click.Context(command)
+    name = " ".join(path)
+    options = [p for p in command.params if isinstance(p, click.Option) and not p.hidden]
+    usage = [name, "[OPTIONS]"] if options else [name]
+    usage += [p.make_metavar(context) for p in command.params if isinstance(p, click.Argument)]
+    if isinstance(command, click.Group):
+        usage.append("COMMAND")
+    text = [f"{'#' * min(len(path) + 1, 4)} {name}", f"`{' '.join(usage)}`", _help(command.help or "")]
+    if options:
+        rows = ((_flags(o), _shown_default(o), o.help or "") for o in options)
+        text.append(table(("option", "default", "meaning"), rows))
+    return "\n\n".join(part for part in text if part)
+
+
+_VALUES = {"text": "TEXT", "integer": "N", "integer range": "N", "float": "X", "float range": "X"}
+
+
+def _flags(option: click.Option) -> str:
+    names = ", ".join(f"`{name}`" for name in [*option.opts, *option.secondary_opts])
+    if option.is_flag:
+        return names
+    if isinstance(option.type, click.Choice):
+        return f"{names} {' or '.join(f'`{choice}`' for choice in option.type.choices)}"
+    return f"{names} `{option.metavar or _VALUES.get(option.type.name, option.type.name.upper())}`"
+
+
+def _shown_default(option: click.Option) -> str:
+    return f"`{option.default}`" if option.show_default else ""
+
+
+def _help(text: str) -> str:
+    """A command's help as Markdown: what click keeps as it is (after \\b) becomes a block of text."""
+    parts = []
+    for paragraph in inspect.cleandoc(text).split("\n\n"):
+        if paragraph.startswith("\b\n"):
+            margin = len("Example: ") if "Example: " in paragraph else 0
+            lines = (line.removeprefix("Example: ") for line in paragraph.splitlines()[1:])
+            lines = (line[margin:] if line.startswith(" " * max(margin, 1)) else line for line in lines)
+            parts.append("```text\n" + "\n".join(lines) + "\n```")
+        else:
+            parts.append(" ".join(paragraph.split()))
+    return "\n\n".join(parts)
+
+
+# --- metrics ----------------------------------------------------------------------------------------------
+
+
+def metrics() -> str:
+    rows = (
+        (
+            f"`{info.name}`",
+            info.description,
+            info.unit,
+            {"up": "more", "down": "less", "both": "either way"}[info.bad.value],
+            info.counts,
+            (f"`{info.takes}`" + ("" if info.must else ", or none")) if info.takes else "",
+            "yes" if info.needs_reference or info.parts & CELLS else "",
+        )
+        for info in METRICS.values()
+    )
+    return table(("metric", "what it is", "unit", "worse is", "n counts", "label", "needs a baseline"), rows)
+
+
+# ----------------------------------------------------------------------------------------------------------
+
+REGIONS: dict[str, Callable[[], str]] = {
+    "settings": settings,
+    "model-settings": model_settings,
+    "label-settings": label_settings,
+    "commands": commands,
+    "metrics": metrics,
+}
+
+
+def render(page: str) -> str:
+    """A page with its generated regions as they should be now; KeyError for a region nobody writes."""
+    return _REGION.sub(lambda found: found[1] + REGIONS[found[2]]() + "\n" + found[3], page)
+
+
+def main() -> None:
+    for file in sorted(FOLDER.glob("*.md")):
+        before = file.read_text("utf-8")
+        if (after := render(before)) != before:
+            file.write_text(after, "utf-8")
+
+
+if __name__ == "__main__":
+    main()
