@@ -43,6 +43,11 @@ class Scale(StrEnum):
     """The greater over the smaller."""
 
 
+def beyond(size: float, limit: float) -> bool:
+    """Strictly greater, and not by a rounding error alone: 0.55 is not more than 5 points above 0.5."""
+    return size > limit and not math.isclose(size, limit, rel_tol=1e-9, abs_tol=1e-12)
+
+
 @dataclass(frozen=True)
 class Condition:
     """A ladder of limits on a size, lowest first."""
@@ -70,11 +75,12 @@ class Condition:
 
     def breached(self, size: float) -> Severity | None:
         """The highest rung whose limit the size is beyond."""
-        return max((severity for severity, limit in self.rungs if size > limit), default=None)
+        return max((severity for severity, limit in self.rungs if beyond(size, limit)), default=None)
 
     def holding(self, size: float) -> Severity | None:
         """The highest rung that the size has not left: its limit less the gap."""
-        return max((severity for severity, limit in self.rungs if size > limit - self.gap), default=None)
+        left = self.gap
+        return max((severity for severity, limit in self.rungs if beyond(size, limit - left)), default=None)
 
     def limit(self, severity: Severity | None) -> float:
         """Of that rung; of the lowest one for None."""

@@ -5,16 +5,17 @@ nor little data makes a harmless shift alarm.
 """
 
 from itertools import pairwise
-from typing import Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from msgspec.structs import replace
 from pydantic import Field, field_validator, model_validator
 
+from kedge.alerting.condition import beyond
 from kedge.alerting.fields import Bounds, BoundsField, Text, checked
 from kedge.alerting.finding import Finding, Severity, State
 from kedge.alerting.inputs import Inputs
 from kedge.alerting.quantity import RATIO, as_value, format_value
-from kedge.alerting.rule import Judgement, Rule, listed
+from kedge.alerting.rule import ONE_OR_MORE, Judgement, Rule, listed
 from kedge.analysis.classes import class_shift
 from kedge.analysis.drift import DriftSettings, FeatureDrift, drift, drifted_of
 from kedge.analysis.drift_metrics import drift_share
@@ -43,7 +44,7 @@ class DriftRule(Rule):
         "features",
         description="What is compared: the model's input features, or the classes that it predicts.",
     )
-    features: tuple[Text, ...] = Field(
+    features: Annotated[tuple[Text, ...], ONE_OR_MORE] = Field(
         (), description="Only these features, by name; all that have a reference otherwise."
     )
     tolerance: BoundsField | None = Field(
@@ -147,7 +148,7 @@ class DriftRule(Rule):
         if found.n < self.min_count:
             few = f"drift.share rests on n={found.n} features, under min_count {self.min_count}"
             return replace(draft, state=State.INSUFFICIENT, reason=few)
-        severity = max((s for s, limit in self.rungs if found.value > limit), default=None)
+        severity = max((s for s, limit in self.rungs if beyond(found.value, limit)), default=None)
         bound = dict(self.rungs)[severity] if severity else self.rungs[0][1]
         possible = found.interval[1] if found.interval else found.value
         drifted = [drifts[name] for name in found.detail["drifted"]]
@@ -156,7 +157,7 @@ class DriftRule(Rule):
             f"{format_value(found.value, RATIO)}, {'over' if severity else 'within'} {format_value(bound, RATIO)}"
         )
         state = State.BREACH if severity else State.OK
-        if state is State.OK and possible > bound:
+        if state is State.OK and beyond(possible, bound):
             unsure = len(found.detail["insufficient"])
             state, reason = State.INSUFFICIENT, f"{reason}; {unsure} more have too few rows to tell"
         return replace(

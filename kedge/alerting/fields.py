@@ -87,14 +87,20 @@ def parse_window(raw: Any) -> Millis:
     return length
 
 
-_DURATION_SCHEMA = {
-    "type": ["string", "integer"],
-    "pattern": r"^(0|(\d+(\.\d+)?(ms|s|m|h|d|w))+)$",
-    "maximum": 0,
-}
+_DURATION = r"(\d+(\.\d+)?(ms|s|m|h|d|w))+"
 _as_duration = PlainSerializer(format_duration, return_type=str)
-Length = Annotated[Millis, reading(parse_length), _as_duration, WithJsonSchema(_DURATION_SCHEMA)]
-WindowLength = Annotated[Millis, reading(parse_window), _as_duration, WithJsonSchema(_DURATION_SCHEMA)]
+Length = Annotated[
+    Millis,
+    reading(parse_length),
+    _as_duration,
+    WithJsonSchema({"type": ["string", "integer"], "pattern": f"^(0|{_DURATION})$", "maximum": 0}),
+]
+WindowLength = Annotated[
+    Millis,
+    reading(parse_window),
+    _as_duration,
+    WithJsonSchema({"type": "string", "pattern": f"^{_DURATION}$"}),
+]
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ VERSION = 1
 SUFFIXES = (".yml", ".yaml")
 TESTS = (".test.yml", ".test.yaml")
 _TOP = ("version", "defaults", "rules")
-_DEFAULTS = tuple(name for name in Rule.field_names() if name != "name")
+DEFAULTS = tuple(name for name in Rule.field_names() if name != "name")
 _DEPTH = 8
 """Nesting that rules can need is half of this."""
 
@@ -156,10 +156,10 @@ class _Reader:
             self._add(file, ("defaults",), "`defaults` is a map of fields that the rules share")
             return {}
         for key in node:
-            if key not in _DEFAULTS:
-                hint = did_you_mean(str(key), _DEFAULTS)
+            if key not in DEFAULTS:
+                hint = did_you_mean(str(key), DEFAULTS)
                 self._add(file, ("defaults", key), f'defaults: unknown field "{key}"{hint}')
-        return {key: plain(value) for key, value in node.items() if key in _DEFAULTS}
+        return {key: plain(value) for key, value in node.items() if key in DEFAULTS}
 
     def _rule(self, file: YamlFile, i: int, node: Any, defaults: Mapping[str, Any]) -> None:
         if not isinstance(node, Mapping):
@@ -200,7 +200,7 @@ class _Reader:
 
 def explain(error: ErrorDetails, kind: type[Rule], given: Sequence[str] | Any = ()) -> str:
     """A pydantic error in words for the person who wrote the rule."""
-    loc = ".".join(str(part) for part in error["loc"])
+    loc = ".".join(part for part in error["loc"] if isinstance(part, str))
     match error["type"]:
         case "extra_forbidden":
             other = [k.KIND for k in KINDS if k is not kind and loc in k.field_names()]

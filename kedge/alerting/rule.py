@@ -51,6 +51,7 @@ def listed(raw: Any) -> Any:
     return [raw] if isinstance(raw, str) else raw
 
 
+ONE_OR_MORE = WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]})
 Dimension = Annotated[str, reading(_dimension), WithJsonSchema({"type": "string"})]
 
 
@@ -78,7 +79,7 @@ class Rule(BaseModel, ABC):
             "apart. Else the name of one version."
         ),
     )
-    by: tuple[Dimension, ...] = Field(
+    by: Annotated[tuple[Dimension, ...], ONE_OR_MORE] = Field(
         (),
         description=(
             "Dimensions to split by, one alert per value, each with its own state: `version`, `service`, `host`, "

@@ -1,18 +1,26 @@
 """Kind `threshold`: a metric beyond a bound, or moved against a reference. Strict: at the bound is not beyond it."""
 
 import math
-from typing import ClassVar, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from msgspec.structs import replace
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    WithJsonSchema,
+    field_validator,
+    model_validator,
+)
 
-from kedge.alerting.condition import Condition, Side, condition_of
+from kedge.alerting.condition import Condition, Side, beyond, condition_of
 from kedge.alerting.fields import Bounds, BoundsField, ClassName, QuantityField, Text, checked
 from kedge.alerting.finding import Finding, Severity, State
 from kedge.alerting.inputs import Inputs
-from kedge.alerting.quantity import Quantity, format_value
+from kedge.alerting.quantity import COUNT, Quantity, format_value
 from kedge.alerting.rule import Judgement, Rule
-from kedge.analysis.catalogue import MetricInfo, lookup
+from kedge.analysis.catalogue import METRICS, MetricInfo, lookup
 from kedge.analysis.intervals import Interval, change_interval, interval_at
 from kedge.analysis.measure import Context, measure, metric
 from kedge.analysis.metric import Metric
@@ -37,7 +45,7 @@ class ThresholdRule(Rule):
     KIND: ClassVar[str] = "threshold"
 
     kind: Literal["threshold"] = Field("threshold", description="May be left out.")
-    metric: Text = Field(
+    metric: Annotated[str, WithJsonSchema({"type": "string", "enum": list(METRICS)})] = Field(
         description="What is watched, by name: `performance.recall`, `latency.p95`, `volume.count`."
     )
     cls: ClassName | None = Field(
@@ -122,6 +130,10 @@ class ThresholdRule(Rule):
             problems.append(f"`{sides[0]}` needs `compare: {{to: baseline}}`")
         elif sides and sides[0].compares and info.needs_reference:
             problems.append(f"{info.name} is a comparison already: bound it with `above`")
+        elif sides and sides[0].compares and info.unit == COUNT:
+            problems.append(
+                f"{info.name} grows with the window, and a baseline's is another: use above or below"
+            )
         elif sides and self.compare is not None and not sides[0].compares:
             problems.append(f"`compare` goes with rise, fall or change, not with `{sides[0]}`")
         per_feature = "feature" in self.by
@@ -215,7 +227,7 @@ class ThresholdRule(Rule):
         proven = [
             severity
             for severity, limit in condition.rungs
-            if size > limit and (proof is None or condition.excludes(limit, proof))
+            if beyond(size, limit) and (proof is None or condition.excludes(limit, proof))
         ]
         severity, holding = max(proven, default=None), condition.holding(size)
         limit = condition.limit(severity)
@@ -266,7 +278,7 @@ def _sentence(title: str, found: Finding, condition: Condition, size: float, ref
             )
         case State.BREACH:
             return text
-        case State.HOLD if size > lowest:
+        case State.HOLD if beyond(size, lowest):
             return f"{text}; it {condition.wording(lowest)}, but with so few rows that may be chance"
         case State.HOLD:
             return f"{text}; it clears {condition.clearing()}"

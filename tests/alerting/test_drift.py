@@ -1,0 +1,125 @@
+"""What drift rules find: shifts that are credibly more than harmless."""
+
+from kedge.alerting.finding import Finding, Severity, State
+from kedge.alerting.inputs import Inputs
+from kedge.alerting.lifecycle import NoData
+from kedge.sketch import PartName, Summary
+from kedge.windows import HOUR, Window
+from tests.alerting.make import NOW, counted, edges_of, find, predicted, rule
+
+EDGES = edges_of("age", "amount", "hour", "rate")
+FLAT = (2000, 2000, 2000, 2000, 2000)
+BEFORE = counted(EDGES, age=FLAT, amount=FLAT, hour=FLAT, rate=FLAT)
+TILTED = (4000, 3000, 1500, 1000, 500)
+"""Effect about 0.4 against FLAT."""
+LEANING = (2650, 2350, 2000, 1650, 1350)
+"""Effect about 0.055: more than 0.05, but not credibly so."""
+
+
+def by_feature(text: str, summary: Summary, reference: Summary | None = BEFORE) -> dict[str, Finding]:
+    inputs = Inputs(Window(NOW - HOUR, NOW), summary, reference, EDGES, reference_name="baseline b1")
+    found = rule(f"kind: drift, by: [feature], {text}").judge_all(inputs, NOW)
+    return {labels["feature"]: finding for labels, finding in found}
+
+
+def share(text: str, summary: Summary, reference: Summary | None = BEFORE) -> Finding:
+    return find(f"kind: drift, {text}", summary, reference, edges=EDGES)
+
+
+def test_the_share_of_drifted_features_breaches_beyond_its_bound() -> None:
+    half = counted(EDGES, age=TILTED, amount=TILTED, hour=FLAT, rate=FLAT)
+    found = share("share: {medium: 10%, high: 30%}", half)
+    assert (found.state, found.severity, found.value, found.n) == (State.BREACH, Severity.HIGH, 0.5, 4)
+    assert found.reason == "2 of 4 features drifted from baseline b1: 50 %, over 30 %"
+    assert [cause["feature"] for cause in found.causes] == ["age", "amount"]
+    assert found.causes[0]["effect"] > 0.3
+    at_the_bound = share("share: 50%", half)
+    assert (at_the_bound.state, at_the_bound.causes[0]["feature"]) == (State.OK, "age")
+
+
+def test_a_shift_that_is_not_credibly_more_than_the_tolerance_is_no_drift() -> None:
+    leaning = counted(EDGES, age=LEANING, amount=FLAT, hour=FLAT, rate=FLAT)
+    assert by_feature("tolerance: 0.05", leaning)["age"].state is State.OK
+    assert by_feature("tolerance: 0.02", leaning)["age"].state is State.BREACH
+
+
+def test_each_feature_has_a_finding_of_its_own_at_info_unless_said() -> None:
+    found = by_feature("min_count: 10", counted(EDGES, age=TILTED, amount=FLAT, hour=FLAT, rate=FLAT))
+    assert {name: f.state for name, f in found.items()} == {
+        "age": State.BREACH,
+        "amount": State.OK,
+        "hour": State.OK,
+        "rate": State.OK,
+    }
+    age = found["age"]
+    assert (age.severity, age.bound, age.n, age.reference_n) == (Severity.INFO, 0.05, 10_000, 10_000)
+    assert age.reason.startswith("age against baseline b1 (effect 0.4")
+    assert "exceeds the tolerance 0.05" in age.reason
+    louder = by_feature("severity: low", counted(EDGES, age=TILTED, amount=FLAT, hour=FLAT, rate=FLAT))
+    assert louder["age"].severity is Severity.LOW
+
+
+def test_a_ladder_of_tolerances_takes_the_highest_that_is_credibly_passed() -> None:
+    found = by_feature(
+        "tolerance: {low: 0.05, high: 0.1, critical: 1}", counted(EDGES, age=TILTED, amount=FLAT)
+    )
+    assert (found["age"].severity, found["age"].bound) == (Severity.HIGH, 0.1)
+
+
+def test_only_the_named_features_are_judged() -> None:
+    summary = counted(EDGES, age=TILTED, amount=TILTED, hour=FLAT, rate=FLAT)
+    assert set(by_feature("features: [amount, hour]", summary)) == {"amount", "hour"}
+    assert share("share: 10%, features: [hour, rate]", summary).state is State.OK
+
+
+def test_few_rows_are_insufficient_and_say_what_they_need() -> None:
+    few = counted(
+        EDGES, age=(4, 4, 4, 4, 4), amount=(4, 4, 4, 4, 4), hour=(4, 4, 4, 4, 4), rate=(4, 4, 4, 4, 4)
+    )
+    found = by_feature("min_count: 0", few)["age"]
+    assert found.state is State.INSUFFICIENT
+    assert "needs n >= " in found.reason
+    assert share("share: 30%", few).state is State.INSUFFICIENT
+
+
+def test_a_share_that_unsure_features_could_lift_over_the_bound_is_insufficient() -> None:
+    """Two of four have all rows and stay; two have next to none, and might have drifted."""
+    thin = (4, 4, 4, 4, 4)
+    found = share("share: 30%", counted(EDGES, age=FLAT, amount=FLAT, hour=thin, rate=thin))
+    assert found.state is State.INSUFFICIENT
+    assert found.reason.endswith("0 %, within 30 %; 2 more have too few rows to tell")
+
+
+def test_no_rows_are_no_data_and_no_reference_is_insufficient() -> None:
+    empty = Summary.zero(EDGES)
+    assert share("share: 30%", empty).state is State.NO_DATA
+    assert {f.state for f in by_feature("min_count: 0", empty).values()} == {State.NO_DATA}
+    assert share("share: 30%", BEFORE, None).state is State.INSUFFICIENT
+    assert by_feature("min_count: 0", BEFORE, None) == {}
+    assert find("kind: drift, share: 30%", None, BEFORE).state is State.INCOMPLETE
+
+
+def test_classes_that_shifted_breach_at_medium_and_far_ones_at_high() -> None:
+    before = predicted(approve=90_000, refuse=10_000)
+    text = "kind: drift, of: classes"
+    assert find(text, predicted(approve=9000, refuse=1000), before).state is State.OK
+    moved = find(text, predicted(approve=80_000, refuse=20_000), before)
+    far = find(text, predicted(approve=60_000, refuse=40_000), before)
+    assert (moved.state, moved.severity) == (State.BREACH, Severity.MEDIUM)
+    assert (far.state, far.severity) == (State.BREACH, Severity.HIGH)
+    assert far.reason.startswith("the predicted classes against baseline b1 (effect 0.")
+    assert "refuse 10 % → 40 %" in far.reason
+    assert find(text, predicted(approve=900, refuse=100), predicted()).state is State.INSUFFICIENT
+
+
+def test_a_class_that_the_reference_never_had_is_a_shift() -> None:
+    found = find(
+        "kind: drift, of: classes", predicted(yes=900, no=900, maybe=800), predicted(yes=900, no=900)
+    )
+    assert found.severity is Severity.HIGH
+
+
+def test_a_drift_rule_reads_cells_or_the_class_counts() -> None:
+    assert rule("kind: drift, of: classes").parts == {PartName.CORE}
+    assert rule("kind: drift, share: 30%").parts == {PartName.CORE, PartName.CELLS}
+    assert rule("kind: drift, share: 30%, no_data: alert").timing.no_data is NoData.ALERT

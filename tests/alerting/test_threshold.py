@@ -1,0 +1,247 @@
+"""What threshold rules find: strictly beyond a bound, with evidence, on enough rows."""
+
+import math
+
+import pytest
+
+from kedge.alerting.finding import Severity, State
+from kedge.alerting.rule import Rule
+from kedge.errors import BadInput
+from kedge.sketch import PartName, Summary
+from kedge.windows import DAY, HOUR, MINUTE
+from tests.alerting.make import find, labelled, predicted, rule, served
+
+ACCURACY = "metric: performance.accuracy"
+
+
+def volume(n: int) -> Summary:
+    return predicted(yes=n)
+
+
+@pytest.mark.parametrize(
+    ("bounds", "rows", "state", "severity"),
+    [
+        ("above: 100", 100, State.OK, None),
+        ("above: 100", 101, State.BREACH, Severity.MEDIUM),
+        ("below: 100", 100, State.OK, None),
+        ("below: 100", 99, State.BREACH, Severity.MEDIUM),
+        ("above: {low: 100, critical: 300}", 101, State.BREACH, Severity.LOW),
+        ("above: {low: 100, critical: 300}", 300, State.BREACH, Severity.LOW),
+        ("above: {low: 100, critical: 300}", 301, State.BREACH, Severity.CRITICAL),
+        ("below: {medium: 100, high: 50}", 49, State.BREACH, Severity.HIGH),
+        ("above: 100, severity: info", 101, State.BREACH, Severity.INFO),
+    ],
+)
+def test_a_bound_is_breached_only_beyond_it(
+    bounds: str, rows: int, state: State, severity: Severity | None
+) -> None:
+    found = find(f"metric: volume.count, {bounds}", volume(rows))
+    assert (found.state, found.severity) == (state, severity)
+
+
+@pytest.mark.parametrize(
+    ("rows", "state", "holding"),
+    [
+        (301, State.BREACH, Severity.HIGH),
+        (260, State.BREACH, Severity.HIGH),
+        (240, State.BREACH, Severity.MEDIUM),
+        (101, State.BREACH, Severity.MEDIUM),
+        (100, State.HOLD, Severity.MEDIUM),
+        (51, State.HOLD, Severity.MEDIUM),
+        (50, State.OK, None),
+    ],
+)
+def test_clear_is_the_hysteresis_of_every_rung(rows: int, state: State, holding: Severity | None) -> None:
+    """Bounds 100 and 300 with `clear: 50`: the upper rung leaves at 250."""
+    found = find("metric: volume.count, above: {medium: 100, high: 300}, clear: 50", volume(rows))
+    assert (found.state, found.holding) == (state, holding)
+
+
+def test_no_rows_are_no_traffic_and_no_data_for_all_else() -> None:
+    silent = find("metric: volume.count, below: 1", Summary.zero())
+    assert (silent.state, silent.value) == (State.BREACH, 0)
+    assert silent.reason == "volume.count is 0 (n=0), below 1"
+    assert find(f"{ACCURACY}, below: 90%", Summary.zero()).state is State.NO_DATA
+    assert find("metric: latency.p95, above: 100ms", volume(5)).state is State.NO_DATA
+
+
+def test_a_window_that_is_not_summarised_is_incomplete() -> None:
+    assert find(f"{ACCURACY}, below: 90%", None).state is State.INCOMPLETE
+    assert find(f"{ACCURACY}, below: 90%", labelled(1, 100), complete=False).state is State.INCOMPLETE
+
+
+def test_fewer_than_min_count_is_insufficient_whatever_the_value() -> None:
+    found = find(f"{ACCURACY}, below: 90%, min_count: 200", labelled(0, 199))
+    assert found.state is State.INSUFFICIENT
+    assert found.reason == (
+        "performance.accuracy rests on n=199, under min_count 200 (of labelled rows with a predicted class)"
+    )
+    assert find(f"{ACCURACY}, below: 90%, min_count: 200", labelled(0, 200)).state is State.BREACH
+
+
+# --- evidence ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_rate_breaches_only_where_chance_is_no_explanation() -> None:
+    few, many = labelled(17, 20), labelled(850, 1000)
+    unsure = find(f"{ACCURACY}, below: 90%", few)
+    assert (unsure.state, unsure.holding) == (State.HOLD, Severity.MEDIUM)
+    assert unsure.reason.endswith("; it is below 90 %, but with so few rows that may be chance")
+    assert find(f"{ACCURACY}, below: 90%", many).state is State.BREACH
+    assert find(f"{ACCURACY}, below: 90%, evidence: point", few).state is State.BREACH
+
+
+def test_each_rung_needs_its_own_evidence() -> None:
+    found = find(f"{ACCURACY}, below: {{medium: 90%, high: 80%}}", labelled(790, 1000))
+    assert (found.severity, found.holding, found.bound) == (Severity.MEDIUM, Severity.HIGH, 0.9)
+
+
+def test_the_budget_says_how_much_evidence() -> None:
+    """One look in an hour at one group: alpha is the budget over 720 looks, or over 72,000 for 100 groups."""
+    rows = labelled(868, 1000)
+    hourly = {"every": HOUR}
+    assert find(f"{ACCURACY}, below: 90%", rows, **hourly).state is State.BREACH
+    assert find(f"{ACCURACY}, below: 90%", rows, groups=100, **hourly).state is State.HOLD
+    assert (
+        find(f"{ACCURACY}, below: 90%, budget: 100 per 30d", rows, groups=100, **hourly).state is State.BREACH
+    )
+
+
+def test_a_quantile_breaches_by_its_order_statistics() -> None:
+    slow_tail = served([50.0] * 94 + [300.0] * 6)
+    assert find("metric: latency.p95, above: 100ms, evidence: point", slow_tail).state is State.BREACH
+    assert find("metric: latency.p95, above: 100ms", slow_tail).state is State.HOLD
+    assert (
+        find("metric: latency.p95, above: 100ms", served([50.0] * 800 + [300.0] * 200)).state is State.BREACH
+    )
+
+
+# --- against a reference ----------------------------------------------------------------------------------------------
+
+FELL = f"{ACCURACY}, compare: {{to: baseline}}, fall: {{medium: 5%, high: 10%}}, clear: 3%"
+
+
+@pytest.mark.parametrize(
+    ("right", "state", "severity"),
+    [
+        (7000, State.BREACH, Severity.HIGH),
+        (7201, State.BREACH, Severity.MEDIUM),
+        (7500, State.BREACH, Severity.MEDIUM),
+        (7700, State.HOLD, None),
+        (7770, State.OK, None),
+        (9000, State.OK, None),
+    ],
+)
+def test_a_relative_fall_from_the_baseline(right: int, state: State, severity: Severity | None) -> None:
+    found = find(FELL, labelled(right, 10_000), labelled(80_000, 100_000))
+    assert (found.state, found.severity) == (state, severity)
+
+
+def test_a_fall_is_told_with_all_its_numbers() -> None:
+    found = find(FELL, labelled(6800, 10_000), labelled(80_000, 100_000))
+    assert found.reason == (
+        "performance.accuracy is 68 % (n=10,000; 95 %: 67.08 % to 68.91 %), was 80 % (n=100,000; baseline b1): "
+        "−15 % (limit −10 %)"
+    )
+    assert (found.change, found.clears) == ("−15 % (limit −10 %)", "at a fall of 3 % or less")
+    assert found.bound == pytest.approx(0.72)
+    assert (found.reference, found.reference_n, found.unit) == (0.8, 100_000, "ratio")
+
+
+def test_a_change_within_the_noise_of_both_sides_only_holds() -> None:
+    assert find(FELL, labelled(15, 20), labelled(17, 20)).state is State.HOLD
+    assert find(FELL, labelled(7500, 10_000), labelled(17, 20)).state is State.HOLD
+
+
+def test_without_a_reference_nothing_is_judged() -> None:
+    found = find(FELL, labelled(10, 1000))
+    assert found.state is State.INSUFFICIENT
+    assert found.reason == (
+        "performance.accuracy has nothing to be compared with: create a baseline (`kedge baseline create`)"
+    )
+    assert find(FELL, labelled(10, 1000), labelled(0, 0)).state is State.INSUFFICIENT
+
+
+@pytest.mark.parametrize(
+    ("bounds", "before", "after", "state"),
+    [
+        ("rise: 3x", 100, 300, State.OK),
+        ("rise: 3x", 100, 301, State.BREACH),
+        ("fall: 2x", 100, 50, State.OK),
+        ("fall: 2x", 100, 49, State.BREACH),
+        ("fall: 2x", 100, 0, State.BREACH),
+        ("rise: 3x", 0, 0, State.OK),
+        ("rise: 3x", 0, 5, State.BREACH),
+        ("rise: 50%", 0, 0, State.OK),
+        ("change: 50%", 100, 150, State.OK),
+        ("change: 50%", 100, 151, State.BREACH),
+        ("change: 50%", 100, 49, State.BREACH),
+        ("rise: 20ms", 100, 120, State.OK),
+        ("rise: 20ms", 100, 121, State.BREACH),
+        ("rise: 20ms", 100, 60, State.OK),
+        ("fall: 20ms", 100, 150, State.OK),
+    ],
+)
+def test_scales_of_change(bounds: str, before: int, after: int, state: State) -> None:
+    text = f"metric: latency.mean, compare: {{to: baseline}}, evidence: point, {bounds}"
+    found = find(text, served([float(after)] * 9), served([float(before)] * 9))
+    assert found.state is state
+    assert found.bound is not None
+    assert math.isfinite(found.bound)
+
+
+def test_points_are_of_the_share_itself() -> None:
+    text = "metric: class.share, class: yes, compare: {to: baseline}, change: 5pp"
+    before = predicted(yes=5_000, no=5_000)
+    assert find(text, predicted(yes=5_500, no=4_500), before).state is State.OK
+    moved = find(text, predicted(yes=4_300, no=5_700), before)
+    assert (moved.state, moved.change) == (State.BREACH, "−7 points (limit −5 points)")
+    assert moved.bound == pytest.approx(0.45)
+
+
+def test_a_metric_of_features_gives_an_alert_to_each() -> None:
+    watching = rule("metric: quality.missing, by: [feature], above: 10%")
+    assert (watching.fans_out, watching.grouping) == (True, ())
+
+
+# --- what the pipeline asks -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "grouping"),
+    [
+        ("by: [segment.region, service]", ("segment.region", "service")),
+        ("by: segment.region, version: serving", ("segment.region", "version")),
+        ("version: v7", ("version",)),
+        ("by: [model.version]", ("version",)),
+    ],
+)
+def test_the_grouping_holds_what_a_rule_splits_by(text: str, grouping: tuple[str, ...]) -> None:
+    assert rule(f"metric: volume.count, below: 1, {text}").grouping == grouping
+
+
+def test_a_rule_steps_by_its_window_and_refuses_one_that_is_shorter_than_the_bucket() -> None:
+    daily = rule("metric: volume.count, below: 1, window: 24h")
+    assert daily.step(MINUTE) == HOUR
+    assert daily.step(DAY) == DAY
+    with pytest.raises(
+        BadInput, match='rule "it": window 10m is shorter than the base bucket of the model, 1h'
+    ):
+        rule("metric: volume.count, below: 1, window: 10m").step(HOUR)
+
+
+def test_rules_on_labels_say_so() -> None:
+    fell = rule(FELL)
+    assert (fell.label_based, fell.parts, fell.compares) == (True, frozenset({PartName.LABELS}), True)
+    assert not rule("metric: label.coverage, below: 50%").label_based
+
+
+def test_the_signature_is_of_what_is_judged_and_not_of_texts_or_timing() -> None:
+    def signature(text: str) -> str:
+        watching: Rule = rule(f"metric: volume.count, {text}")
+        return watching.signature
+
+    one = signature("below: 1")
+    assert signature("below: 1, for: 5m, notify: ops, description: silence") == one
+    assert signature("below: {medium: 1}") != signature("below: {high: 1}") != one
+    assert signature("below: 2") != one
