@@ -84,15 +84,17 @@ class Labels:
         return [[next(left) for _ in call] for call in calls]
 
     def _join(self, transaction: Transaction, labels: Sequence[Label]) -> list[Joined]:
-        """Give each label to its predictions, in order; write what changed."""
+        """Give each label to its predictions, the highest rank first; write what changed."""
         targets = self._targets(transaction, labels)
-        results = []
-        for label in labels:
+        results = [Joined.WAITING] * len(labels)
+        for i in sorted(range(len(labels)), key=lambda i: labels[i].rank, reverse=True):
+            label = labels[i]
             own = [t for t in targets.get(label.id, ()) if label.model in (None, t.model)]
             beaten = [t for t in own if t.label is None or t.label.rank < label.rank]
             for target in beaten:
                 target.label, target.changed = label, True
-            results.append(Joined.JOINED if beaten else Joined.SUPERSEDED if own else Joined.WAITING)
+            if own:
+                results[i] = Joined.JOINED if beaten else Joined.SUPERSEDED
         changed: dict[Millis, list[_Target]] = defaultdict(list)
         for target in (t for found in targets.values() for t in found if t.changed):
             changed[target.day.start].append(target)
@@ -183,21 +185,18 @@ class Labels:
             connection.execute(f"INSERT INTO {day.labels} SELECT * FROM arrived")
 
     def _keep(self, transaction: Transaction, arrived: list[_Pending]) -> None:
-        """Add to the pending labels; of those of one id (and model) the highest rank stands."""
+        """Add to the pending labels. One that waits already, sent again, keeps its place."""
         if not arrived:
             return
         connection = transaction.connection
         ids = pa.table({"id": pa.array(sorted({p.label.id for p in arrived}), pa.string())})
         with given(connection, wanted=ids):
             stored = connection.execute("SELECT * FROM kedge_pending SEMI JOIN wanted USING (id)").fetchall()
-            connection.execute("DELETE FROM kedge_pending WHERE id IN (FROM wanted)")
-        standing: dict[tuple[str, str | None], _Pending] = {}
-        for pending in [*map(_pending, stored), *arrived]:
-            key = (pending.label.id, pending.label.model)
-            if key not in standing or standing[key].label.rank < pending.label.rank:
-                standing[key] = pending
-        with given(connection, arrived=_pending_table(list(standing.values()))):
-            connection.execute("INSERT INTO kedge_pending SELECT * FROM arrived")
+        waiting = {_identity(_pending(row).label) for row in stored}
+        new = {key: pending for pending in arrived if (key := _identity(pending.label)) not in waiting}
+        if new:
+            with given(connection, arrived=_pending_table(list(new.values()))):
+                connection.execute("INSERT INTO kedge_pending SELECT * FROM arrived")
         self._recount(transaction)
 
     def _retry(self, transaction: Transaction, calls: list[tuple[Millis, Millis]]) -> list[PendingCounts]:
@@ -239,6 +238,10 @@ class Labels:
 
         transaction.after_commit(publish)
         return waiting
+
+
+def _identity(label: Label) -> tuple[object, ...]:
+    return (label.id, label.model, label.rank)
 
 
 def _pending(row: tuple[str, str | None, Millis, Millis, str | None, float | None, int, Millis]) -> _Pending:

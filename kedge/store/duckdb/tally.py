@@ -113,10 +113,8 @@ class Segments:
         np.minimum.at(low, index, values)
         np.maximum.at(high, index, values)
         flat = list(map(Moments, n.tolist(), mean.tolist(), m2.tolist(), low.tolist(), high.tolist()))
-        return [
-            [m if m.n else Moments.ZERO for m in flat[start : start + width]]
-            for start in range(0, size, width)
-        ]
+        held_or_zero = [m if m.n else Moments.ZERO for m in flat]
+        return [held_or_zero[s * width : (s + 1) * width] for s in range(self.size)]
 
     def on_scale(self, scale: LogScale, values: Floats) -> Counts:
         cells = np.searchsorted(scale.edges, values, side="right")

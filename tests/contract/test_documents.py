@@ -1,0 +1,129 @@
+"""Documents change by compare-and-set alone: of those who try at once, one wins."""
+
+import threading
+from uuid import uuid4
+
+import pytest
+
+from kedge.store.base import DocumentStore, Store
+
+
+@pytest.fixture(params=["state", "alerts", "events", "outbox"])
+def documents(store: Store, request: pytest.FixtureRequest) -> DocumentStore:
+    collection: DocumentStore = getattr(store, request.param)
+    return collection
+
+
+@pytest.fixture
+def name() -> str:
+    return f"lease/tick: “{uuid4().hex}”"
+
+
+def test_a_document_lives_from_swap_to_swap(documents: DocumentStore, name: str) -> None:
+    assert documents.get(name) is None
+    assert documents.swap(name, {"n": 1, "deep": {"list": [1, None, "ä", 2.5]}}, None)
+    first = documents.get(name)
+    assert first is not None
+    assert first.value == {"n": 1, "deep": {"list": [1, None, "ä", 2.5]}}
+    assert documents.swap(name, {"n": 2}, first.token)
+    second = documents.get(name)
+    assert second is not None
+    assert second.value == {"n": 2}
+
+
+def test_a_swap_needs_the_token_of_what_stands(documents: DocumentStore, name: str) -> None:
+    assert documents.swap(name, {"n": 1}, None)
+    first = documents.get(name)
+    assert first is not None
+    assert not documents.swap(name, {"n": 9}, None), "there is one already"
+    assert documents.swap(name, {"n": 2}, first.token)
+    assert not documents.swap(name, {"n": 9}, first.token), "it has changed since"
+    assert not documents.delete(name, first.token)
+    standing = documents.get(name)
+    assert standing is not None
+    assert standing.value == {"n": 2}
+
+
+def test_a_deleted_document_is_gone_and_may_come_again(documents: DocumentStore, name: str) -> None:
+    assert documents.swap(name, {"n": 1}, None)
+    first = documents.get(name)
+    assert first is not None
+    assert documents.delete(name, first.token)
+    assert documents.get(name) is None
+    assert name not in documents.find(name)
+    assert not documents.delete(name, first.token)
+    assert not documents.swap(name, {"n": 2}, first.token), "its token died with it"
+    assert documents.swap(name, {"n": 3}, None)
+    again = documents.get(name)
+    assert again is not None
+    assert again.value == {"n": 3}
+    assert not documents.swap(name, {"n": 4}, first.token)
+
+
+def test_find_sees_every_earlier_swap_under_its_prefix(documents: DocumentStore) -> None:
+    mine = f"receiver {uuid4().hex}/"
+    names = [f"{mine}{suffix}" for suffix in ("b", "a", "a*", "a/c", "ä", "%")]
+    for i, each in enumerate(names):
+        assert documents.swap(each, {"i": i}, None)
+    assert documents.swap(mine.removesuffix("/"), {"i": -1}, None)
+    found = documents.find(mine)
+    assert {each: stored.value for each, stored in found.items()} == {
+        n: {"i": i} for i, n in enumerate(names)
+    }
+    assert sorted(documents.find(f"{mine}a")) == sorted(n for n in names if n.startswith(f"{mine}a"))
+    assert found.keys() <= documents.find().keys()
+    assert documents.swap(names[0], {"i": 100}, found[names[0]].token), "a found token is good for a swap"
+
+
+def test_what_is_read_can_be_changed_without_changing_what_is_stored(
+    documents: DocumentStore, name: str
+) -> None:
+    value = {"list": [1]}
+    assert documents.swap(name, value, None)
+    value["list"].append(2)
+    read = documents.get(name)
+    assert read is not None
+    read.value["list"].append(3)
+    again = documents.get(name)
+    assert again is not None
+    assert again.value == {"list": [1]}
+
+
+def test_of_threads_that_create_at_once_one_wins(documents: DocumentStore, name: str) -> None:
+    won: list[int] = []
+    start = threading.Barrier(6)
+
+    def create(i: int) -> None:
+        start.wait()
+        if documents.swap(name, {"owner": i}, None):
+            won.append(i)
+
+    threads = [threading.Thread(target=create, args=(i,)) for i in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    standing = documents.get(name)
+    assert standing is not None
+    assert won == [standing.value["owner"]]
+
+
+def test_threads_that_count_together_lose_no_count(documents: DocumentStore, name: str) -> None:
+    assert documents.swap(name, {"n": 0}, None)
+
+    def count() -> None:
+        for _ in range(5):
+            while True:
+                stored = documents.get(name)
+                assert stored is not None
+                if documents.swap(name, {"n": stored.value["n"] + 1}, stored.token):
+                    break
+
+    threads = [threading.Thread(target=count) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    standing = documents.get(name)
+    assert standing is not None
+    assert standing.value == {"n": 20}

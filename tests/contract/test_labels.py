@@ -1,0 +1,181 @@
+"""Labels: the highest rank wins in any order of arrival, early ones wait, and old ones are given up."""
+
+import random
+import threading
+from collections.abc import Sequence
+
+import msgspec
+import pytest
+
+from kedge.records import Label, Prediction
+from kedge.sketch import PartName
+from kedge.store.base import Joined, PendingCounts, Store
+from kedge.windows import DAY, HOUR, MINUTE
+from tests.contract.helpers import append, asking, assert_summarises, settle
+from tests.support.rows import START, Kind, labels_for, random_rows, with_labels
+
+LABELS = frozenset({PartName.LABELS})
+LATER = START + 200 * DAY
+
+
+@pytest.fixture(autouse=True)
+def nothing_waits(store: Store) -> None:
+    """The pending labels are one collection: begin each test without those of the last."""
+    store.join_pending(LATER + 1000 * DAY, 0)
+    assert store.join_pending(LATER, 0).waiting == 0
+
+
+def for_model(
+    rows: Sequence[Prediction], labels: Sequence[Label], model: str
+) -> tuple[list[Prediction], list[Label]]:
+    """The same rows and labels under another model's name, with ids of their own."""
+
+    def renamed(id: str) -> str:
+        return f"{model}/{id}"
+
+    moved = [
+        msgspec.structs.replace(
+            row,
+            id=renamed(row.id),
+            model=model,
+            label=None if row.label is None else msgspec.structs.replace(row.label, id=renamed(row.id)),
+        )
+        for row in rows
+    ]
+    return moved, [msgspec.structs.replace(label, id=renamed(label.id)) for label in labels]
+
+
+@pytest.mark.parametrize("kind", ["classification", "regression"])
+def test_any_order_of_labels_and_rows_ends_the_same(store: Store, model: str, kind: Kind) -> None:
+    drawn = random_rows(11, 60, model=model, kind=kind, labelled=0.3)
+    said = labels_for(drawn, 12)
+    for order in range(3):
+        rows, labels = for_model(drawn, said, f"{model} order {order}")
+        r = random.Random(order)
+        r.shuffle(labels)
+        early = r.randrange(len(labels))
+        store.label(labels[:early])
+        append(store, rows[:30])
+        half = early + (len(labels) - early) // 2
+        store.label(labels[early:half])
+        append(store, rows[30:])
+        store.label(labels[half:])
+        settle(store)
+        counts = store.join_pending(LATER, 10_000 * DAY)
+        assert counts.waiting == 0
+        settle(store)
+        assert_summarises(store, asking(rows[0].model, parts=LABELS), with_labels(rows, labels))
+
+
+def test_equal_times_are_decided_by_content_and_repeats_are_superseded(store: Store, model: str) -> None:
+    [row] = random_rows(13, 1, model=model, labelled=0)
+    append(store, [row])
+    low = Label(id=row.id, timestamp=START, ingested=START, cls="a")
+    high = msgspec.structs.replace(low, cls="b")
+    for label, joined in (
+        (low, Joined.JOINED),
+        (low, Joined.SUPERSEDED),
+        (high, Joined.JOINED),
+        (low, Joined.SUPERSEDED),
+        (msgspec.structs.replace(low, timestamp=START + 1), Joined.JOINED),
+        (high, Joined.SUPERSEDED),
+    ):
+        assert store.label([label]) == [joined]
+        settle(store)
+
+
+def test_of_several_labels_in_one_call_the_best_is_joined(store: Store, model: str) -> None:
+    rows = random_rows(14, 2, model=model, labelled=0)
+    append(store, rows)
+    said = [Label(id=rows[0].id, timestamp=START + i, ingested=START, cls="x") for i in (1, 3, 2)]
+    unknown = Label(id=f"{model} unknown", timestamp=START, ingested=START, cls="x")
+    assert store.label([*said, unknown]) == [
+        Joined.SUPERSEDED,
+        Joined.JOINED,
+        Joined.SUPERSEDED,
+        Joined.WAITING,
+    ]
+    settle(store)
+    assert_summarises(store, asking(model, parts=LABELS), with_labels(rows, said))
+
+
+def test_a_correction_replaces_every_field_of_the_old_label(store: Store, model: str) -> None:
+    [row] = random_rows(15, 1, model=model, kind="regression", labelled=0)
+    row = msgspec.structs.replace(
+        row, value=3.0, cls="a", probabilities={"a": 0.75, "b": 0.25}, probability=0.75
+    )
+    append(store, [row])
+    number = Label(id=row.id, timestamp=START, ingested=START, value=1.5)
+    text = Label(id=row.id, timestamp=START + 1, ingested=START, cls="b")
+    for label in (number, text):
+        assert store.label([label]) == [Joined.JOINED]
+        settle(store)
+        assert_summarises(store, asking(model, parts=LABELS), with_labels([row], [label]))
+
+
+def test_a_label_may_name_its_model_and_then_joins_no_other(store: Store, model: str) -> None:
+    [row] = random_rows(16, 1, model=model, labelled=0)
+    append(store, [row])
+    label = Label(id=row.id, timestamp=START, ingested=START, cls="x", model=f"{model} of someone else")
+    assert store.label([label]) == [Joined.WAITING]
+    assert store.label([msgspec.structs.replace(label, model=model)]) == [Joined.JOINED]
+
+
+def test_a_label_waits_for_its_prediction_and_is_joined_later(store: Store, model: str) -> None:
+    rows = random_rows(17, 4, model=model, labelled=0)
+    labels = [Label(id=row.id, timestamp=START + HOUR, ingested=START, cls="yes") for row in rows]
+    assert store.label(labels) == [Joined.WAITING] * 4
+    assert store.join_pending(START, DAY) == PendingCounts(0, 0, 4, 0)
+    append(store, rows[:3])
+    # Tried again within an hour and a day whatever the backoff; the fourth has no prediction still.
+    assert store.join_pending(START + 7 * HOUR, DAY) == PendingCounts(3, 0, 1, 0)
+    settle(store)
+    assert_summarises(store, asking(model, parts=LABELS), with_labels(rows[:3], labels))
+
+
+def test_a_label_that_waited_too_long_is_counted_out(store: Store, model: str) -> None:
+    old = Label(id=f"{model} a", timestamp=START, ingested=START, cls="yes")
+    fresh = Label(id=f"{model} b", timestamp=START, ingested=START + DAY, cls="yes")
+    store.label([old, fresh])
+    assert store.join_pending(START + DAY + MINUTE, DAY) == PendingCounts(0, 0, 1, 1)
+    assert store.join_pending(START + 3 * DAY, DAY) == PendingCounts(0, 0, 0, 1)
+    assert store.join_pending(START + 4 * DAY, DAY) == PendingCounts(0, 0, 0, 0)
+
+
+def test_a_waiting_label_yields_to_a_better_one_that_came_with_the_row(store: Store, model: str) -> None:
+    [row] = random_rows(18, 1, model=model, labelled=0)
+    better = Label(id=row.id, timestamp=START + DAY, ingested=START, cls="yes")
+    assert store.label([msgspec.structs.replace(better, timestamp=START, cls="no")]) == [Joined.WAITING]
+    row = msgspec.structs.replace(row, label=better)
+    append(store, [row])
+    assert store.join_pending(START + 7 * HOUR, DAY) == PendingCounts(0, 1, 0, 0)
+    settle(store)
+    assert_summarises(store, asking(model, parts=LABELS), [row])
+
+
+def test_a_label_sent_twice_waits_once(store: Store, model: str) -> None:
+    [row] = random_rows(19, 1, model=model, labelled=0)
+    label = Label(id=row.id, timestamp=START, ingested=START, cls="yes")
+    store.label([label])
+    store.label([label])
+    append(store, [row])
+    counts = store.join_pending(START + 7 * HOUR, DAY)
+    assert (counts.joined, counts.superseded, counts.waiting) == (1, 0, 0)
+
+
+def test_concurrent_writers_of_labels_end_with_the_highest_rank(store: Store, model: str) -> None:
+    rows = random_rows(20, 12, model=model, labelled=0)
+    append(store, rows)
+    labels = labels_for(rows, 21, share=1, most=6)
+
+    def write(mine: Sequence[Label]) -> None:
+        for label in mine:
+            store.label([label])
+
+    threads = [threading.Thread(target=write, args=(labels[i::4],)) for i in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    settle(store)
+    assert_summarises(store, asking(model, parts=LABELS), with_labels(rows, labels))

@@ -1,0 +1,176 @@
+"""Rows are stored once each, whatever is sent twice, and the feed misses none."""
+
+import threading
+from collections.abc import Sequence
+from dataclasses import replace
+
+import msgspec
+
+from kedge.records import Label, Prediction
+from kedge.sketch import PartName
+from kedge.store.base import Changes, Joined, Store, Written
+from kedge.windows import DAY, HOUR, MINUTE, Millis, Window, floor, iso
+from tests.contract.helpers import ALL_PARTS, append, asking, assert_summarises, by_key, settle
+from tests.support.rows import START, random_rows
+
+
+def minutes(rows: Sequence[Prediction]) -> set[Millis]:
+    return {floor(row.timestamp, MINUTE) for row in rows}
+
+
+def test_each_row_is_answered_in_order_and_a_repeat_changes_nothing(store: Store, model: str) -> None:
+    rows = random_rows(1, 30, model=model)
+    assert [r.written for r in store.append(rows[:20])] == [Written.CREATED] * 20
+    again = store.append([rows[25], *rows[:3], rows[26], rows[26]])
+    assert [r.written for r in again] == [
+        Written.CREATED,
+        *[Written.DUPLICATE] * 3,
+        Written.CREATED,
+        Written.DUPLICATE,
+    ]
+    settle(store)
+    assert_summarises(store, asking(model), [*rows[:20], rows[25], rows[26]])
+
+
+def test_a_repeat_with_other_content_does_not_replace_what_is_stored(store: Store, model: str) -> None:
+    [row] = random_rows(2, 1, model=model, labelled=1)
+    append(store, [row])
+    other = msgspec.structs.replace(row, cls="other", num={"age": 1.0}, label=None)
+    assert [r.written for r in store.append([other])] == [Written.DUPLICATE]
+    settle(store)
+    assert_summarises(store, asking(model), [row])
+
+
+def test_one_bad_row_costs_no_other(store: Store, model: str) -> None:
+    rows = random_rows(3, 3, model=model)
+    bad = msgspec.structs.replace(rows[1], cat={"merchant_type": "half a pair: \ud800"})
+    results = store.append([rows[0], bad, rows[2]])
+    assert [r.written for r in results] == [Written.CREATED, Written.REJECTED, Written.CREATED]
+    assert results[1].reason
+    settle(store)
+    assert_summarises(store, asking(model), [rows[0], rows[2]])
+
+
+def test_no_rows_are_no_work(store: Store) -> None:
+    assert store.append([]) == []
+    assert store.label([]) == []
+
+
+def test_a_label_that_comes_with_its_row_is_joined_at_once(store: Store, model: str) -> None:
+    rows = random_rows(4, 40, model=model, labelled=1)
+    append(store, rows)
+    found = assert_summarises(store, asking(model, parts=frozenset({PartName.LABELS})), rows)
+    assert sum(row.part.rows for row in found.values()) == 40
+
+
+def test_the_feed_names_every_minute_touched_by_rows_and_by_labels(store: Store, model: str) -> None:
+    before = store.changed({}).watermark
+    rows = random_rows(5, 50, model=model, labelled=0)
+    append(store, rows)
+    after_rows = store.changed(before)
+    assert after_rows.dirty[model] == minutes(rows)
+    assert model not in store.changed(after_rows.watermark).dirty
+
+    store.label([Label(id=rows[7].id, timestamp=START, ingested=START, cls="yes")])
+    after_label = store.changed(after_rows.watermark)
+    assert after_label.dirty[model] == minutes([rows[7]])
+    assert model not in store.changed(after_label.watermark).dirty
+    assert store.changed({}).dirty[model] == minutes(rows)
+    assert not after_label.replaced
+
+
+def test_a_duplicate_or_superseded_write_touches_nothing(store: Store, model: str) -> None:
+    rows = random_rows(6, 5, model=model, labelled=0)
+    append(store, rows)
+    label = Label(id=rows[0].id, timestamp=START + DAY, ingested=START, cls="yes")
+    assert store.label([label]) == [Joined.JOINED]
+    seen = store.changed({}).watermark
+    store.append(rows)
+    older = msgspec.structs.replace(label, timestamp=START)
+    assert store.label([label, older]) == [Joined.SUPERSEDED, Joined.SUPERSEDED]
+    assert model not in store.changed(seen).dirty
+
+
+def test_the_feed_misses_nothing_while_others_write(store: Store, model: str) -> None:
+    rows = random_rows(7, 240, model=model, labelled=0)
+    before = store.changed({}).watermark
+
+    def write(mine: Sequence[Prediction]) -> None:
+        for start in range(0, len(mine), 20):
+            store.append(mine[start : start + 20])
+
+    threads = [threading.Thread(target=write, args=(rows[i::3],)) for i in range(3)]
+    for thread in threads:
+        thread.start()
+    dirty: set[Millis] = set()
+    changes = Changes(before, {})
+    while any(thread.is_alive() for thread in threads):
+        changes = store.changed(changes.watermark)
+        dirty |= changes.dirty.get(model, set())
+    for thread in threads:
+        thread.join()
+    changes = store.changed(changes.watermark)
+    dirty |= changes.dirty.get(model, set())
+    assert dirty == minutes(rows)
+    assert model not in store.changed(changes.watermark).dirty
+
+
+def test_core_and_cells_count_rows_in_their_version_and_labels_grow_with_each_change(
+    store: Store, model: str
+) -> None:
+    hour = Window(START, START + HOUR)
+    rows = random_rows(8, 20, model=model, labelled=0, window=hour)
+    append(store, rows[:12])
+    request = asking(model, window=hour)
+    first = by_key(store.summarise(request))
+    assert {key.part: row.version for key, row in first.items()} == {
+        PartName.CORE: (1 << 56) + 12,
+        PartName.CELLS: (1 << 56) + 12,
+    }
+    assert by_key(store.summarise(request)).keys() == first.keys()
+    append(store, rows[12:])
+    assert {row.version for row in store.summarise(request)} == {(1 << 56) + 20}
+
+    seen = [1 << 56]
+    for step, cls in enumerate(("yes", "no", "no", "yes")):
+        store.label([Label(id=rows[3].id, timestamp=START + step, ingested=START, cls=cls)])
+        settle(store)
+        [labels] = [row for row in store.summarise(request) if row.key.part is PartName.LABELS]
+        seen.append(labels.version)
+    assert seen == sorted(set(seen)), "each correction gives a higher version"
+
+    store.label([Label(id=rows[4].id, timestamp=START, ingested=START, cls="yes")])
+    settle(store)
+    [labels] = [row for row in store.summarise(request) if row.key.part is PartName.LABELS]
+    assert labels.version > seen[-1]
+
+    next_epoch = replace(request, epoch=2)
+    assert min(row.version for row in store.summarise(next_epoch)) >= 2 << 56
+
+
+def test_examples_are_the_newest_rows_as_documents(store: Store, model: str) -> None:
+    rows = random_rows(9, 30, model=model, labelled=1)
+    append(store, rows)
+    window = Window(START + HOUR, START + 4 * HOUR)
+    inside = sorted((row.timestamp for row in rows if row.timestamp in window), reverse=True)
+    found = store.examples(model, window, limit=7)
+    assert [document["@timestamp"] for document in found] == [iso(t) for t in inside[:7]]
+    newest = next(row for row in rows if row.id == found[0]["event"]["id"])
+    document = found[0]
+    assert document["model"] == (
+        {"name": model, "version": newest.version} if newest.version else {"name": model}
+    )
+    assert set(document.get("features", {}).get("num", {})) == set(newest.num)
+    assert document.get("features", {}).get("cat", {}) == newest.cat
+    assert document.get("segment", {}) == newest.segment
+    assert document["event"]["outcome"] == ("failure" if newest.failed else "success")
+    assert newest.label is not None
+    assert document["label"]["timestamp"] == iso(newest.label.timestamp)
+    assert document["label"]["delay_ms"] == newest.label.timestamp - newest.timestamp
+    assert store.examples(model, Window(START - DAY, START - HOUR)) == []
+    assert store.examples("no such model", window) == []
+
+
+def test_what_was_never_seen_is_empty(store: Store) -> None:
+    assert store.summarise(asking("no such model", parts=ALL_PARTS)) == []
+    assert dict(store.edges("no such model", Window(START, START + HOUR), ["x"], ["y"]).features) == {}

@@ -1,0 +1,136 @@
+"""What a store counts is what plain Python counts, on every value, bucket and group."""
+
+import pytest
+
+from kedge.records import Prediction
+from kedge.sketch import CategoricalEdges, Cells, NumericEdges, PartName
+from kedge.store.base import Grouping, Store, SummaryRequest
+from kedge.windows import DAY, HOUR, MINUTE, Millis, Window
+from tests.contract.helpers import ALL_PARTS, append, asking, assert_summarises
+from tests.support.rows import EDGES, SPAN, START, Kind, random_rows
+
+CASES: dict[str, tuple[Kind, int]] = {
+    "two classes": ("classification", 2),
+    "four classes": ("classification", 4),
+    "regression": ("regression", 1),
+}
+
+
+@pytest.fixture(scope="module")
+def stored(store: Store) -> dict[str, list[Prediction]]:
+    """Rows of a model a case, and one row of another model with the same times and features."""
+    rows = {
+        name: random_rows(31, 400, model=name, kind=kind, classes=classes)
+        for name, (kind, classes) in CASES.items()
+    }
+    append(store, [row for each in rows.values() for row in each])
+    return rows
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize(
+    ("bucket", "window"),
+    [
+        (HOUR, SPAN),
+        (DAY, Window(START // DAY * DAY, START // DAY * DAY + 2 * DAY)),
+        (MINUTE, Window(START + 2 * HOUR + 30 * MINUTE, START + 3 * HOUR + 20 * MINUTE)),
+        (HOUR, Window(START - 5 * HOUR, START + HOUR)),
+    ],
+    ids=["hours", "days", "minutes over midnight", "mostly empty"],
+)
+def test_all_parts_of_all_buckets(
+    store: Store, stored: dict[str, list[Prediction]], case: str, bucket: Millis, window: Window
+) -> None:
+    request = asking(case, bucket=bucket, window=window, groupings=((), ("version",)))
+    assert assert_summarises(store, request, stored[case])
+
+
+@pytest.mark.parametrize(
+    "groupings",
+    [
+        (("segment.region",),),
+        ((), ("segment.plan.tier", "segment.region"), ("host",)),
+        (("segment.region", "version"), ("service",)),
+        (("segment.never",),),
+    ],
+    ids=lambda groupings: " ".join("+".join(g) or "total" for g in groupings),
+)
+def test_groups(store: Store, stored: dict[str, list[Prediction]], groupings: tuple[Grouping, ...]) -> None:
+    assert_summarises(store, asking("four classes", groupings=groupings), stored["four classes"])
+
+
+@pytest.mark.parametrize("part", list(PartName))
+def test_a_part_alone_is_the_same_as_with_the_others(
+    store: Store, stored: dict[str, list[Prediction]], part: PartName
+) -> None:
+    request = asking("two classes", parts=frozenset({part}), groupings=((), ("segment.region",)))
+    found = assert_summarises(store, request, stored["two classes"])
+    assert {key.part for key in found} == {part}
+
+
+def test_cells_without_edges_are_not_computed(store: Store, stored: dict[str, list[Prediction]]) -> None:
+    request = SummaryRequest("two classes", SPAN, HOUR, ALL_PARTS)
+    found = assert_summarises(store, request, stored["two classes"])
+    assert {key.part for key in found} == {PartName.CORE, PartName.LABELS}
+
+
+def test_every_cell_has_its_own_rows(store: Store, stored: dict[str, list[Prediction]]) -> None:
+    """The random rows must reach the cells that this suite is about; else equal zeros would prove nothing."""
+    found = assert_summarises(
+        store, asking("two classes", bucket=DAY, window=Window(0, 30_000 * DAY)), stored["two classes"]
+    )
+    total = Cells.zero(EDGES)
+    for row in found.values():
+        if isinstance(row.part, Cells):
+            total += row.part
+    empty = {
+        name: [c for c, n in zip(frozen.names, total.features[name][1].tolist(), strict=True) if not n]
+        for name, frozen in EDGES.features.items()
+        if name not in ("never", "nowhere")
+    }
+    assert {name: cells for name, cells in empty.items() if cells} == {}
+
+
+def test_edges_cut_a_reference_into_equal_shares(store: Store) -> None:
+    name = "edges of rows"
+    rows = [
+        Prediction(
+            id=f"edges-{i:05d}",
+            timestamp=START + i * 1000,
+            ingested=START,
+            model=name,
+            num={"spread": (i * 7919 % 2000) / 7, "constant": 4.25, "steps": float(i % 3)}
+            | ({"half": float(i)} if i % 2 else {}),
+            cat={"common": "abc"[i % 3] if i % 10 else "d", "big.one": str(i % 70)},
+        )
+        for i in range(2000)
+    ]
+    append(store, rows)
+    window = Window(START, START + HOUR)
+    edges = store.edges(
+        name, window, ["spread", "constant", "steps", "half", "never"], ["common", "big.one", "nowhere"]
+    )
+    assert sorted(edges.features) == ["big.one", "common", "constant", "half", "spread", "steps"]
+
+    common, big = edges.features["common"], edges.features["big.one"]
+    assert common == CategoricalEdges(("a", "b", "c", "d"))
+    assert isinstance(big, CategoricalEdges)
+    assert (len(big.values), len(big.others)) == (50, 20)
+
+    steps, constant = edges.features["steps"], edges.features["constant"]
+    assert isinstance(steps, NumericEdges)
+    assert isinstance(constant, NumericEdges)
+    assert constant.edges[0] == 4.25
+    assert len(constant.edges) == 2
+
+    request = SummaryRequest(
+        name, Window(START, START + HOUR), HOUR, frozenset({PartName.CELLS}), edges=edges
+    )
+    [found] = assert_summarises(store, request, rows).values()
+    for feature, share in (("spread", 100), ("half", 50)):
+        counts = found.part.features[feature][1]
+        assert counts[0] == 0, "nothing lies below the minimum"
+        assert counts[-2] == 0, "the maximum has a cell"
+        assert all(abs(n - share) <= max(2, share * 0.05) for n in counts[1:-2].tolist())
+    assert found.part.features["half"][1][-1] == 1000
+    assert found.part.features["constant"][1].tolist() == [0, 2000, 0, 0]
