@@ -1,5 +1,7 @@
-"""Every test here runs on every store. One store serves a module, since a server takes seconds to be set up;
-tests stay apart by the names of their models and documents.
+"""Every test here runs on every store.
+
+One store serves the whole run, since a server takes seconds to be set up; tests stay apart by the names of their
+models and documents.
 """
 
 from collections.abc import Iterator
@@ -18,7 +20,7 @@ STORES = ("memory", "file", "elasticsearch", "opensearch")
 _numbers = count(1)
 
 
-@pytest.fixture(scope="module", params=STORES)
+@pytest.fixture(scope="session", params=STORES)
 def store(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
     """A store that has been set up."""
     where: str = request.param
