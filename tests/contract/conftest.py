@@ -1,7 +1,7 @@
 """Every test here runs on every store.
 
-One store serves the whole run, since a server takes seconds to be set up; tests stay apart by the names of their
-models and documents.
+One store serves the whole run, since a server takes seconds to be set up; tests stay apart by the names of
+their models and documents.
 """
 
 from collections.abc import Iterator
