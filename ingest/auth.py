@@ -45,8 +45,8 @@ def hash_key(plain: str) -> str:
 class Keys:
     """The keys that are accepted.
 
-    Without keys, only direct connections over loopback pass: no request that a proxy forwarded, and none that a web
-    page of another origin made from a browser on this machine.
+    Without keys, only direct connections over loopback pass: no request that a proxy forwarded, and none that
+    a web page of another origin made from a browser on this machine.
     """
 
     def __init__(self, hashes: Iterable[str] = ()) -> None:
@@ -81,9 +81,9 @@ class Keys:
     def describe(self) -> str:
         """The sentence that is said at start."""
         if not self._hashes:
-            return "No API key is configured: only clients on this machine (loopback) may send predictions and labels."
+            return "No API key is configured: only clients on this machine (loopback) may send logs."
         count = len(self._hashes)
-        return f"Clients send predictions and labels with one of {count} API key{'s' if count > 1 else ''}."
+        return f"Clients send logs with one of {count} API key{'s' if count > 1 else ''}."
 
     def check(self, headers: Mapping[str, str], client: str | None) -> Denied | None:
         """None where the request may pass. `headers` by lower-case name; `client` is the peer's address."""

@@ -1,4 +1,7 @@
-"""From the bytes of a request to wire rows: an object, a list, or one object a line. One bad row costs no other."""
+"""From the bytes of a request to wire rows: an object, a list, or one object a line.
+
+One bad row costs no other.
+"""
 
 import json
 import re
@@ -80,9 +83,9 @@ def decode_row(index: int, element: Any, shape: Shape[Wire], decoded: Decoded[Wi
 
 
 def loads(text: bytes) -> Any:
-    """A JSON value. NaN and Infinity, which Python's own encoder writes, are taken: as values they are judged later.
+    """A JSON value; raises Malformed.
 
-    Raises Malformed.
+    NaN and Infinity, which Python's own encoder writes, are taken: as values they are judged later.
     """
     try:
         return msgspec.json.decode(text)
@@ -152,5 +155,5 @@ def _loads_leniently(text: bytes) -> Any:
 
 
 def _integer(digits: str) -> int | float:
-    # Python refuses to read thousands of digits, at a cost that grows with their square; no field takes such a number.
+    # Python refuses thousands of digits, whose cost grows with their square; no field takes such a number.
     return int(digits) if len(digits) <= 400 else float(digits)

@@ -1,4 +1,7 @@
-"""Which column of a file is which field: the flags of `kedge import`, then kedge's own names, the rest are features."""
+"""Which column of a file is which field: by the flags of `kedge import`, then by kedge's own names.
+
+The rest are features.
+"""
 
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -15,7 +18,7 @@ _PANDAS_INDEX = re.compile(r"(Unnamed: \d+|__index_level_\d+__)?")
 
 @dataclass(frozen=True)
 class ColumnMap:
-    """The flags of DESIGN §15's `kedge import`, `kedge labels` and `kedge compare`; each names columns of the file."""
+    """The flags of `kedge import`, `kedge labels` and `kedge compare`; each names columns of the file."""
 
     timestamp: str | None = None
     id: str | None = None

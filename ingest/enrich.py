@@ -37,7 +37,7 @@ PROBABILITY_SLACK = 1e-6
 """A softmax in float32 may give 1.0000001: taken as 1."""
 SUM_SLACK_PER_CLASS = 0.005
 SUM_SLACK = (0.01, 0.05)
-"""Probabilities rounded to two decimals miss a sum of 1 by up to 0.005 a class: at least and at most this is forgiven."""
+"""Rounded to two decimals, they miss a sum of 1 by up to 0.005 a class: forgiven, from 0.01 to 0.05."""
 
 
 def prediction_of(wire: WirePrediction, now: Millis) -> Prediction:
@@ -85,8 +85,9 @@ def prediction_of(wire: WirePrediction, now: Millis) -> Prediction:
 def label_of(wire: WireLabelRow, now: Millis) -> Label:
     """Validate one label. Without a time it became true `now`. Raises BadInput.
 
-    A bare `label` that is a number labels either kind, because the label does not say which kind its prediction is:
-    it carries the class `1` and the value 1.0, and the store compares the one that the prediction has.
+    A bare `label` that is a number labels either kind, because the label does not say which kind its
+    prediction is: it carries the class `1` and the value 1.0, and the store compares the one that the
+    prediction has.
     """
     if wire.id is None:
         raise BadInput("is missing: a label is joined to its prediction by id", "id")
@@ -98,7 +99,7 @@ def label_of(wire: WireLabelRow, now: Millis) -> Label:
     return Label(id=id_of(wire.id), timestamp=timestamp, ingested=now, cls=cls, value=value, model=model)
 
 
-# --- parts of a row -----------------------------------------------------------------------------------------------
+# --- parts of a row -----------------------------------------------------------------------------------------
 
 
 def _features(
@@ -131,7 +132,7 @@ def _features(
 
 
 def _probabilities(given: Mapping[str, float | None], cls: str | None) -> dict[str, float]:
-    """By class text. One alone is of a binary model: where the row names the other class, that one has the rest."""
+    """By class text. One alone is of a binary model: the other class, if the row names it, has the rest."""
     if len(given) > MAX_FEATURES:
         raise BadInput(f"has {len(given):,} classes; at most {MAX_FEATURES:,} are taken", "probabilities")
     probabilities: dict[str, float] = {}
@@ -154,7 +155,7 @@ def _probabilities(given: Mapping[str, float | None], cls: str | None) -> dict[s
         ((only, p),) = probabilities.items()
         if cls is None:
             raise BadInput(
-                f'is missing: with the probability of "{only}" alone, the name of the other class is not known '
+                f'is missing: with the probability of "{only}" alone, the other class has no name '
                 "(give the class too, or the probabilities of both)",
                 "class",
             )
@@ -195,14 +196,14 @@ def _confidence(given: float | None, cls: str | None, probabilities: Mapping[str
         )
     if probabilities and abs(probabilities[cls] - given) > SUM_SLACK[0]:
         raise BadInput(
-            f'{given:g} is not that of the predicted class: probabilities gives "{cls}" {probabilities[cls]:g}',
+            f'is {given:g}, but probabilities gives the predicted class "{cls}" {probabilities[cls]:g}',
             "probability",
         )
     return min(max(given, 0.0), 1.0)
 
 
 def _entropy(given: float | None, probabilities: Mapping[str, float]) -> float | None:
-    """In nats, of all classes. A confidence alone does not tell it: the model may have more than two classes."""
+    """In nats, of all classes. A confidence alone does not tell it: there may be more than two."""
     if given is not None:
         return _not_negative(given, "entropy")
     if not probabilities:
@@ -250,7 +251,7 @@ def _error(error: WireError | str | None) -> tuple[str | None, str | None]:
     return text(error.type, "error.type"), text(error.message, "error.message", MAX_MESSAGE)
 
 
-# --- labels -------------------------------------------------------------------------------------------------------
+# --- labels -------------------------------------------------------------------------------------------------
 
 
 def _own_label(

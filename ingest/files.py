@@ -1,13 +1,14 @@
 """Files of predictions and labels: JSONL, CSV and Parquet, in batches of 10,000 rows.
 
-A row without an id gets one of its time, its content and its number in the file, so that importing a file again,
-or with rows added at its end, stores nothing twice.
+A row without an id gets one of its time, its content and its number in the file, so that importing a file
+again, or with rows added at its end, stores nothing twice.
 """
 
 import hashlib
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from itertools import islice
 from pathlib import Path
 from typing import IO, Generic, NamedTuple, TypeVar
@@ -57,7 +58,7 @@ Record = TypeVar("Record", Prediction, Label)
 
 
 class Batch(NamedTuple, Generic[Record]):
-    """Some rows of a file; rejections carry the row's index, counted from 0 without header and empty lines."""
+    """Some rows of a file; rejections carry the index of their row, from 0 without header and empty lines."""
 
     rows: list[Record]
     rejections: list[Rejection]
@@ -100,7 +101,7 @@ def read_predictions(
         return prediction_of(wire, now)
 
     needed = () if default_time is not None else ("timestamp",)
-    rows = _rows(str(path), _Plan(columns, columns.place, friendly, needed))
+    rows = _rows(str(path), _Plan(columns, cache(columns.place), friendly, needed))
     return _batches(rows, build)
 
 
@@ -129,7 +130,7 @@ def read_labels(
         wire: WireLabelRow = LABEL.convert(row)
         return label_of(wire, now)
 
-    rows = _rows(str(path), _Plan(columns, columns.label_place, friendly_label, ("id",)))
+    rows = _rows(str(path), _Plan(columns, cache(columns.label_place), friendly_label, ("id",)))
     return _batches(rows, build)
 
 
@@ -145,7 +146,7 @@ def _batches(rows: Iterator[Rows], build: Callable[[int, Row], Record]) -> Itera
 
 
 def _content_id(index: int, wire: WirePrediction, now: Millis) -> str:
-    # Equal rows are told apart by their number; the time first keeps ids in the order in which they are written.
+    # Equal rows are told apart by their number; the time goes first, so that ids are in the order of time.
     content = msgspec.msgpack.encode((index, wire))
     assert wire.timestamp is not None  # noqa: S101 - the caller has seen to it
     t = time_of(wire.timestamp, now, "timestamp")
@@ -172,7 +173,7 @@ class _Plan:
         return places
 
     def check_lines(self, rows: list[tuple[int, Row]], names: set[str], file: str) -> None:
-        """Lines may differ in their names; what no line of the first batch has is a mistake. Raises BadInput."""
+        """Raise BadInput for what no line of the first batch has; single lines may differ in their names."""
         if not rows:
             return
         self.columns.check(names, file)

@@ -128,8 +128,8 @@ def _is_lines(content_type: str) -> bool:
         return False
     raise Refused(
         415,
-        f"the content type {kind[:80]} is not taken: send application/json, or application/x-ndjson for one object a "
-        "line",
+        f"the content type {kind[:80]} is not taken: send application/json, "
+        "or application/x-ndjson for one object a line",
     )
 
 

@@ -1,7 +1,7 @@
-"""Which features each model has, and of which kind: sets that only grow, kept in the state by compare-and-set.
+"""Which features each model has, and of which kind: sets that only grow, changed by compare-and-set.
 
-A name is registered *before* a row that carries it is written, so a summary, which asks the store for the names
-registered, never misses a feature that is stored.
+A name is registered *before* a row that carries it is written, so a summary, which asks the store for the
+names registered, never misses a feature that is stored.
 """
 
 import threading
@@ -59,8 +59,8 @@ class _Known(NamedTuple):
 class SchemaRegistry:
     """The schemas of all models, cached: rows without new names cost a set comparison and no request.
 
-    Any number of registries may share one state; each sees what the others add as soon as it adds something itself,
-    or on `read`. Safe for threads.
+    Any number of registries may share one state; each sees what the others add as soon as it adds something
+    itself, or on `read`. Safe for threads.
     """
 
     def __init__(self, state: DocumentStore) -> None:
@@ -75,9 +75,9 @@ class SchemaRegistry:
         return Features(*(tuple(sorted(names)) for names in known))
 
     def register(self, rows: Sequence[Prediction]) -> dict[int, str]:
-        """Register the features of rows about to be written; the reason for each row that must not be, by its index.
+        """Register the features of rows about to be written.
 
-        Raises StoreUnavailable; then nothing may be written.
+        Returns the reason for each row that must not be, by index. Raises StoreUnavailable; then none may.
         """
         new: dict[str, list[int]] = {}
         for index, row in enumerate(rows):
@@ -112,7 +112,8 @@ def _extended(known: _Known, rows: Mapping[int, Prediction]) -> tuple[_Known, di
         wider = known.with_row(row)
         if len(wider.names) > MAX_NAMES:
             refused[index] = (
-                f"{_listed(wider.names - known.names)} would be beyond the {MAX_NAMES:,} feature names of one model"
+                f"{_listed(wider.names - known.names)} would be beyond "
+                f"the {MAX_NAMES:,} feature names of one model"
             )
         else:
             known = wider

@@ -1,4 +1,7 @@
-"""Taking predictions and labels: decode, validate, register features, write. Used by the gateway, files and the demo."""
+"""Taking predictions and labels: decode, validate, register features, write.
+
+The gateway puts HTTP in front of it; the demo calls it directly.
+"""
 
 from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
@@ -66,8 +69,8 @@ class IngestService:
     def predictions(self, body: bytes, *, lines: bool = False) -> PredictionAnswer:
         """Store the predictions of a JSON body (an object, a list, or one object a line).
 
-        Raises BadInput (Malformed, TooManyRows) where the body as a whole cannot be taken, and StoreUnavailable:
-        the same body may then be sent again, rows that have ids are not stored twice.
+        Raises BadInput (Malformed, TooManyRows) where the body as a whole cannot be taken, and
+        StoreUnavailable: the same body may then be sent again, rows that have ids are not stored twice.
         """
         now = self._clock()
         decoded = decode(body, PREDICTION, lines=lines)

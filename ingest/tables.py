@@ -1,8 +1,9 @@
 """CSV and Parquet as wire rows, in batches: memory is bounded whatever the size of the file.
 
-A CSV file is read twice. Its cells have no types, and a column that begins with numbers may hold text a million rows
-later, so the first reading decides what each feature is: numeric if every cell that is not empty or a sign of a
-missing value (NA, NaN, null) is a number, boolean if every one is true or false, text otherwise.
+A CSV file is read twice. Its cells have no types, and a column that begins with numbers may hold text a
+million rows later, so the first reading decides what each feature is: numeric if every cell that is not empty
+or a sign of a missing value (NA, NaN, null) is a number, boolean if every one is true or false, text
+otherwise.
 """
 
 import csv
@@ -100,7 +101,7 @@ def wire_rows(columns: Mapping[Place, list[Any]], count: int) -> list[Row]:
     return rows
 
 
-# --- Parquet ------------------------------------------------------------------------------------------------------
+# --- Parquet ------------------------------------------------------------------------------------------------
 
 
 def parquet_names(path: Path) -> list[str]:
@@ -151,7 +152,7 @@ def _parquet_values(column: pa.Array, place: Place) -> list[Any]:
     return values
 
 
-# --- CSV ----------------------------------------------------------------------------------------------------------
+# --- CSV ----------------------------------------------------------------------------------------------------
 
 
 class CsvFile:

@@ -1,7 +1,7 @@
 """Plain values as records hold them: times, class names, texts, numbers, ids, names. Pure.
 
-Every refusal is a BadInput whose place is the field. Text that is longer than MAX_TEXT is cut, not refused: the row
-is worth more than the tail of a value, and Lucene takes no more than 32,766 bytes of a keyword.
+Every refusal is a BadInput whose place is the field. Text that is longer than MAX_TEXT is cut, not refused:
+the row is worth more than the tail of a value, and Lucene takes no more than 32,766 bytes of a keyword.
 """
 
 import math
@@ -65,7 +65,7 @@ def class_text(value: Scalar | None, field: str) -> str | None:
 
 
 def scalar_text(value: Scalar | None, field: str) -> str | None:
-    """A scalar as text: text as it is, `7.0` as "7", `true` as "true"; an empty one is None. Raises BadInput."""
+    """Text as it is, `7.0` as "7", `true` as "true"; an empty text is None. Raises BadInput."""
     if value is None or isinstance(value, str):
         return text(value, field)
     if isinstance(value, bool):
@@ -110,7 +110,7 @@ def id_of(value: str | int) -> str:
 def new_id(timestamp: Millis, tail: bytes | None = None) -> str:
     """A time-ordered id, as UUIDv7 (RFC 9562) orders them: 48 bits of milliseconds, then 80 bits, in hex.
 
-    The tail is random unless given. Ids in the order of time cost bulk writing 3 % of its speed, random ones 17 %.
+    The tail is random unless given. Such ids cost bulk writing 3 % of its speed, random ones 17 %.
     """
     return f"{timestamp:012x}{(tail or os.urandom(10)).hex()}"
 
@@ -130,8 +130,8 @@ def model_name(name: str) -> str:
 def name_fault(name: str) -> str | None:
     """Why a name cannot be part of a field's name in a mapping, or None.
 
-    Tried on Elasticsearch 8.19 and OpenSearch 3.4: both refuse an empty or blank part between dots, neither refuses a
-    leading underscore inside an object.
+    Tried on Elasticsearch 8.19 and OpenSearch 3.4: both refuse an empty or blank part between dots, neither
+    refuses a leading underscore inside an object.
     """
     if not name.strip():
         return "has an empty name"

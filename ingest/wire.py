@@ -3,14 +3,15 @@
     {"id": "a1", "timestamp": "2026-11-23T14:05:00Z", "model": "fraud", "version": "7",
      "probabilities": {"fraud": 0.9, "ok": 0.1}, "features": {"age": 41, "country": "DE"}, "latency_ms": 12}
 
-These types say which JSON type each field has; what the values may be is said in `enrich`. A row in friendly names
-decodes in one pass of msgspec. Any other (stored names, unknown names, a wrong type) takes the slower way: a plain
-object, `friendly` names, one conversion, which also says what is wrong.
+These types say which JSON type each field has; what the values may be is said in `enrich`. A row in friendly
+names decodes in one pass of msgspec. Any other (stored names, unknown names, a wrong type) takes the slower
+way: a plain object, `friendly` names, one conversion, which also says what is wrong.
 """
 
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Generic, NamedTuple, TypeVar
 
 import msgspec
@@ -81,7 +82,7 @@ class WireLabelRow(msgspec.Struct, forbid_unknown_fields=True, gc=False, rename=
 
 Wire = TypeVar("Wire", WirePrediction, WireLabelRow)
 
-# --- names --------------------------------------------------------------------------------------------------------
+# --- names --------------------------------------------------------------------------------------------------
 
 _FIELDS = frozenset(f.encode_name for f in msgspec.structs.fields(WirePrediction))
 _LABEL_FIELDS = frozenset(f.encode_name for f in msgspec.structs.fields(WireLabelRow))
@@ -123,7 +124,7 @@ _MAPS = (
 _OBJECTS = frozenset({"event", "model", "prediction", "trace", "service", "host"})
 """Objects of stored documents whose members have friendly names of their own."""
 _DERIVED = frozenset({"event.ingested", "event.outcome", "label.ingested", "label.delay_ms", "outcome"})
-"""What kedge works out itself: a stored document that is sent again carries it, and it is worked out again."""
+"""What kedge works out itself: worked out again where a stored document that is sent again carries it."""
 
 
 class Place(NamedTuple):
@@ -135,8 +136,12 @@ class Place(NamedTuple):
     """In a map (`features`, `segment`); empty for a plain field."""
 
 
+@lru_cache(maxsize=65_536)
 def place_of(name: str) -> Place | None:
-    """`prediction.class` is Place("class"), `segment.region` Place("segment", "region"); None: not a name of kedge's."""
+    """`prediction.class` is Place("class"), `segment.region` Place("segment", "region").
+
+    None where it is not a name of kedge's.
+    """
     name = _SYNONYMS.get(name, name)
     if name in _FIELDS:
         return Place(name)
@@ -154,6 +159,7 @@ class Friendly(NamedTuple):
     """Names that mean nothing to kedge: left out, and told."""
 
 
+@lru_cache(maxsize=65_536)
 def label_place_of(name: str) -> Place | None:
     """The same for a label; Place("") for the other fields of a whole prediction."""
     name = _LABEL_SYNONYMS.get(name, name)
@@ -191,12 +197,25 @@ def friendly_label(row: Row, place: Callable[[str], Place | None] = label_place_
 def _friendly(members: Iterable[tuple[str, Any]], place_of_name: Callable[[str], Place | None]) -> Friendly:
     named: Row = {}
     unknown = []
+    collected: dict[str, Row] = {}
     for name, value in members:
         place = place_of_name(name)
         if place is None:
             unknown.append(name)
+        elif place.key:
+            collected.setdefault(place.field, {})[place.key] = value
         elif place.field:
-            _put(named, place, value, name)
+            before = named.get(place.field)
+            if isinstance(before, dict) and isinstance(value, dict):
+                value = {**before, **value}
+            elif before is not None and before != value:
+                raise BadInput("is given twice, with different values", name)
+            named[place.field] = value
+    for field, parts in collected.items():
+        whole = named.get(field) or {}
+        if not isinstance(whole, dict):
+            raise BadInput(f"is given beside {field}, which is not an object", f"{field}.{next(iter(parts))}")
+        named[field] = {**whole, **parts} if whole else parts
     label = named.get("label")
     if isinstance(label, dict):
         named["label"] = {key: value for key, value in label.items() if f"label.{key}" not in _DERIVED}
@@ -215,7 +234,8 @@ def _members(row: Row) -> Iterator[tuple[str, Any]]:
 
 
 def _is_split(features: Any) -> bool:
-    """Stored form: {"num": {…}, "cat": {…}}. An object is no feature value, so nothing else is meant by it."""
+    """Stored form: {"num": {…}, "cat": {…}}. An object is no feature value, so nothing else is meant by
+    it."""
     return (
         isinstance(features, dict)
         and bool(features)
@@ -224,22 +244,7 @@ def _is_split(features: Any) -> bool:
     )
 
 
-def _put(named: Row, place: Place, value: Any, name: str) -> None:
-    if not place.key:
-        before = named.get(place.field)
-        if isinstance(before, dict) and isinstance(value, dict):
-            value = {**before, **value}
-        elif before is not None and before != value:
-            raise BadInput("is given twice, with different values", name)
-        named[place.field] = value
-        return
-    members = named.get(place.field) or {}
-    if not isinstance(members, dict):
-        raise BadInput(f"is given beside {place.field}, which is not an object", name)
-    named[place.field] = {**members, place.key: value}
-
-
-# --- conversion ---------------------------------------------------------------------------------------------------
+# --- conversion ---------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -251,7 +256,8 @@ class Shape(Generic[Wire]):
     friendly: Callable[[Row], Friendly]
 
     def read(self, plain: Any) -> tuple[Wire, list[str]]:
-        """A row from a plain JSON value, with the names that were not understood; raises BadInput with the field."""
+        """A row from a plain JSON value, with the names that were not understood; raises BadInput with the
+        field."""
         row, unknown = self.friendly(as_row(plain))
         return self.convert(row), unknown
 

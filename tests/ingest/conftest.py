@@ -1,10 +1,10 @@
-from collections.abc import Callable, Iterator
+import asyncio
+from collections.abc import Iterator
 from typing import Any
 
 import httpx
 import pytest
 from fastapi import FastAPI
-from starlette.testclient import TestClient
 
 from ingest.auth import Keys
 from ingest.gateway import gateway_router
@@ -14,7 +14,22 @@ from kedge.windows import DAY, Millis, Window
 
 NOW: Millis = 1_795_100_000_000
 ALL = Window(NOW - 400 * DAY, NOW + DAY)
-Post = Callable[..., httpx.Response]
+
+
+class Client:
+    """Posts to an application in this process, as from the address `peer`."""
+
+    def __init__(self, app: FastAPI, peer: str) -> None:
+        self._app = app
+        self._peer = peer
+
+    def post(self, path: str, **request: Any) -> httpx.Response:
+        async def send() -> httpx.Response:
+            transport = httpx.ASGITransport(self._app, client=(self._peer, 50_000))
+            async with httpx.AsyncClient(transport=transport, base_url="http://kedge") as client:
+                return await client.post(path, **request)
+
+        return asyncio.run(send())
 
 
 @pytest.fixture
@@ -31,15 +46,14 @@ def service(store: DuckStore) -> IngestService:
 
 
 @pytest.fixture
-def client(service: IngestService) -> Iterator[TestClient]:
-    with client_of(service) as client:
-        yield client
+def client(service: IngestService) -> Client:
+    return client_of(service)
 
 
-def client_of(service: IngestService, keys: Keys | None = None, peer: str = "127.0.0.1") -> TestClient:
+def client_of(service: IngestService, keys: Keys | None = None, peer: str = "127.0.0.1") -> Client:
     app = FastAPI()
     app.include_router(gateway_router(service, keys or Keys()))
-    return TestClient(app, client=(peer, 50_000))
+    return Client(app, peer)
 
 
 def stored_ids(store: DuckStore, model: str = "m") -> set[Any]:

@@ -12,7 +12,6 @@ import httpx
 import pytest
 import uvicorn
 from fastapi import FastAPI
-from starlette.testclient import TestClient
 
 from ingest.auth import Keys, new_key
 from ingest.gateway import MAX_BODY, gateway_router
@@ -22,7 +21,7 @@ from kedge.records import Label, Prediction
 from kedge.store.base import AppendResult, Joined
 from kedge.store.duckdb import DuckStore
 from kedge.windows import DAY, HOUR
-from tests.ingest.conftest import ALL, NOW, client_of, stored_ids
+from tests.ingest.conftest import ALL, NOW, Client, client_of, stored_ids
 
 PREDICTIONS, LABELS = "/v1/predictions", "/v1/labels"
 NDJSON = {"Content-Type": "application/x-ndjson"}
@@ -32,20 +31,20 @@ def row(id: str, **fields: Any) -> dict[str, Any]:
     return {"id": id, "timestamp": NOW - HOUR, "model": "m", "features": {"x": 1.5}, **fields}
 
 
-def post(client: TestClient, content: Any, path: str = PREDICTIONS, **headers: str) -> httpx.Response:
+def post(client: Client, content: Any, path: str = PREDICTIONS, **headers: str) -> httpx.Response:
     """Post bytes as they are, anything else as JSON (with NaN where there is one)."""
     body = content if isinstance(content, bytes) else json.dumps(content).encode()
     return client.post(path, content=body, headers={"Content-Type": "application/json", **headers})
 
 
 class TestPredictions:
-    def test_are_stored_and_counted(self, client: TestClient, store: DuckStore) -> None:
+    def test_are_stored_and_counted(self, client: Client, store: DuckStore) -> None:
         response = post(client, [row("a"), row("b")])
         assert response.status_code == 200
         assert response.json() == {"accepted": 2, "duplicate": 0, "rejected": 0, "rejections": []}
         assert stored_ids(store) == {"a", "b"}
 
-    def test_come_as_object_list_or_lines(self, client: TestClient, store: DuckStore) -> None:
+    def test_come_as_object_list_or_lines(self, client: Client, store: DuckStore) -> None:
         assert post(client, row("a")).json()["accepted"] == 1
         assert post(client, [row("b")]).json()["accepted"] == 1
         lines = b"\n".join(json.dumps(row(i)).encode() for i in "cd")
@@ -53,13 +52,13 @@ class TestPredictions:
         assert client.post(PREDICTIONS, content=json.dumps(row("e")).encode()).json()["accepted"] == 1
         assert stored_ids(store) == set("abcde")
 
-    def test_sent_again_are_duplicates(self, client: TestClient, store: DuckStore) -> None:
+    def test_sent_again_are_duplicates(self, client: Client, store: DuckStore) -> None:
         post(client, [row("a")])
         answer = post(client, [row("a"), row("b"), row("b")]).json()
         assert (answer["accepted"], answer["duplicate"], answer["rejected"]) == (1, 2, 0)
         assert stored_ids(store) == {"a", "b"}
 
-    def test_of_a_mixed_batch_the_valid_ones_are_kept(self, client: TestClient, store: DuckStore) -> None:
+    def test_of_a_mixed_batch_the_valid_ones_are_kept(self, client: Client, store: DuckStore) -> None:
         rows = [
             row("good-1"),
             row("typed", latency_ms="fast"),
@@ -83,7 +82,7 @@ class TestPredictions:
         assert all(rejection["reason"] for rejection in answer["rejections"])
         assert stored_ids(store) == {"good-1", "good-2"}
 
-    def test_without_an_id_are_stored_with_a_notice(self, client: TestClient, store: DuckStore) -> None:
+    def test_without_an_id_are_stored_with_a_notice(self, client: Client, store: DuckStore) -> None:
         nameless = row("a")
         del nameless["id"]
         notice = post(client, [nameless, nameless]).json()["notice"]
@@ -93,24 +92,24 @@ class TestPredictions:
         del timeless["timestamp"]
         assert "no timestamp" in post(client, timeless).json()["notice"]
 
-    def test_unknown_fields_are_told(self, client: TestClient) -> None:
+    def test_unknown_fields_are_told(self, client: Client) -> None:
         answer = post(client, row("a", probabilty=0.3)).json()
         assert answer["accepted"] == 1
         assert answer["notice"] == "Unknown fields were left out: probabilty."
 
-    def test_all_rejected_is_422(self, client: TestClient) -> None:
+    def test_all_rejected_is_422(self, client: Client) -> None:
         response = post(client, [{"id": "a"}, {"id": "b"}])
         assert response.status_code == 422
         assert response.json()["rejections"][0] == {"index": 0, "field": "model", "reason": "is missing"}
 
-    def test_no_rows_are_no_fault(self, client: TestClient) -> None:
+    def test_no_rows_are_no_fault(self, client: Client) -> None:
         assert post(client, []).json() == {"accepted": 0, "duplicate": 0, "rejected": 0, "rejections": []}
 
-    def test_rejections_are_listed_up_to_a_hundred(self, client: TestClient) -> None:
+    def test_rejections_are_listed_up_to_a_hundred(self, client: Client) -> None:
         answer = post(client, [{"id": "a"}] * 250 + [row("b")]).json()
         assert (answer["accepted"], answer["rejected"], len(answer["rejections"])) == (1, 250, 100)
 
-    def test_lines_that_cannot_be_read_cost_no_other(self, client: TestClient, store: DuckStore) -> None:
+    def test_lines_that_cannot_be_read_cost_no_other(self, client: Client, store: DuckStore) -> None:
         good = [json.dumps(row(i)).encode() for i in "ab"]
         body = b"\n".join([good[0], b'{"id": "caf\xe9", "model": "m"}', b'{"id": ', good[1]])
         answer = post(client, body, **NDJSON).json()
@@ -118,13 +117,13 @@ class TestPredictions:
         assert "UTF-8" in answer["rejections"][0]["reason"]
         assert stored_ids(store) == {"a", "b"}
 
-    def test_are_summarised_with_their_features(self, client: TestClient, store: DuckStore) -> None:
+    def test_are_summarised_with_their_features(self, client: Client, store: DuckStore) -> None:
         post(client, [row("a", features={"x": 1, "country": "DE", "odd": [1]})])
         stored = store.state.get("schema:m")
         assert stored is not None
         assert stored.value == {"numeric": ["x"], "categorical": ["country"], "invalid": ["odd"]}
 
-    def test_beyond_two_thousand_names_are_rejected(self, client: TestClient, store: DuckStore) -> None:
+    def test_beyond_two_thousand_names_are_rejected(self, client: Client, store: DuckStore) -> None:
         rows = [row(f"r{i}", features={f"f{i}-{j}": 1 for j in range(900)}) for i in range(3)]
         answer = post(client, [*rows, rows[0] | {"id": "again"}]).json()
         assert (answer["accepted"], answer["rejected"]) == (3, 1)
@@ -134,7 +133,7 @@ class TestPredictions:
 
 
 class TestLabels:
-    def test_are_joined_superseded_or_wait(self, client: TestClient, store: DuckStore) -> None:
+    def test_are_joined_superseded_or_wait(self, client: Client, store: DuckStore) -> None:
         post(client, [row("a", **{"class": "late"}), row("b", **{"class": "late"})])
         answer = post(
             client, [{"id": "a", "label": "late"}, {"id": "z", "label": 1}, {"id": "b"}], LABELS
@@ -154,12 +153,12 @@ class TestLabels:
         assert labelled["label"]["class"] == "late"
         assert labelled["outcome"]["correct"] is True
 
-    def test_all_rejected_is_422(self, client: TestClient) -> None:
+    def test_all_rejected_is_422(self, client: Client) -> None:
         assert post(client, [{"label": 1}], LABELS).status_code == 422
 
     @pytest.mark.parametrize("given", [1, 1.0, "1", True])
     def test_meet_their_class_however_it_is_written(
-        self, client: TestClient, store: DuckStore, given: Any
+        self, client: Client, store: DuckStore, given: Any
     ) -> None:
         predicted = "true" if given is True else 1
         post(client, row("a", **{"class": predicted}))
@@ -170,7 +169,7 @@ class TestLabels:
 
 class TestBodies:
     @pytest.mark.parametrize("path", [PREDICTIONS, LABELS])
-    def test_malformed_is_400_with_its_place(self, client: TestClient, path: str) -> None:
+    def test_malformed_is_400_with_its_place(self, client: Client, path: str) -> None:
         response = post(client, b'[{"id": "a"},\n {"id" "b"}]', path)
         assert response.status_code == 400
         answer = response.json()
@@ -188,12 +187,12 @@ class TestBodies:
             (b"<html>", "expected an object"),
         ],
     )
-    def test_what_is_no_json_is_400(self, client: TestClient, body: bytes, words: str) -> None:
+    def test_what_is_no_json_is_400(self, client: Client, body: bytes, words: str) -> None:
         response = post(client, body)
         assert response.status_code == 400
         assert words in response.json()["error"]
 
-    def test_gzip_is_unpacked(self, client: TestClient, store: DuckStore) -> None:
+    def test_gzip_is_unpacked(self, client: Client, store: DuckStore) -> None:
         packed = gzip.compress(json.dumps([row("a")]).encode())
         assert post(client, packed, **{"Content-Encoding": "gzip"}).json()["accepted"] == 1
         two_members = gzip.compress(b"[" + json.dumps(row("b")).encode()) + gzip.compress(b"]")
@@ -203,15 +202,15 @@ class TestBodies:
     @pytest.mark.parametrize(
         "body", [b"[]", gzip.compress(b"[]")[:-9], gzip.compress(b"[1]") * 17, gzip.compress(b"[]") + b"x"]
     )
-    def test_broken_gzip_is_400(self, client: TestClient, body: bytes) -> None:
+    def test_broken_gzip_is_400(self, client: Client, body: bytes) -> None:
         response = post(client, body, **{"Content-Encoding": "gzip"})
         assert response.status_code == 400
         assert "gzip" in response.json()["error"]
 
-    def test_a_gzip_bomb_is_413(self, client: TestClient) -> None:
-        packer = zlib.compressobj(9, wbits=31)
-        bomb = b"".join([packer.compress(b" " * 2**20) for _ in range(1024)]) + packer.flush()
-        assert len(bomb) < 2**21  # a gigabyte in two megabytes
+    def test_a_gzip_bomb_is_413(self, client: Client) -> None:
+        packer = zlib.compressobj(1, wbits=31)
+        bomb = b"".join([packer.compress(b" " * 2**20) for _ in range(256)]) + packer.flush()
+        assert len(bomb) < 2**21  # a quarter of a gigabyte in under two megabytes
         response = post(client, bomb, **{"Content-Encoding": "gzip"})
         assert response.status_code == 413
         assert response.json() == {
@@ -219,12 +218,12 @@ class TestBodies:
             "limit": MAX_BODY,
         }
 
-    def test_fifty_megabytes_are_413(self, client: TestClient) -> None:
+    def test_fifty_megabytes_are_413(self, client: Client) -> None:
         response = post(client, b"[" + b" " * 50_000_000 + b"]")
         assert response.status_code == 413
         assert "32 MB" in response.json()["error"]
 
-    def test_too_many_rows_are_413(self, client: TestClient) -> None:
+    def test_too_many_rows_are_413(self, client: Client) -> None:
         response = post(client, b"[" + b"{}," * 50_000 + b"{}]")
         assert response.status_code == 413
         assert "50,000" in response.json()["error"]
@@ -238,7 +237,7 @@ class TestBodies:
             ({"Content-Encoding": "br"}, "gzip"),
         ],
     )
-    def test_other_types_are_415(self, client: TestClient, headers: dict[str, str], words: str) -> None:
+    def test_other_types_are_415(self, client: Client, headers: dict[str, str], words: str) -> None:
         response = post(client, [row("a")], **headers)
         assert response.status_code == 415
         assert words in response.json()["error"]
@@ -247,24 +246,24 @@ class TestBodies:
 class TestKeys:
     def test_one_of_those_configured_is_needed(self, service: IngestService) -> None:
         mine, other, stranger = new_key(), new_key(), new_key()
-        with client_of(service, Keys([other.hash, mine.hash]), peer="203.0.113.9") as client:
-            allowed = post(client, [row("a")], Authorization=f"Bearer {mine.plain}")
-            assert allowed.status_code == 200
-            for header in ({}, {"Authorization": f"Bearer {stranger.plain}"}, {"Authorization": mine.plain}):
-                denied = post(client, [row("b")], **header)
-                assert denied.status_code == 401
-                assert denied.headers["WWW-Authenticate"] == "Bearer"
-                assert stranger.plain not in denied.text
+        client = client_of(service, Keys([other.hash, mine.hash]), peer="203.0.113.9")
+        allowed = post(client, [row("a")], Authorization=f"Bearer {mine.plain}")
+        assert allowed.status_code == 200
+        for header in ({}, {"Authorization": f"Bearer {stranger.plain}"}, {"Authorization": mine.plain}):
+            denied = post(client, [row("b")], **header)
+            assert denied.status_code == 401
+            assert denied.headers["WWW-Authenticate"] == "Bearer"
+            assert stranger.plain not in denied.text
 
     def test_without_keys_only_this_machine_may_write(self, service: IngestService) -> None:
         for peer in ("127.0.0.1", "::1", "::ffff:127.0.0.1"):
-            with client_of(service, peer=peer) as client:
-                assert post(client, [row(peer)]).status_code == 200
+            client = client_of(service, peer=peer)
+            assert post(client, [row(peer)]).status_code == 200
         for peer in ("203.0.113.9", "10.0.0.1", "testclient"):
-            with client_of(service, peer=peer) as client:
-                assert post(client, [row(peer)]).status_code == 403
+            client = client_of(service, peer=peer)
+            assert post(client, [row(peer)]).status_code == 403
 
-    def test_without_keys_neither_proxies_nor_foreign_pages_may_write(self, client: TestClient) -> None:
+    def test_without_keys_neither_proxies_nor_foreign_pages_may_write(self, client: Client) -> None:
         assert post(client, [row("a")], **{"X-Forwarded-For": "203.0.113.9"}).status_code == 403
         assert post(client, [row("b")], Origin="https://attacker.example").status_code == 403
         assert post(client, [row("c")], Origin="null").status_code == 403
@@ -276,7 +275,7 @@ class TestKeys:
         file.write_text(f"# gateway\n{key.hash}  # scoring\n\n{key.hash.removeprefix('sha256:')}\n")
         keys = Keys.load(file)
         assert keys.check({"authorization": f"bearer {key.plain}"}, None) is None
-        assert keys.describe() == "Clients send predictions and labels with one of 2 API keys."
+        assert keys.describe() == "Clients send logs with one of 2 API keys."
         file.write_text(f"{key.hash}\n{key.plain}\n")
         with pytest.raises(Exception, match=r"keys:2: is not the hash") as caught:
             Keys.load(file)
@@ -308,8 +307,8 @@ class TestOutages:
     )
     def test_of_the_store_are_503(self, store: DuckStore, path: str, content: Any) -> None:
         service = IngestService(_Unavailable(store), store.state, lambda: NOW)
-        with client_of(service) as client:
-            response = post(client, content, path)
+        client = client_of(service)
+        response = post(client, content, path)
         assert response.status_code == 503
         assert int(response.headers["Retry-After"]) > 0
         assert "internal-host" not in response.text

