@@ -13,7 +13,7 @@ import msgspec
 from kedge.windows import Millis
 
 FLOAT32_MAX = 3.4028234663852886e38
-PROBABILITY_FLOOR = 1e-15
+PROBABILITY_FLOOR = 2.0**-52
 """Log loss clips probabilities to [floor, 1 - floor], as scikit-learn does for float64."""
 
 

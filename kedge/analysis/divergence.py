@@ -89,20 +89,20 @@ def kolmogorov_smirnov(a: Floats, b: Floats, sizes: NDArray[np.int64]) -> tuple[
     return gap, np.minimum(gap + np.maximum(*mass).max(1), 1.0)
 
 
-def earth_movers(a: Floats, b: Floats, bounds: Floats) -> Floats:
-    """Wasserstein-1 in the unit of `bounds` (one more than cells): the area between the distribution
-    functions.
+def moved_up_and_down(a: Floats, b: Floats, bounds: Floats) -> tuple[Floats, Floats]:
+    """How far values moved up and how far down from a to b, in the unit of `bounds` (one more than cells).
 
-    Exact for values spread evenly over their cells: within one, the gap is a straight line that may cross
-    zero.
+    The areas between the distribution functions, where that of b is the lower and where it is the higher:
+    their sum is Wasserstein-1, their difference that of the means. Exact for values spread evenly over their
+    cells: within one, the gap is a straight line that may cross zero.
     """
     gap = np.pad(distribution(b) - distribution(a), ((0, 0), (1, 0)))
-    left, right = gap[:, :-1], gap[:, 1:]
+    left, right, widths = gap[:, :-1], gap[:, 1:], np.diff(bounds, axis=1)
     height = np.abs(left) + np.abs(right)
     crossing = np.divide(left**2 + right**2, height, out=np.zeros_like(height), where=height > 0)
-    mean_gap = np.where(left * right < 0, crossing, height) / 2
-    area: Floats = (mean_gap * np.diff(bounds, axis=1)).sum(1)
-    return area
+    between = (np.where(left * right < 0, crossing, height) / 2 * widths).sum(1)
+    risen = ((left + right) / -2 * widths).sum(1)
+    return (between + risen) / 2, (between - risen) / 2
 
 
 def interquartile_range(counts: Floats, bounds: Floats) -> Floats:

@@ -5,11 +5,11 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from kedge.analysis import build
-from kedge.analysis.divergence import earth_movers, interquartile_range, matrix_of, present_only
+from kedge.analysis.divergence import interquartile_range, matrix_of, moved_up_and_down, present_only
 from kedge.analysis.drift import FeatureDrift, comparable, drifted_of
 from kedge.analysis.evidence import Between, Shift
 from kedge.analysis.metric import Metric, Verdict
-from kedge.sketch import EdgeSet, Summary
+from kedge.sketch import EdgeSet, Moments, Summary
 
 _VALUES: Mapping[str, Callable[[FeatureDrift], float | None]] = {
     "drift.effect": lambda d: d.effect,
@@ -73,25 +73,30 @@ def drift_share(drifts: Sequence[FeatureDrift], alpha: float) -> Metric:
 def wasserstein(features: Sequence[str], edges: EdgeSet, reference: Summary, window: Summary) -> list[Metric]:
     """Wasserstein-1 of numeric features, in interquartile ranges of the reference.
 
-    The outer cells reach to the least and the greatest value of either side; values are taken as spread
-    evenly over their cell. Features without cells on both sides are left out.
+    It is the difference of the means, which is known exactly, and twice what moved against it. Only that is
+    read from the cells: the outer ones reach to the least and the greatest value of either side, and values
+    are taken as spread evenly. Features without cells on both sides are left out.
     """
     if not (reference.cells and window.cells and reference.core and window.core):
         return []
     held = [f for f in comparable(reference.cells, window.cells, edges, features) if f in edges.numeric]
     if not held:
         return []
+    cores = (reference.core, window.core)
     sizes = np.array([edges.numeric[f].size for f in held])
     a, b = (matrix_of([part.features[f][1] for f in held], sizes) for part in (reference.cells, window.cells))
     bounds = np.empty((len(held), a.shape[1]))
     for row, feature in zip(bounds, held, strict=True):
         inner = edges.numeric[feature].edges
-        seen = [core.numeric[feature] for core in (reference.core, window.core) if feature in core.numeric]
+        seen = [core.numeric[feature] for core in cores if feature in core.numeric]
         row[1 : len(inner) + 1] = inner
         row[0] = min([inner[0], *(m.low for m in seen)])
         row[len(inner) + 1 :] = max([inner[-1], *(m.high for m in seen)])
     a, b = present_only(a, sizes), present_only(b, sizes)
-    distance, spread = earth_movers(a[:, :-1], b[:, :-1], bounds), interquartile_range(a[:, :-1], bounds)
+    up, down = moved_up_and_down(a[:, :-1], b[:, :-1], bounds)
+    means = np.array([[core.numeric.get(f, Moments.ZERO).mean for f in held] for core in cores])
+    distance = np.abs(means[1] - means[0]) + 2 * np.maximum(np.minimum(up, down), 0.0)
+    spread = interquartile_range(a[:, :-1], bounds)
     return [
         _wasserstein(feature, int(b[i].sum()), int(a[i].sum()), float(distance[i]), float(spread[i]))
         for i, feature in enumerate(held)

@@ -13,14 +13,20 @@ from kedge.sketch import Summary
 __all__ = ["Context", "measure", "metric"]
 
 
-def measure(summary: Summary, context: Context) -> list[Metric]:
-    """Every metric that the parts allow, in the order of the catalogue.
+def measure(summary: Summary, context: Context, *, label_based: bool | None = None) -> list[Metric]:
+    """Every metric that the parts allow, in the order of the catalogue; only those that read labels, or only
+    those that do not, where `label_based` says so.
 
     One that the rows do not have at all (latency of a model that logs none) is left out; one that they have
     too little of (performance before the first label) has the value None and a reason.
     """
     reading = Reading(summary, context)
-    return [m for info in METRICS.values() for m in _all(info, reading)]
+    return [
+        m
+        for info in METRICS.values()
+        if label_based is None or info.label_based is label_based
+        for m in _all(info, reading)
+    ]
 
 
 def metric(

@@ -30,7 +30,7 @@ def sf(x: ArrayLike, df: ArrayLike, nc: ArrayLike, *, exact: bool = True) -> Flo
     far = (nc > EXACT_UP_TO) | (not exact)
     tail = np.empty_like(nc)
     if not far.all():
-        tail = 1.0 - np.asarray(special.chndtr(x, df, np.where(far, 0.0, nc)), np.float64)
+        np.subtract(1.0, special.chndtr(x, df, np.where(far, 0.0, nc)), out=tail)
         lost = ~far & (tail < _CANCELLED)
         if lost.any():
             tail[lost] = stats.ncx2.sf(x[lost], df[lost], nc[lost])
