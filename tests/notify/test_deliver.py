@@ -395,6 +395,23 @@ def test_many_deliverers_at_once_post_each_message_once(store, slack, receivers)
     assert sum(sent) <= 26
 
 
+def test_while_one_worker_has_its_turn_another_sends_nothing(store, slack, receivers, monkeypatch):
+    decide(store, *episode())
+    project(store, receivers, NOW)
+    rivals = []
+
+    def rival(point):
+        if point in ("deliver:leased", "deliver:recorded"):
+            monkeypatch.setattr(module, "reach", lambda point: None)
+            rivals.append(deliver(store, receivers, NOW + LEASE // 2, "worker"))
+            monkeypatch.setattr(module, "reach", rival)
+
+    monkeypatch.setattr(module, "reach", rival)
+    assert deliver(store, receivers, NOW, "worker").sent == 6
+    assert [(counts.sent, counts.leased_elsewhere) for counts in rivals] == [(0, 1)] * 6 + [(0, 0)]
+    assert deliver(store, receivers, NOW, "worker") == DeliveryCounts()
+
+
 def test_a_worker_that_stalls_before_sending_finds_its_turn_taken(store, slack, receivers, monkeypatch):
     decide(store, *episode())
     project(store, receivers, NOW)
