@@ -1,8 +1,8 @@
 """What a threshold asks of a value: a direction, a scale, and a ladder of limits with its hysteresis. Pure.
 
-Every condition is brought to one form, a *size* that breaches a rung when it is greater than the rung's limit:
-`above` is the value itself, `below` its negative, `fall: 5%` the relative fall. So there is one comparison, and it
-is strict.
+Every condition is brought to one form, a *size* that breaches a rung when it is greater than the rung's
+limit: `above` is the value itself, `below` its negative, `fall: 5%` the relative fall. So there is one
+comparison, and it is strict.
 """
 
 import math
@@ -104,7 +104,7 @@ class Condition:
                 return reference + (limit if up else -limit)
 
     def excludes(self, limit: float, interval: tuple[float, float]) -> bool:
-        """Whether an interval is evidence: of the value, beyond the bound; of a change, without no-change in it."""
+        """Whether an interval is evidence: a value's lies beyond the bound, a change's does not hold 0."""
         lower, upper = interval
         match self.side:
             case Side.ABOVE:
@@ -118,7 +118,7 @@ class Condition:
             case Side.CHANGE:
                 return lower > 0 or upper < 0
 
-    # --- in words ---------------------------------------------------------------------------------------------
+    # --- in words -------------------------------------------------------------------------------------------
 
     def print_size(self, size: float, value: float, reference: float | None) -> str:
         """`−15 %`, `+5.2 points`, `3.4 x`, `200 ms`: a size, or a limit, with the sign of the move."""
@@ -195,11 +195,11 @@ def condition_of(
     gap = 0.0
     if clear is not None:
         if side.compares and _scale(side, clear, metric) is not scale:
-            raise BadInput(f"clear: {clear} is counted otherwise than the bound: give both in one unit")
+            raise BadInput(f"{clear} is counted otherwise than the bound: give both in one unit")
         gap = ladder[0][1] - _limit(side, scale, clear, metric)
         if gap < 0:
             where = "above" if side is Side.BELOW else "below"
-            raise BadInput(f"clear: {clear} must be {where} the lowest bound, {bounds.rungs[0][1]}")
+            raise BadInput(f"{clear} must be {where} the lowest bound, {bounds.rungs[0][1]}")
     return Condition(side, scale, metric.unit, tuple(ladder), gap)
 
 

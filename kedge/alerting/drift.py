@@ -1,7 +1,7 @@
 """Kind `drift`: features, or the predicted classes, moved by more than is harmless since the reference.
 
-The test asks whether the shift is credibly more than the tolerance (STATISTICS.md "Verdicts"), so neither much data
-nor little data makes a harmless shift alarm.
+The test asks whether the shift is credibly more than the tolerance (STATISTICS.md "Verdicts"), so neither
+much data nor little data makes a harmless shift alarm.
 """
 
 from itertools import pairwise
@@ -26,7 +26,7 @@ from kedge.windows import Millis
 
 MOST_CAUSES = 10
 TOLERANCE = 0.05
-"""The effect D that is still harmless: about a tenth of a standard deviation (PSI reads about the same there)."""
+"""The effect D that is still harmless; PSI reads about the same there."""
 HIGH_TOLERANCE = 0.1
 
 
@@ -50,14 +50,15 @@ class DriftRule(Rule):
     tolerance: BoundsField | None = Field(
         None,
         description=(
-            "The effect size that is still harmless; 0.05 unless said, for classes `{medium: 0.05, high: 0.1}`. It is "
-            "drift when the shift is credibly more. A ladder where each thing is judged by itself, one value with "
-            "`share`."
+            "The effect size that is still harmless; 0.05 unless said, for classes `{medium: 0.05, high: "
+            "0.1}`. It is drift when the shift is credibly more. A ladder where each thing is judged by "
+            "itself (features are `info` unless said), one value with `share`."
         ),
     )
     share: BoundsField | None = Field(
         None,
-        description="Breaches when more than this share of the features drifted: `30%`, `{medium: 10%, high: 30%}`.",
+        description="Breaches when more than this share of the features drifted: `30%`, `{medium: 10%, high: "
+        "30%}`.",
     )
 
     _list_features = field_validator("features", mode="before")(listed)
@@ -96,7 +97,7 @@ class DriftRule(Rule):
             raise ValueError("; ".join(problems))
         return self
 
-    # --- what the pipeline asks -------------------------------------------------------------------------------
+    # --- what the pipeline asks -----------------------------------------------------------------------------
 
     @property
     def parts(self) -> frozenset[PartName]:
@@ -154,7 +155,8 @@ class DriftRule(Rule):
         drifted = [drifts[name] for name in found.detail["drifted"]]
         reason = (
             f"{len(drifted)} of {found.n} features drifted from {inputs.reference_name or 'the reference'}: "
-            f"{format_value(found.value, RATIO)}, {'over' if severity else 'within'} {format_value(bound, RATIO)}"
+            f"{format_value(found.value, RATIO)}, {'over' if severity else 'within'} "
+            f"{format_value(bound, RATIO)}"
         )
         state = State.BREACH if severity else State.OK
         if state is State.OK and beyond(possible, bound):
@@ -206,7 +208,8 @@ class DriftRule(Rule):
         elif severity:
             state = State.BREACH
         else:
-            # Beyond the tolerance by itself, but not among so many features looked at: neither fires nor clears.
+            # Beyond the tolerance by itself, but not among so many features looked at: neither fires nor
+            # clears.
             state = State.HOLD if shift.verdict is Verdict.DRIFTED else State.OK
         few = f"; under min_count {self.min_count:,}" if 0 < shift.n < self.min_count else ""
         return replace(
@@ -218,7 +221,8 @@ class DriftRule(Rule):
             n=shift.n,
             reference_n=shift.m,
             interval=shift.interval if shift.n and shift.m else None,
-            reason=f"{title} against {against} (effect {shift.effect:.3g}, n={shift.n:,}): {shift.explain()}{few}",
+            reason=f"{title} against {against} (effect {shift.effect:.3g}, n={shift.n:,}): "
+            f"{shift.explain()}{few}",
             clears=f"once the shift is not credibly more than {self.rungs[0][1]:g}",
             causes=tuple({"name": str(cell)} for cell in shift.moved) if state is State.BREACH else (),
         )

@@ -1,4 +1,4 @@
-"""The field types that rules share: what people may write, what it becomes, and what an editor is told of it."""
+"""The field types that rules share: what people may write, what it becomes, and what an editor is told."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -36,7 +36,7 @@ def reading(parse: Callable[[Any], Any]) -> BeforeValidator:
     return BeforeValidator(lambda raw: checked(parse, raw))
 
 
-# --- words ----------------------------------------------------------------------------------------------------
+# --- words --------------------------------------------------------------------------------------------------
 
 
 def parse_severity(raw: Any) -> Severity:
@@ -64,10 +64,9 @@ SeverityField = Annotated[
     PlainSerializer(lambda s: s.word, return_type=str),
     WithJsonSchema({"type": "string", "enum": SEVERITIES}),
 ]
-Text = Annotated[str, reading(parse_text), WithJsonSchema({"type": "string"})]
-ClassName = Annotated[str, reading(parse_text), WithJsonSchema({"type": ["string", "number", "boolean"]})]
+Text = Annotated[str, reading(parse_text), WithJsonSchema({"type": ["string", "number", "boolean"]})]
 
-# --- lengths of time ------------------------------------------------------------------------------------------
+# --- lengths of time ----------------------------------------------------------------------------------------
 
 
 def parse_length(raw: Any) -> Millis:
@@ -114,7 +113,7 @@ class Budget:
         return f"{self.alerts:g} per {format_duration(self.per)}"
 
     def alpha(self, step: Millis, groups: int) -> float:
-        """The chance of a false alarm that one look at one group may carry: the budget over looks x groups."""
+        """The chance of a false alarm that a look at one group may carry: the budget over looks x groups."""
         return min(self.alerts / (self.per / step * max(groups, 1)), 0.1)
 
 
@@ -138,7 +137,7 @@ BudgetField = Annotated[
     WithJsonSchema({"type": "string", "pattern": r"^\d+(\.\d+)? per \d+(\.\d+)?(ms|s|m|h|d|w)$"}),
 ]
 
-# --- bounds ---------------------------------------------------------------------------------------------------
+# --- bounds -------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)

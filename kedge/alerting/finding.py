@@ -54,8 +54,8 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     severity: Severity | None = None
     """The highest rung breached, of a breach."""
     holding: Severity | None = None
-    """The highest rung not left yet, by its bound less the hysteresis gap. A rung above `severity` that is held
-    neither starts nor ends. None in a breach means `severity`; in a hold, that nothing is known to have ended."""
+    """The highest rung not left yet, by its bound less the hysteresis gap. One above `severity` that is held
+    neither starts nor ends. None: in a breach, `severity`; in a hold, nothing is known to have ended."""
     value: float | None = None
     bound: float | None = None
     """The bound of that rung (of the lowest one where nothing is breached), in the metric's unit."""
@@ -79,7 +79,7 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Transition(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One change of an alert that the fold decided. JSON-able; `id` is deterministic: replays cannot double it."""
+    """One change of an alert. JSON-able; its `id` follows from what it says, so that no replay doubles it."""
 
     id: str
     alert: str

@@ -26,9 +26,9 @@ class Inputs:
     groups: int = 1
     """How many groups the rule is judged for: its budget is split over them."""
     complete: bool = True
-    """False where a bucket of the window is dirty, not yet read past its lag, or still in a gateway's spool."""
+    """False where a bucket of the window is dirty, not read past its lag, or in a gateway's spool."""
     every: Millis = 0
-    """How often the rule is judged here; its budget is split over the looks. 0: as often as its window allows."""
+    """How often the rule is judged here: its budget is split over the looks. 0: as its window allows."""
 
 
 def incomplete(inputs: Inputs, step: Millis) -> Finding:

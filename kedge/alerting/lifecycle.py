@@ -1,20 +1,20 @@
 """The life of an alert: a fold of findings in step order. Pure: replays, doubles and restarts cannot hurt it.
 
-inactive → pending (`for`) → firing ⇄ acknowledged → resolved, and no data beside them. What a finding (row) does
-to an alert that stands so (column):
+inactive → pending (`for`) → firing ⇄ acknowledged → resolved, and no data beside them. What a finding (row)
+does to an alert that stands so (column):
 
-    ============  ============  ==============  ==================================  =============================
+    ============  ============  ==============  ==================================  ========================
     finding       quiet         pending         active                              no data
-    ============  ============  ==============  ==================================  =============================
-    breach        pend or fire  fire once held  severity moves; `for` raised: pend  data is back, then as before
-    hold          –             keep the start  severity may fall                   data is back, then as before
-    ok            –             inactive        resolve, once `keep_firing` is up   data is back, then as before
+    ============  ============  ==============  ==================================  ========================
+    breach        pend or fire  fire once held  severity moves; `for` raised: pend  ends it, then as before
+    hold          –             keep the start  severity may fall                   ends it, then as before
+    ok            –             inactive        resolve, once `keep_firing` is up   ends it, then as before
     insufficient  –             keep the start  –                                   –
     no data       by the rule: `keep` changes nothing, `ok` counts as ok, `alert` tells once it lasted `for`
     incomplete    nothing at all: judging stops until the window has been summarised
-    ============  ============  ==============  ==================================  =============================
+    ============  ============  ==============  ==================================  ========================
 
-Quiet is inactive or resolved; active is firing or acknowledged. Times are steps (the data's time), never a clock.
+Quiet is inactive or resolved, active is firing or acknowledged. Times are steps (the data's), never a clock.
 """
 
 import hashlib
@@ -94,8 +94,8 @@ def fold(
 ) -> AlertState:
     """The state after one more finding; what changed is appended to `outgoing`.
 
-    A step at or before `evaluated_through` is a no-op, so a doubled or late evaluation cannot move an alert back.
-    So is an incomplete finding: its step will be judged once its window has been summarised.
+    A step at or before `evaluated_through` is a no-op, so a doubled or late evaluation cannot move an alert
+    back. So is an incomplete finding: its step will be judged once its window has been summarised.
     """
     if finding.step <= state.evaluated_through or finding.state is State.INCOMPLETE:
         return state
@@ -126,7 +126,7 @@ class _Fold:
                 row()
         return self.now
 
-    # --- the rows of the table -------------------------------------------------------------------------------
+    # --- the rows of the table ------------------------------------------------------------------------------
 
     def _breach(self) -> None:
         reached = self.finding.severity or self.identity.severity
@@ -135,7 +135,7 @@ class _Fold:
         rungs = self._rungs_kept() | started
         since = min(rungs.values())
         self._set(rung_since=rungs, clear_since=None)
-        # A rung above what fires, and not reached now, is only kept: it must breach at this very step to count.
+        # A rung above what fires, and not reached now, is only kept: to count it must breach at this step.
         top = max(reached, self.now.severity or reached) if standing in ACTIVE else reached
         held = [s for s in Severity if s <= top and self._lasted(rungs.get(s.word), self.timing.for_)]
         wait = format_duration(self.timing.for_)
@@ -187,7 +187,7 @@ class _Fold:
             severity = self.now.severity or self.identity.severity
             self._move(Status.NO_DATA, severity, f"no data since {iso(since)}")
 
-    # --- what the rows share ---------------------------------------------------------------------------------
+    # --- what the rows share --------------------------------------------------------------------------------
 
     def _notice_edit(self) -> None:
         """The rule means something else now: what was not told yet begins anew, what fires is judged on."""

@@ -85,7 +85,7 @@ class RuleBook:
 
 
 def rule_files(paths: Sequence[Path]) -> Iterator[Path]:
-    """The rule files among `paths` and in the folders among them, by name; not `*.test.yml`, not subfolders."""
+    """The files among `paths` and the rule files in its folders; no `*.test.yml`, no subfolders."""
     for path in paths:
         if path.is_dir():
             found = (f for f in path.iterdir() if f.suffix in SUFFIXES and not f.name.startswith("."))
@@ -226,7 +226,7 @@ def explain(error: ErrorDetails, kind: type[Rule], given: Sequence[str] | Any = 
 
 
 def plain(node: Any, depth: int = 0) -> Any:
-    """A YAML node as dicts, lists and scalars. What is nested beyond sense becomes a text that no field accepts."""
+    """A YAML node as dicts, lists and scalars; what is nested beyond sense, as a text that no field takes."""
     if depth > _DEPTH:
         return "…"
     if isinstance(node, Mapping):

@@ -11,7 +11,7 @@ _QUANTITY = re.compile(r"([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*(%|pp|x|m
 _DURATIONS = {"ms": 1, "s": SECOND, "m": MINUTE, "h": HOUR, "d": DAY}
 
 RATIO, MS, COUNT = "ratio", "ms", "count"
-"""Units of metrics: a share in [0, 1]; milliseconds; whole things. Those of others are printed as they are."""
+"""Units of metrics: a share in [0, 1], milliseconds, whole things. Others are printed as they are."""
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,8 @@
 import hashlib
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from functools import cached_property
 from typing import Annotated, Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, WithJsonSchema, field_validator
@@ -25,7 +26,7 @@ from kedge.sketch import PartName, Summary
 from kedge.windows import MINUTE, Millis, format_duration, step_of
 
 Judgement = tuple[dict[str, str], Finding]
-"""A finding with the labels that tell it from its rule's others (`{"feature": "age"}`); most rules have one, {}."""
+"""A finding, with the labels that tell it from its rule's others: `{"feature": "age"}`, or {}."""
 
 ALL_VERSIONS = "all"
 SERVING = "serving"
@@ -66,7 +67,8 @@ class Rule(BaseModel, ABC):
         min_length=1,
         max_length=100,
         pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$",
-        description="Names the rule and its alerts; unique over all files. Letters, digits, `-`, `_` and `.`.",
+        description="Names the rule and its alerts; unique over all files. Letters, digits, `-`, `_` and "
+        "`.`.",
     )
     model: Text = Field(
         min_length=1, description="The model it watches, or `'*'` for every model, each with its own alert."
@@ -75,15 +77,15 @@ class Rule(BaseModel, ABC):
         ALL_VERSIONS,
         min_length=1,
         description=(
-            "`all`: versions are judged together. `serving`: each version with over 5 % of the traffic is judged "
-            "apart. Else the name of one version."
+            "`all`: versions are judged together. `serving`: each version with over 5 % of the traffic is "
+            "judged apart. Else the name of one version."
         ),
     )
     by: Annotated[tuple[Dimension, ...], ONE_OR_MORE] = Field(
         (),
         description=(
-            "Dimensions to split by, one alert per value, each with its own state: `version`, `service`, `host`, "
-            "`segment.NAME`."
+            "Dimensions to split by, one alert per value, each with its own state: `version`, `service`, "
+            "`host`, `segment.NAME`."
         ),
     )
     window: WindowLength = Field(
@@ -102,14 +104,15 @@ class Rule(BaseModel, ABC):
         ge=0,
         strict=True,
         description=(
-            "Least n, the metric's own, to judge on (recall: positives; shares: rows). Fewer is insufficient data, "
-            "which neither fires nor clears."
+            "Least n, the metric's own, to judge on (recall: positives; shares: rows). Fewer is insufficient "
+            "data, which neither fires nor clears."
         ),
     )
     no_data: NoData = Field(
         NoData.KEEP,
         description=(
-            "What a window without data means: `keep` leaves the alert as it is, `ok` counts as ok, `alert` tells."
+            "What a window without data means: `keep` leaves the alert as it is, `ok` counts as ok, `alert` "
+            "tells."
         ),
     )
     severity: SeverityField = Field(
@@ -119,8 +122,8 @@ class Rule(BaseModel, ABC):
     budget: BudgetField = Field(
         default_factory=Budget,
         description=(
-            "False alerts that it may cost, `1 per 30d`. Split over all looks and groups, it sets how sure a "
-            "judgement must be."
+            "False alerts that it may cost; `1 per 30d` unless said. Split over all looks and groups, it "
+            "sets how sure a judgement must be."
         ),
     )
     notify: Text = Field("", description="The receiver of its alerts, by name; empty is the default one.")
@@ -138,7 +141,7 @@ class Rule(BaseModel, ABC):
             raise ValueError("names a dimension twice")
         return by
 
-    # --- what the pipeline asks -------------------------------------------------------------------------------
+    # --- what the pipeline asks -----------------------------------------------------------------------------
 
     def judge_all(self, inputs: Inputs, step: Millis) -> list[Judgement]:
         """What the rule finds at a step: a Finding for each of its alerts in this group. Pure.
@@ -180,7 +183,7 @@ class Rule(BaseModel, ABC):
 
     @property
     def grouping(self) -> tuple[str, ...]:
-        """The dimensions that its summaries are grouped by, sorted; with `version` where versions are apart."""
+        """The dimensions that its summaries are grouped by, sorted; `version` where versions are apart."""
         apart = {"version"} if self.version != ALL_VERSIONS else set()
         return tuple(sorted(({*self.by} | apart) - {"feature"}))
 
@@ -191,14 +194,15 @@ class Rule(BaseModel, ABC):
         """
         if self.window < base:
             raise BadInput(
-                f'rule "{self.name}": window {format_duration(self.window)} is shorter than the base bucket of the '
+                f'rule "{self.name}": window {format_duration(self.window)} is shorter than the base bucket '
+                f"of the "
                 f"model, {format_duration(base)}: use a longer window, or a finer bucket",
                 self.place,
             )
         return step_of(self.window, base)
 
     def alpha(self, inputs: Inputs) -> float:
-        """The chance of a false alarm that one look at one group may carry: the budget over looks x groups."""
+        """The chance of a false alarm that a look at one group may carry: the budget over looks x groups."""
         return self.budget.alpha(inputs.every or step_of(self.window, MINUTE), inputs.groups)
 
     @property
@@ -216,9 +220,9 @@ class Rule(BaseModel, ABC):
             description=self.description,
         )
 
-    @property
+    @cached_property
     def signature(self) -> str:
-        """A hash of what it judges. Not of its name, its texts or its timing: the fold applies those as they are."""
+        """A hash of what it judges. Not of its name, texts or timing: the fold applies those as they are."""
         meaning = self.model_dump(mode="json", exclude=_NOT_MEANING)
         return hashlib.sha256(json.dumps(meaning, sort_keys=True).encode()).hexdigest()[:16]
 
@@ -241,7 +245,3 @@ class Rule(BaseModel, ABC):
     def field_names(cls) -> Sequence[str]:
         """As people write them."""
         return [field.alias or name for name, field in cls.model_fields.items()]
-
-    @classmethod
-    def aliases(cls) -> Mapping[str, str]:
-        return {field.alias or name: name for name, field in cls.model_fields.items()}

@@ -1,4 +1,4 @@
-"""The JSON Schema of rule files, draft 7, made from the models: what editors complete and check as people type.
+"""The JSON Schema of rule files, draft 7, made from the models: what editors complete and check.
 
 python -m kedge.alerting.schema > schema/rules.v1.json
 """
@@ -7,6 +7,7 @@ import json
 import sys
 from typing import Any
 
+from kedge.alerting.fields import SEVERITIES
 from kedge.alerting.finding import Severity
 from kedge.alerting.kinds import DEFAULT_KIND, KINDS
 from kedge.alerting.loading import DEFAULTS, VERSION
@@ -51,14 +52,17 @@ def rules_schema() -> dict[str, Any]:
     }
 
 
-def _object(kind: type[Rule]) -> dict[str, Any]:
-    """One kind, without what may come from `defaults` among the required fields."""
+def object_schema(kind: type[Rule]) -> dict[str, Any]:
+    """Of one rule of a kind, with every field that it needs."""
     schema = kind.model_json_schema(by_alias=True, mode="validation")
     nested = schema.pop("$defs", {})
-    schema = _tidy(schema, nested)
-    schema["required"] = [name for name in schema.get("required", []) if name not in DEFAULTS]
-    schema["description"] = " ".join((kind.__doc__ or "").split())
-    return schema
+    return dict(_tidy(schema, nested)) | {"description": " ".join((kind.__doc__ or "").split())}
+
+
+def _object(kind: type[Rule]) -> dict[str, Any]:
+    """The same in a file, where `defaults` may give some of the needed fields."""
+    schema = object_schema(kind)
+    return schema | {"required": [name for name in schema["required"] if name not in DEFAULTS]}
 
 
 def _tidy(node: Any, nested: dict[str, Any]) -> Any:
@@ -78,8 +82,8 @@ def _tidy(node: Any, nested: dict[str, Any]) -> Any:
     tidy = {k: _tidy(v, nested) for k, v in node.items() if k not in ("title", "properties")}
     if tidy.get("default", 0) in (None, [], ""):
         del tidy["default"]
-    if isinstance(tidy.get("default"), Severity):
-        tidy["default"] = tidy["default"].word
+    if tidy.get("enum") == SEVERITIES and "default" in tidy:
+        tidy["default"] = Severity(tidy["default"]).word
     if properties:
         tidy["properties"] = {name: _tidy(schema, nested) for name, schema in properties.items()}
     return tidy

@@ -1,6 +1,7 @@
-"""Kind `threshold`: a metric beyond a bound, or moved against a reference. Strict: at the bound is not beyond it."""
+"""Kind `threshold`: a metric beyond a bound, or moved against a reference. At the bound is not beyond it."""
 
 import math
+from functools import cached_property
 from typing import Annotated, ClassVar, Literal, Self
 
 from msgspec.structs import replace
@@ -15,7 +16,7 @@ from pydantic import (
 )
 
 from kedge.alerting.condition import Condition, Side, beyond, condition_of
-from kedge.alerting.fields import Bounds, BoundsField, ClassName, QuantityField, Text, checked
+from kedge.alerting.fields import Bounds, BoundsField, QuantityField, Text, checked
 from kedge.alerting.finding import Finding, Severity, State
 from kedge.alerting.inputs import Inputs
 from kedge.alerting.quantity import COUNT, Quantity, format_value
@@ -39,7 +40,8 @@ class Compare(BaseModel):
 class ThresholdRule(Rule):
     """Fires when a metric is beyond a bound, or moved too far from its reference.
 
-    Just one of `above`, `below`, `rise`, `fall` and `change` says where; each takes one value or a severity ladder.
+    Just one of `above`, `below`, `rise`, `fall` and `change` says where; each takes one value or a severity
+    ladder.
     """
 
     KIND: ClassVar[str] = "threshold"
@@ -48,7 +50,7 @@ class ThresholdRule(Rule):
     metric: Annotated[str, WithJsonSchema({"type": "string", "enum": list(METRICS)})] = Field(
         description="What is watched, by name: `performance.recall`, `latency.p95`, `volume.count`."
     )
-    cls: ClassName | None = Field(
+    cls: Text | None = Field(
         None, alias="class", description="The class whose share, precision, recall or F1 is meant."
     )
     feature: Text | None = Field(
@@ -60,7 +62,8 @@ class ThresholdRule(Rule):
     )
     above: BoundsField | None = Field(
         None,
-        description="Breaches above this, in the metric's unit: `200ms`, `5%`, or `{medium: 200ms, high: 1s}`.",
+        description="Breaches above this, in the metric's unit: `200ms`, `5%`, or `{medium: 200ms, high: "
+        "1s}`.",
     )
     below: BoundsField | None = Field(
         None, description="Breaches below this: `90%`, or `{medium: 90%, high: 80%}`."
@@ -76,15 +79,15 @@ class ThresholdRule(Rule):
     clear: QuantityField | None = Field(
         None,
         description=(
-            "Clears here rather than at the lowest bound, in the same unit; between the two nothing changes. Higher "
-            "rungs leave at their bound less the same gap."
+            "Clears here rather than at the lowest bound, in the same unit; between the two nothing changes. "
+            "Higher rungs leave at their bound less the same gap."
         ),
     )
     evidence: Literal["interval", "point"] = Field(
         "interval",
         description=(
-            "`interval`: fires only where chance is no explanation, at the level that `budget` sets. `point`: the "
-            "bare value decides."
+            "`interval`: fires only where chance is no explanation, at the level that `budget` sets. "
+            "`point`: the bare value decides."
         ),
     )
 
@@ -147,7 +150,7 @@ class ThresholdRule(Rule):
             raise ValueError("; ".join(problems))
         return self
 
-    # --- what the pipeline asks -------------------------------------------------------------------------------
+    # --- what the pipeline asks -----------------------------------------------------------------------------
 
     @property
     def info(self) -> MetricInfo:
@@ -157,7 +160,7 @@ class ThresholdRule(Rule):
     def side(self) -> Side:
         return next(side for side in Side if getattr(self, side) is not None)
 
-    @property
+    @cached_property
     def condition(self) -> Condition:
         return condition_of(self.side, getattr(self, self.side), self.clear, self.info, self.severity)
 
@@ -217,7 +220,7 @@ class ThresholdRule(Rule):
         return self._weighed(draft, found, before, inputs)
 
     def _weighed(self, draft: Finding, found: Metric, before: Metric | None, inputs: Inputs) -> Finding:
-        """Hold the value against the ladder: breach where a rung is passed with evidence, hold where not all is clear."""
+        """Hold the value against the ladder: a breach needs evidence, all clear needs none."""
         condition, value, title = self.condition, draft.value or 0.0, _title(found)
         size = condition.size(value, draft.reference)
         if math.isnan(size):
@@ -265,7 +268,8 @@ def _sentence(title: str, found: Finding, condition: Condition, size: float, ref
     """What was seen, against what, and what that means, with every number that it rests on."""
     basis = f"n={found.n:,}"
     if found.interval is not None and found.interval[0] != found.interval[1]:
-        basis += f"; 95 %: {format_value(found.interval[0], found.unit)} to {format_value(found.interval[1], found.unit)}"
+        low, high = (format_value(end, found.unit) for end in found.interval)
+        basis += f"; 95 %: {low} to {high}"
     text = f"{title} is {format_value(found.value, found.unit)} ({basis})"
     if found.reference is not None:
         n = f"n={found.reference_n:,}; " if found.reference_n is not None else ""

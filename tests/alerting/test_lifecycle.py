@@ -1,4 +1,5 @@
-"""The fold, told as sequences: one character a step, what the rule found, and where the alert stands after it."""
+"""The fold, told as sequences: a character a step, what the rule found and where the alert stands after
+it."""
 
 import msgspec
 import pytest
@@ -192,7 +193,7 @@ def test_a_step_judged_again_changes_nothing() -> None:
     assert fold(state, finding(".", 1 * MINUTE), minutes(1), IDENTITY, decided=9) is state
 
 
-# --- edits of the rule ------------------------------------------------------------------------------------------------
+# --- edits of the rule --------------------------------------------------------------------------------------
 
 EDITED = Identity(signature="two")
 
@@ -228,7 +229,7 @@ def test_an_edit_is_noticed_at_the_next_step_that_can_be_judged() -> None:
     assert stands(run("mmm", minutes(2), waiting, EDITED)) == "ppM"
 
 
-# --- people -----------------------------------------------------------------------------------------------------------
+# --- people -------------------------------------------------------------------------------------------------
 
 
 def test_an_acknowledged_alert_stays_so_until_it_resolves_and_the_next_one_is_not() -> None:
@@ -265,7 +266,7 @@ def test_an_alert_is_known_by_rule_model_version_and_group_in_any_order() -> Non
     assert one not in {alert_id(*other) for other in others}
 
 
-# --- what holds for every sequence -----------------------------------------------------------------------------------
+# --- what holds for every sequence --------------------------------------------------------------------------
 
 sequences = st.text(alphabet="mhM~l.?<!", max_size=30)
 timings = st.builds(

@@ -79,7 +79,7 @@ def test_fewer_than_min_count_is_insufficient_whatever_the_value() -> None:
     assert find(f"{ACCURACY}, below: 90%, min_count: 200", labelled(0, 200)).state is State.BREACH
 
 
-# --- evidence ---------------------------------------------------------------------------------------------------------
+# --- evidence -----------------------------------------------------------------------------------------------
 
 
 def test_a_rate_breaches_only_where_chance_is_no_explanation() -> None:
@@ -116,7 +116,7 @@ def test_a_quantile_breaches_by_its_order_statistics() -> None:
     )
 
 
-# --- against a reference ----------------------------------------------------------------------------------------------
+# --- against a reference ------------------------------------------------------------------------------------
 
 FELL = f"{ACCURACY}, compare: {{to: baseline}}, fall: {{medium: 5%, high: 10%}}, clear: 3%"
 
@@ -140,7 +140,8 @@ def test_a_relative_fall_from_the_baseline(right: int, state: State, severity: S
 def test_a_fall_is_told_with_all_its_numbers() -> None:
     found = find(FELL, labelled(6800, 10_000), labelled(80_000, 100_000))
     assert found.reason == (
-        "performance.accuracy is 68 % (n=10,000; 95 %: 67.08 % to 68.91 %), was 80 % (n=100,000; baseline b1): "
+        "performance.accuracy is 68 % (n=10,000; 95 %: 67.08 % to 68.91 %), was 80 % (n=100,000; baseline "
+        "b1): "
         "−15 % (limit −10 %)"
     )
     assert (found.change, found.clears) == ("−15 % (limit −10 %)", "at a fall of 3 % or less")
@@ -204,7 +205,7 @@ def test_a_metric_of_features_gives_an_alert_to_each() -> None:
     assert (watching.fans_out, watching.grouping) == (True, ())
 
 
-# --- what the pipeline asks -------------------------------------------------------------------------------------------
+# --- what the pipeline asks ---------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
