@@ -1,11 +1,12 @@
 """Reading summaries: parts of buckets from the store, put together into windows."""
 
+import threading
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from kedge.sketch import AnyPart, Cells, Core, EdgeSet, Labels, PartName, Summary
-from kedge.store.base import Group, Grouping, PartRow, SummaryStore
+from kedge.store.base import Group, Grouping, PartRow, SummaryStore, sum_versions
 from kedge.windows import DAY, Millis, Window, tile
 
 Buckets = dict[Millis, dict[Group, AnyPart]]
@@ -24,44 +25,60 @@ class _Shelf:
 
 @dataclass
 class SummaryReader:
-    """Sums stored summaries over windows; each stored part is read and unpacked once while it is kept."""
+    """Sums stored summaries over windows; each stored part is read and unpacked once while it is kept.
+
+    Safe for threads: a row that is written while its range is being read must not be lost between the two,
+    so one lock covers reading a range and remembering what was written.
+    """
 
     store: SummaryStore
     keep: bool = False
     """Keep what was read from one tick to the next: right only while all writes pass through `remember`."""
     longest: Millis = 400 * DAY
     _shelves: dict[tuple[str, Millis, PartName, str], _Shelf] = field(default_factory=dict)
+    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     def begin(self) -> None:
         """A new tick: forget what another worker may have changed."""
         if not self.keep:
-            self._shelves.clear()
+            with self._lock:
+                self._shelves.clear()
 
     def remember(self, rows: Iterable[PartRow]) -> None:
         """Rows that were just written."""
-        for row in rows:
-            key = row.key
-            shelf = self._shelves.get((key.model, key.tier, key.part, key.edges))
-            if shelf and shelf.start <= key.bucket < shelf.end:
-                shelf.buckets[key.bucket][key.group] = row.part
+        with self._lock:
+            for row in rows:
+                key = row.key
+                shelf = self._shelves.get((key.model, key.tier, key.part, key.edges))
+                if shelf and shelf.start <= key.bucket < shelf.end:
+                    shelf.buckets[key.bucket][key.group] = row.part
 
     def parts(self, model: str, tier: Millis, window: Window, part: PartName, edges: str = "") -> Buckets:
         """The parts of every bucket in a window (aligned to `tier`), by bucket and group."""
+        with self._lock:
+            shelf = self._reach(model, tier, window, part, edges)
+            found = {b: shelf.buckets[b] for b in range(window.start, window.end, tier) if b in shelf.buckets}
+            self._trim(shelf)
+        return found
+
+    def _reach(self, model: str, tier: Millis, window: Window, part: PartName, edges: str) -> _Shelf:
+        """The shelf, extended to hold the window."""
         name = (model, tier, part, edges)
         shelf = self._shelves.get(name)
         if shelf is None or window.start > shelf.end or window.end < shelf.start:
             shelf = self._shelves[name] = _Shelf(window.start, window.start)
-        missing = [Window(window.start, shelf.start), Window(shelf.end, window.end)]
-        for gap in missing:
+        for gap in (Window(window.start, shelf.start), Window(shelf.end, window.end)):
             if gap.start < gap.end:
                 for row in self.store.read(model, tier, gap, (part,), edges=edges):
                     shelf.buckets[row.key.bucket][row.key.group] = row.part
         shelf.start, shelf.end = min(shelf.start, window.start), max(shelf.end, window.end)
+        return shelf
+
+    def _trim(self, shelf: _Shelf) -> None:
         if shelf.end - shelf.start > self.longest:
             shelf.start = shelf.end - self.longest
             for bucket in [b for b in shelf.buckets if b < shelf.start]:
                 del shelf.buckets[bucket]
-        return {b: shelf.buckets[b] for b in range(window.start, window.end, tier) if b in shelf.buckets}
 
     def window(
         self,
@@ -92,12 +109,12 @@ class SummaryReader:
                 for group in groups:
                     if tuple(name for name, _ in group) != grouping:
                         continue
-                    parts = {
+                    held = {
                         part: shelf[bucket][group]
                         for part, shelf in shelves.items()
                         if group in shelf.get(bucket, {})
                     }
-                    summary = bucket_summary(parts, wanted)
+                    summary = bucket_summary(held, wanted)
                     found[group] = found[group] + summary if group in found else summary
         if not grouping:
             found.setdefault((), empty(wanted, edges))
@@ -140,11 +157,9 @@ def roll_up(children: Sequence[PartRow], tier: Millis) -> list[PartRow]:
     for (bucket, group, part, _), rows in sums.items():
         if part is PartName.CELLS and len(rows) < len(sums.get((bucket, group, PartName.CORE, ""), ())):
             continue
-        epoch = max(r.version >> 56 for r in rows)
-        fingerprint = sum(r.version & ((1 << 56) - 1) for r in rows)
         total: AnyPart = rows[0].part
         for row in rows[1:]:
             total = total + row.part  # type: ignore[operator]
         key = rows[0].key._replace(tier=tier, bucket=bucket)
-        rolled.append(PartRow(key, (epoch << 56) | fingerprint, total))
+        rolled.append(PartRow(key, sum_versions(r.version for r in rows), total))
     return rolled

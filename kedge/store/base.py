@@ -1,14 +1,14 @@
 """What the pipeline asks of a store: narrow Protocols with domain verbs, met by `elastic` and `duckdb`.
 
-Times are `Millis`. Every method may raise StoreUnavailable (try again later) and never returns a partial answer.
-Correctness never depends on a lock: writes are idempotent (fixed ids), versioned (a stale one is refused) or
-compare-and-set (`swap`). A read that must see its own write goes by id, or refreshes first.
+Times are `Millis`. Every method may raise StoreUnavailable (try again later) and never returns a partial
+answer. Correctness never depends on a lock: writes are idempotent (fixed ids), versioned (a stale one is
+refused) or compare-and-set (`swap`). A read that must see its own write goes by id, or refreshes first.
 """
 
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
@@ -19,11 +19,24 @@ from kedge.windows import Millis, Window
 Grouping = tuple[str, ...]
 """Names of dimensions, sorted; () is the total."""
 Group = tuple[tuple[str, str], ...]
-"""(dimension, value) pairs sorted by dimension; () is the total. A row without one of the dimensions is in no group."""
+"""(dimension, value) pairs sorted by dimension; () is the total. A row without one of the dimensions is in no
+group."""
 Json = dict[str, Any]
 
 EPOCH_SHIFT = 56
 """A version is epoch * 2^56 + fingerprint; a reindexed index begins a new epoch."""
+
+
+def sum_versions(versions: Iterable[int]) -> int:
+    """The version of a sum of versioned things: the fingerprints of their newest epoch, added up.
+
+    Those of older epochs do not count: they were taken from other sequence numbers, and may be larger than
+    what will replace them, which would then be refused.
+    """
+    held = list(versions)
+    epoch = max(version >> EPOCH_SHIFT for version in held)
+    mask = (1 << EPOCH_SHIFT) - 1
+    return (epoch << EPOCH_SHIFT) + sum(v & mask for v in held if v >> EPOCH_SHIFT == epoch)
 
 
 def group_key(group: Group) -> str:
@@ -40,7 +53,7 @@ def digest(*parts: object) -> str:
     return hashlib.sha256("\x1f".join(str(p) for p in parts).encode()).hexdigest()[:32]
 
 
-# --- logs ---------------------------------------------------------------------------------------------------------
+# --- logs ---------------------------------------------------------------------------------------------------
 
 
 class Written(StrEnum):
@@ -137,7 +150,8 @@ class LogStore(Protocol):
     """Predictions and their labels."""
 
     def append(self, rows: Sequence[Prediction]) -> list[AppendResult]:
-        """Write rows; a result each, in order. A label that came with a row is stored with its outcome at once.
+        """Write rows; a result each, in order. A label that came with a row is stored with its outcome at
+        once.
 
         A row whose id is stored already is a duplicate, also within one call. One bad row costs no other.
         """
@@ -146,13 +160,14 @@ class LogStore(Protocol):
     def label(self, labels: Sequence[Label]) -> list[Joined]:
         """Join labels in place: the row gains `label.*` and `outcome.*` (records.outcome_of). A result each.
 
-        The label with the highest rank wins whatever the order of arrival or of concurrent writers; a label whose
-        prediction is not visible is kept as pending.
+        The label with the highest rank wins whatever the order of arrival or of concurrent writers; a label
+        whose prediction is not visible is kept as pending.
         """
         ...
 
     def join_pending(self, now: Millis, expiry: Millis) -> PendingCounts:
-        """Try the pending labels that are due again (backoff); count out those ingested before now - expiry."""
+        """Try the pending labels that are due again (backoff); count out those ingested before now -
+        expiry."""
         ...
 
     def changed(self, since: Json) -> Changes:
@@ -163,13 +178,17 @@ class LogStore(Protocol):
         ...
 
     def summarise(self, request: SummaryRequest) -> list[PartRow]:
-        """The parts of every bucket and group that has rows, computed inside the store; cells and counts exact.
+        """The parts of every bucket and group that has rows, computed inside the store; cells and counts
+        exact.
 
-        For labels: of every bucket and group that has labelled rows. Raises TooManyBuckets where the range must be cut.
+        For labels: of every bucket and group that has labelled rows. Raises TooManyBuckets where the range
+        must be cut.
         """
         ...
 
-    def edges(self, model: str, window: Window, numeric: Sequence[str], categorical: Sequence[str]) -> EdgeSet:
+    def edges(
+        self, model: str, window: Window, numeric: Sequence[str], categorical: Sequence[str]
+    ) -> EdgeSet:
         """Edges from the rows in a window; features without values are left out."""
         ...
 
@@ -206,7 +225,7 @@ class SummaryStore(Protocol):
         ...
 
 
-# --- numbers for people -------------------------------------------------------------------------------------------
+# --- numbers for people -------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -219,7 +238,8 @@ class MetricDoc:
     version: int
     """Grows with what it was computed from: a stale write is refused."""
     values: Mapping[str, Json]
-    """By metric name (with `{class=…}` or `{age=…}` where it has labels): {"value", "n", "stderr", "verdict", "reason"}."""
+    """By metric name (with `{class=…}` or `{age=…}` where it has labels): {"value", "n", "stderr", "verdict",
+    "reason"}."""
     feature: str = ""
 
     @property
@@ -238,7 +258,7 @@ class MetricStore(Protocol):
         ...
 
 
-# --- small documents with compare-and-set ---------------------------------------------------------------------------
+# --- small documents with compare-and-set -------------------------------------------------------------------
 
 
 class Stored(NamedTuple):
@@ -250,12 +270,14 @@ class Stored(NamedTuple):
 
 @runtime_checkable
 class DocumentStore(Protocol):
-    """JSON documents by name, each changed only by compare-and-set. `get` and `swap` see every earlier swap."""
+    """JSON documents by name, each changed only by compare-and-set. `get` and `swap` see every earlier
+    swap."""
 
     def get(self, name: str) -> Stored | None: ...
 
     def swap(self, name: str, value: Json, token: Any | None) -> bool:
-        """Write if the document is still the one `token` stands for (None: if there is none). False: it changed."""
+        """Write if the document is still the one `token` stands for (None: if there is none). False: it
+        changed."""
         ...
 
     def find(self, prefix: str = "") -> dict[str, Stored]:
@@ -280,14 +302,25 @@ class Check:
 class Store(LogStore, SummaryStore, MetricStore, Protocol):
     """One database with all of kedge's collections."""
 
-    state: DocumentStore
-    """`kedge-state`: feed watermark and dirty set, baselines, schemas, leases, silences."""
-    alerts: DocumentStore
-    """`kedge-alerts`: an alert's state with the transitions not yet projected. Name: alert id."""
-    events: DocumentStore
-    """`kedge-alert-events-*`: one per transition, created once. Name: transition id."""
-    outbox: DocumentStore
-    """`kedge-outbox`: one per transition and receiver. Name: receiver + transition, so that `find(receiver)` is its queue."""
+    @property
+    def state(self) -> DocumentStore:
+        """`kedge-state`: feed watermark and dirty set, baselines, schemas, leases, silences."""
+        ...
+
+    @property
+    def alerts(self) -> DocumentStore:
+        """`kedge-alerts`: an alert's state with the transitions not yet projected. Name: alert id."""
+        ...
+
+    @property
+    def events(self) -> DocumentStore:
+        """`kedge-alert-events-*`: one per transition, created once. Name: transition id."""
+        ...
+
+    @property
+    def outbox(self) -> DocumentStore:
+        """`kedge-outbox`: one per transition and receiver; `find(receiver + "/")` is its queue."""
+        ...
 
     def setup(self, *, dry_run: bool = False) -> list[Check]:
         """Probe the server, create what is missing; a second run changes nothing and says so."""
@@ -296,12 +329,3 @@ class Store(LogStore, SummaryStore, MetricStore, Protocol):
     def ping(self) -> Check: ...
 
     def close(self) -> None: ...
-
-
-@dataclass
-class Counters:
-    """What a store did since it was opened, for tests and metrics."""
-
-    requests: int = 0
-    rows_visited: int = 0
-    by_verb: dict[str, int] = field(default_factory=dict)

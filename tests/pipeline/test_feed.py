@@ -1,0 +1,148 @@
+"""The dirty set and its watermark: what a detection adds, what a tick may take away."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kedge.pipeline.feed import Feed, ModelFeed, absorb, clear_dirty, due, mark_dirty, runs_of, update_feed
+from kedge.store.base import Changes, DocumentStore
+from kedge.store.duckdb import open_duckdb
+from kedge.windows import DAY, HOUR, MINUTE, Millis, Window
+
+M = MINUTE
+
+
+def changes(*minutes: Millis, model: str = "m", replaced: bool = False) -> Changes:
+    return Changes({"at": len(minutes)}, {model: set(minutes)}, replaced)
+
+
+def by_default(_: str) -> None:
+    return None
+
+
+@pytest.fixture
+def state() -> DocumentStore:
+    store = open_duckdb(":memory:")
+    store.setup()
+    return store.state
+
+
+def test_touched_minutes_become_dirty_with_the_number_of_the_detection() -> None:
+    feed = absorb(Feed(), changes(0, M), 5 * M, by_default)
+    assert feed.models["m"].dirty == {0: 1, M: 1}
+    assert (feed.watermark, feed.read_at, feed.mark) == ({"at": 2}, 5 * M, 1)
+
+
+def test_a_bucket_that_is_touched_again_gets_the_newer_number() -> None:
+    feed = absorb(absorb(Feed(), changes(0, M), 5 * M, by_default), changes(M, 2 * M), 6 * M, by_default)
+    assert feed.models["m"].dirty == {0: 1, M: 2, 2 * M: 2}
+    assert (feed.models["m"].first, feed.models["m"].last) == (0, 2 * M)
+
+
+def test_a_clock_set_back_does_not_take_back_what_was_complete() -> None:
+    feed = absorb(absorb(Feed(), changes(0), 5 * M, by_default), changes(), 3 * M, by_default)
+    assert feed.read_at == 5 * M
+
+
+def test_a_rebuilt_index_begins_a_new_epoch() -> None:
+    assert absorb(Feed(), changes(0, replaced=True), M, by_default).epoch == Feed().epoch + 1
+
+
+@pytest.mark.parametrize(
+    ("minutes", "base"),
+    [
+        (range(0, 3 * HOUR, M), M),
+        (range(0, 90 * M, 10 * M), M),  # too short to tell
+        (range(0, 3 * HOUR, 10 * M), HOUR),
+        ([m for m in range(0, 4 * HOUR, M) if m % (10 * M)], M),  # nine minutes of ten
+        ([0], M),
+    ],
+)
+def test_a_model_whose_first_logs_leave_minutes_empty_takes_an_hour(
+    minutes: list[Millis], base: Millis
+) -> None:
+    assert absorb(Feed(), changes(*minutes), DAY, by_default).models["m"].base == base
+
+
+def test_the_base_bucket_is_what_is_configured_and_stays_what_it_was() -> None:
+    feed = absorb(Feed(), changes(*range(0, 3 * HOUR, 10 * M)), DAY, lambda _: MINUTE)
+    assert feed.models["m"].base == MINUTE
+    later = absorb(feed, changes(5 * HOUR), DAY, lambda _: HOUR)
+    assert later.models["m"].base == MINUTE
+
+
+def test_a_detection_without_changes_adds_no_model() -> None:
+    assert absorb(Feed(), Changes({}, {"m": set()}), M, by_default).models == {}
+
+
+marks = st.integers(1, 4)
+feeds = st.dictionaries(
+    st.sampled_from(["a", "b"]),
+    st.tuples(st.sampled_from([MINUTE, HOUR, DAY]), st.dictionaries(st.integers(0, 40), marks)),
+)
+
+
+@given(feeds)
+def test_a_feed_survives_being_stored(models: dict[str, tuple[Millis, dict[int, int]]]) -> None:
+    feed = Feed(
+        {"x": [1, "uuid"]},
+        77,
+        2,
+        9,
+        {
+            name: ModelFeed(base, 0, 40 * base, {i * base: mark for i, mark in dirty.items()}, "+|")
+            for name, (base, dirty) in models.items()
+        },
+    )
+    assert Feed.decode(feed.encode()) == feed
+
+
+def test_years_of_history_are_a_few_numbers() -> None:
+    year = dict.fromkeys(range(0, 365 * DAY, MINUTE), 1)
+    feed = Feed(models={"m": ModelFeed(MINUTE, 0, 365 * DAY, year)})
+    assert feed.encode()["models"]["m"]["dirty"] == [[0, 365 * 1440, 1]]
+
+
+def test_a_bucket_touched_while_it_was_summarised_stays_dirty(state: DocumentStore) -> None:
+    update_feed(state, lambda f: absorb(f, changes(0, M), 5 * M, by_default))
+    seen = update_feed(state, lambda f: f).models["m"].dirty
+    update_feed(state, lambda f: absorb(f, changes(M), 6 * M, by_default))
+    feed = clear_dirty(state, "m", seen)
+    assert feed.models["m"].dirty == {M: 2}
+
+
+def test_clearing_or_marking_a_model_that_is_not_known_changes_nothing(state: DocumentStore) -> None:
+    assert clear_dirty(state, "m", {0: 1}).models == {}
+    assert mark_dirty(state, "m", Window(0, DAY)).models == {}
+
+
+def test_marking_a_window_reaches_no_further_than_the_logs(state: DocumentStore) -> None:
+    update_feed(state, lambda f: absorb(f, changes(2 * M, 4 * M), 9 * M, by_default))
+    clear_dirty(state, "m", {2 * M: 1, 4 * M: 1})
+    feed = mark_dirty(state, "m", Window(0, DAY), computed="all")
+    assert sorted(feed.models["m"].dirty) == [2 * M, 3 * M, 4 * M]
+    assert feed.models["m"].computed == "all"
+
+
+def test_a_bucket_is_due_once_its_lag_is_over() -> None:
+    model = ModelFeed(M, 0, M, {0: 1, M: 1})
+    assert due(model, 2 * M - 1, M) == {}
+    assert due(model, 2 * M, M) == {0: 1}
+    assert due(model, 3 * M, M) == {0: 1, M: 1}
+
+
+def test_runs_are_neighbours_newest_first_and_cut_to_length() -> None:
+    buckets = [0, M, 2 * M, 5 * M, 7 * M, 8 * M]
+    assert runs_of(buckets, M, 2) == [
+        Window(7 * M, 9 * M),
+        Window(5 * M, 6 * M),
+        Window(2 * M, 3 * M),
+        Window(0, 2 * M),
+    ]
+
+
+def test_a_window_is_incomplete_while_one_of_its_buckets_is_dirty() -> None:
+    model = ModelFeed(M, 0, 9 * M, {3 * M: 1})
+    assert model.incomplete_in(Window(0, 4 * M))
+    assert not model.incomplete_in(Window(0, 3 * M))
+    assert not model.incomplete_in(Window(4 * M, 9 * M))
