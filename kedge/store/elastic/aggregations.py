@@ -1,10 +1,10 @@
 """The aggregations that compute the parts of Summaries inside the server; `parse` reads their answers.
 
-Buckets of time hold one node for the total, and one for each group; a node holds the aggregations of the parts asked
-for. Cells are `range` aggregations on the frozen edges: both servers compare a float field with the double that was
-sent, half-open, so float32 edges sent as their exact doubles give the same cells as every other store. Their cost is
-about 14 M values a second a shard. Categorical values are `terms` over all known ones, so that no shard leaves out
-what another one has.
+Buckets of time hold one node for the total, and one for each group; a node holds the aggregations of the
+parts asked for. Cells are `range` aggregations on the frozen edges: both servers compare a float field with
+the double that was sent, half-open, so float32 edges sent as their exact doubles give the same cells as
+every other store. Their cost is about 14 M values a second a shard. Categorical values are `terms` over all
+known ones, so that no shard leaves out what another one has.
 """
 
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,5 @@
-"""The connection to Elasticsearch or OpenSearch: one request at a time, errors in kedge's words, bulk with retries."""
+"""The connection to Elasticsearch or OpenSearch: one request at a time, errors in kedge's words, bulk with
+retries."""
 
 import random
 import time
@@ -60,9 +61,9 @@ class Server(NamedTuple):
 class AnyServerNode(Urllib3HttpNode):
     """A node that lets the Elasticsearch client speak to OpenSearch as well.
 
-    The client sends vendor media types, which OpenSearch refuses, and refuses answers without a product header,
-    which OpenSearch does not send. Vendor types go out only once a server has shown itself to be Elasticsearch:
-    there they keep the answers of a 9.x server in the form of 8.x.
+    The client sends vendor media types, which OpenSearch refuses, and refuses answers without a product
+    header, which OpenSearch does not send. Vendor types go out only once a server has shown itself to be
+    Elasticsearch: there they keep the answers of a 9.x server in the form of 8.x.
     """
 
     def __init__(self, config: NodeConfig) -> None:
@@ -131,7 +132,8 @@ class Item(NamedTuple):
 
 
 class Client:
-    """Requests to one cluster. Thread-safe. No error names credentials: hosts are printed without user info."""
+    """Requests to one cluster. Thread-safe. No error names credentials: hosts are printed without user
+    info."""
 
     def __init__(self, url: str, api_key: str | None = None, *, timeout: float = 60.0) -> None:
         hosts = [_with_port(part.strip()) for part in url.split(",")]
@@ -143,7 +145,8 @@ class Client:
             api_key=api_key,
             node_class=AnyServerNode,
             request_timeout=timeout,
-            # A write whose answer was lost is sent again: every write is idempotent, versioned or compare-and-set.
+            # A write whose answer was lost is sent again: every write is idempotent,
+            # versioned or compare-and-set.
             max_retries=2,
             serializers={
                 "application/json": json,
@@ -154,7 +157,7 @@ class Client:
     def close(self) -> None:
         self._client.close()
 
-    # --- requests -------------------------------------------------------------------------------------------------
+    # --- requests ---------------------------------------------------------------------------------
 
     def request(
         self,
@@ -181,7 +184,7 @@ class Client:
             raise StoreUnavailable(f"{self.host} answered with something other than JSON") from None
         except TransportError as error:
             raise StoreUnavailable(
-                f"{self.host} cannot be reached ({_short(str(error.message))}): check the URL and that it runs"
+                f"{self.host} cannot be reached: is the URL right, and does it run? ({_short(error.message)})"
             ) from None
 
     def _translated(self, error: ApiError) -> KedgeError:
@@ -203,10 +206,12 @@ class Client:
                 f"{self.host} answers {status} ({_short(reason)}): try again, or look at the cluster's health"
             )
             return PartialResult(text) if partial else StoreUnavailable(text)
-        return Refused(f"{self.host} answers {status}: {_short(reason)}", status, kind, reason)
+        advice = ": run `kedge setup` first" if kind == "index_not_found_exception" else ""
+        return Refused(f"{self.host} answers {status}: {_short(reason)}{advice}", status, kind, reason)
 
     def search(self, index: str, body: Json, *, filter_path: str = "", **params: Any) -> Json:
-        """One search over all shards: an answer from only some of them, or a timed-out one, raises PartialResult.
+        """One search over all shards: an answer from only some of them, or a timed-out one, raises
+        PartialResult.
 
         Wildcards that match nothing give an empty answer. A closed index in reach is an error: its rows would
         otherwise silently count as none.
@@ -226,13 +231,13 @@ class Client:
         if answer.get("timed_out") or answer.get("_shards", {}).get("failed"):
             raise PartialResult(f"{self.host} answered from only some shards, or ran out of time")
 
-    # --- bulk -----------------------------------------------------------------------------------------------------
+    # --- bulk -------------------------------------------------------------------------------------
 
     def bulk(self, operations: Sequence[Operation]) -> list[Item]:
         """Write, to aliases alone, in requests of bounded size; what became of each operation, in order.
 
-        Items that the server was too busy for are tried again; while any of them stays so, StoreUnavailable. A
-        request refused as a whole is halved, so that one bad document costs no other.
+        Items that the server was too busy for are tried again; while any of them stays so,
+        StoreUnavailable. A request refused as a whole is halved, so that one bad document costs no other.
         """
         items: list[Item] = []
         chunk: list[Operation] = []
@@ -280,11 +285,12 @@ class Client:
             raise StoreUnavailable(f"{self.host} does not allow writing: {blocked.reason}")
         return items
 
-    # --- what the server is -----------------------------------------------------------------------------------------
+    # --- what the server is -----------------------------------------------------------------------
 
     @cached_property
     def server(self) -> Server:
-        """Which server this is. Builds without the main page (`GET /` answers 405) are asked for their nodes."""
+        """Which server this is. Builds without the main page (`GET /` answers 405) are asked for their
+        nodes."""
         try:
             about = self.request("GET", "/", verb="info")["version"]
             return Server(about.get("distribution", "elasticsearch"), about["number"])
@@ -335,7 +341,8 @@ def _item(result: Json) -> Item:
 
 
 def _causes(body: Any) -> tuple[list[str], str]:
-    """The types of an error and of its causes, outermost first, and the reasons in one line, without repeats."""
+    """The types of an error and of its causes, outermost first, and the reasons in one line, without
+    repeats."""
     error = body.get("error") if isinstance(body, dict) else None
     if not isinstance(error, dict):
         return [], str(error or body or "no reason given")

@@ -4,7 +4,6 @@ from typing import Any
 from urllib.parse import quote
 
 from kedge.alerting.finding import Severity
-from kedge.errors import KedgeError
 from kedge.store.base import Json, Stored, digest
 from kedge.store.elastic.client import Client, Refused
 from kedge.store.elastic.indices import scroll
@@ -31,7 +30,7 @@ class Documents:
         except Refused as refused:
             if refused.status == 404 and not refused.kind:
                 return None
-            raise self._explained(refused) from None
+            raise
         return Stored(answer["_source"]["value"], (answer["_seq_no"], answer["_primary_term"]))
 
     def swap(self, name: str, value: Json, token: Any | None) -> bool:
@@ -57,14 +56,11 @@ class Documents:
                 return False
             if method == "DELETE" and refused.status == 404 and not refused.kind:
                 return False
-            raise self._explained(refused) from None
+            raise
         return True
 
     def find(self, prefix: str = "") -> dict[str, Stored]:
-        try:
-            self._client.refresh(self._alias)
-        except Refused as refused:
-            raise self._explained(refused) from None
+        self._client.refresh(self._alias)
         body: Json = {
             "query": {"prefix": {"name": prefix}} if prefix else {"match_all": {}},
             "sort": [{"name": "asc"}],
@@ -87,11 +83,6 @@ class Documents:
     def _path(self, endpoint: str, name: str) -> str:
         id = name if 0 < len(name.encode()) <= _ID_BYTES else digest(name)
         return f"/{self._alias}/{endpoint}/{quote(id, safe='')}"
-
-    def _explained(self, refused: Refused) -> KedgeError:
-        if refused.kind == "index_not_found_exception":
-            return KedgeError(f"{self._client.host} has no {self._alias}: run `kedge setup` first")
-        return refused
 
 
 def _searchable(value: Json) -> Json:

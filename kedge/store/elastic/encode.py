@@ -1,8 +1,9 @@
 """Predictions and labels as stored documents (DESIGN §4 names), and back for people to read.
 
-Types decide exactness. What is counted in cells is a float; `prediction.value`, `prediction.probabilities.*` and
-`label.value` are doubles, because the outcome of a label that comes weeks later is computed from them and must equal
-the one computed at write. Where the server keeps no source, they are all that is left of the row.
+Types decide exactness. What is counted in cells is a float; `prediction.value`,
+`prediction.probabilities.*` and `label.value` are doubles, because the outcome of a label that comes weeks
+later is computed from them and must equal the one computed at write. Where the server keeps no source, they
+are all that is left of the row.
 """
 
 from collections.abc import Mapping
@@ -16,7 +17,8 @@ from kedge.store.elastic.names import escape, unescape
 from kedge.windows import Millis, iso, parse_time
 
 _FLOAT32_OVERFLOW = 3.4028235677973366e38
-"""Halfway from the largest float32 to the next: from here on a value rounds to infinity, which servers reject."""
+"""Halfway from the largest float32 to the next: from here on a value rounds to infinity, which servers
+reject."""
 _OPEN = (
     ("prediction", "probabilities"),
     ("features", "num"),
@@ -184,7 +186,8 @@ def _holder(document: Json, path: tuple[str, ...]) -> Json | None:
 
 
 def _float(value: float) -> float | None:
-    """Servers reject a whole row for one number that is no finite float32: null, which is *missing*, instead."""
+    """Servers reject a whole row for one number that is no finite float32: null, which is *missing*,
+    instead."""
     return value if -_FLOAT32_OVERFLOW < value < _FLOAT32_OVERFLOW else None
 
 

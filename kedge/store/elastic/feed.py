@@ -1,9 +1,9 @@
 """The change feed: what was written or updated since a watermark, by the server's own sequence numbers.
 
-Every write and update gets the next `_seq_no` of its shard, and all numbers up to the *global checkpoint* are on
-every copy. So rows with a number in (last, checkpoint] after a refresh are exactly what changed: no clock, no
-refresh interval and no late spool can make one slip through. A row updated again meanwhile has left the interval
-upward, and is met by the next call.
+Every write and update gets the next `_seq_no` of its shard, and all numbers up to the *global checkpoint*
+are on every copy. So rows with a number in (last, checkpoint] after a refresh are exactly what changed: no
+clock, no refresh interval and no late spool can make one slip through. A row updated again meanwhile has
+left the interval upward, and is met by the next call.
 """
 
 from collections import defaultdict
@@ -34,7 +34,8 @@ class _Shard(NamedTuple):
 
 
 class Feed:
-    """`LogStore.changed`. The watermark: {"shards": {"<index uuid>/<shard>": seq_no}, "indices": {name: uuid}}."""
+    """`LogStore.changed`. The watermark: {"shards": {"<index uuid>/<shard>": seq_no}, "indices": {name:
+    uuid}}."""
 
     def __init__(self, client: Client, names: Names) -> None:
         self._client = client

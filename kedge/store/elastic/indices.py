@@ -1,7 +1,8 @@
 """Time-named indices, created when their first document is written.
 
-`kedge-predictions-default-2026.11.23` is an alias over `…-000001`, and every write requires the alias: a write that
-comes after retention dropped an index then fails, instead of bringing the index back with guessed types.
+`kedge-predictions-default-2026.11.23` is an alias over `…-000001`, and every write requires the alias: a
+write that comes after retention dropped an index then fails, instead of bringing the index back with
+guessed types.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,7 +13,8 @@ from kedge.store.base import Json
 from kedge.store.elastic.client import Client, Item, Operation, Refused
 from kedge.store.elastic.names import Names, first_index, period_start
 
-_TEMPLATES = ("predictions", "summaries", "metrics", "labels", "state", "alerts", "alert-events", "outbox")
+_TEMPLATES = ("predictions", "summaries", "metrics", "labels")
+"""Collections with a template of their own."""
 _ROUNDS = 3
 """A new alias is seen by the second try; the third is for one that retention drops in between."""
 
@@ -45,8 +47,8 @@ class Indices:
         missing = next((documents[i].alias for i, item in enumerate(items) if item.no_index), None)
         if missing:
             raise StoreUnavailable(
-                f"{self._client.host}: the alias {missing} is missing although {first_index(missing)} exists: "
-                "put the alias back on the index that should be written to"
+                f"{self._client.host}: {first_index(missing)} exists without the alias {missing}: "
+                "put the alias on the index that should be written to"
             )
         return items
 
@@ -77,7 +79,8 @@ class Indices:
 
     def _template(self, alias: str) -> Json:
         rest = alias.removeprefix(f"{self._names.prefix}-")
-        name = self._names(next(t for t in _TEMPLATES if rest.startswith(t)))
+        collection = rest.partition("-")[0]
+        name = self._names(collection if collection in _TEMPLATES else "documents")
         if name not in self._templates:
             try:
                 answer = self._client.request("GET", f"/_index_template/{name}", verb="template")

@@ -1,9 +1,9 @@
 """Labels joined in place, and those that wait for their prediction.
 
-A row is read whole and written whole with its label, under `if_seq_no`: of two writers one is refused, reads again
-and decides anew by `Label.rank`. So the highest rank wins whatever the order, and nobody holds a lock. The partial
-`update` of the servers would read each row once more by itself: measured at a quarter of the speed where rows are put
-together from doc values (docs/decisions/0002-storage-profile.md).
+A row is read whole and written whole with its label, under `if_seq_no`: of two writers one is refused,
+reads again and decides anew by `Label.rank`. So the highest rank wins whatever the order, and nobody holds
+a lock. The partial `update` of the servers would read each row once more by itself: measured at a quarter
+of the speed where rows are put together from doc values (docs/decisions/0002-storage-profile.md).
 """
 
 import math
@@ -58,7 +58,7 @@ class Labels:
         self._put_aside(waiting)
         return results
 
-    # --- joining --------------------------------------------------------------------------------------------------
+    # --- joining ----------------------------------------------------------------------------------
 
     def _join(self, labels: Sequence[Label]) -> list[Joined]:
         """Join what has a visible prediction; of several labels of one prediction only the best is tried."""
@@ -140,7 +140,7 @@ class Labels:
         answer = self._client.request("POST", "/_mget", {"docs": docs})
         return [_stored(doc) for doc in answer["docs"] if doc.get("found")]
 
-    # --- waiting --------------------------------------------------------------------------------------------------
+    # --- waiting ----------------------------------------------------------------------------------
 
     def _put_aside(self, labels: Sequence[Label]) -> None:
         self._write(

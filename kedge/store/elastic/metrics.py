@@ -11,8 +11,8 @@ from kedge.windows import Millis, Window
 
 _PAGE = 2_000
 _MOST_LABELLED = 200
-"""Columns of values by class or age in one document. Those beyond are in `values` all the same; an index may have
-no more than some thousand columns in all."""
+"""Columns of values by class or age in one document. Those beyond are in `values` all the same; an index
+may have no more than some thousand columns in all."""
 
 
 class Metrics:

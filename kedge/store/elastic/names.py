@@ -1,8 +1,10 @@
-"""What indices and fields are called: time-named aliases, and open field names escaped where a dot would nest.
+"""What indices and fields are called: time-named aliases, and open field names escaped where a dot would
+nest.
 
-In `features.num.<name>` a dot would make an object of `a` in `a.b`, and a feature called `a` would then fight with
-it over what `a` is. Elasticsearch can switch that off (`subobjects: false`), OpenSearch cannot, so the few characters
-that bite are written as in a URL: the feature `card.age` is the field `features.num.card%2Eage`, on both servers.
+In `features.num.<name>` a dot would make an object of `a` in `a.b`, and a feature called `a` would then
+fight with it over what `a` is. Elasticsearch can switch that off (`subobjects: false`), OpenSearch cannot,
+so the few characters that bite are written as in a URL: the feature `card.age` is the field
+`features.num.card%2Eage`, on both servers.
 """
 
 import re
@@ -15,7 +17,8 @@ from kedge.windows import DAY, HOUR, Millis, Window, format_duration
 _BITES = re.compile(r"[%.*\x00-\x1f]|^\s+$")
 _EMPTY = "%"
 _MOST_PATTERNS = 45
-"""A window of more periods is searched under one wildcard: the servers skip shards by their range of times."""
+"""A window of more periods is searched under one wildcard: the servers skip shards by their range of
+times."""
 
 
 @lru_cache(maxsize=100_000)
@@ -106,7 +109,8 @@ def _stamp(t: Millis, period: Millis) -> str:
 def _over(stem: str, window: Window, period: Millis) -> str:
     if window.length > _MOST_PATTERNS * period:
         return f"{stem}*"
-    # Stepping by a day meets every period, however long its months are; a pattern that matches nothing is no error.
+    # Stepping by a day meets every period, however long its months are; a pattern that matches
+    # nothing is no error.
     days = range(window.start - window.start % DAY, max(window.end, window.start + 1), DAY)
     stamps = dict.fromkeys(_stamp(t, period) for t in days)
     return ",".join(f"{stem}{stamp}*" if "*" not in stem else f"{stem}{stamp}" for stamp in stamps)

@@ -89,7 +89,7 @@ def _node_rows(
         yield row(PartName.LABELS, fingerprint, _labels(labels))
 
 
-# --- parts --------------------------------------------------------------------------------------------------------
+# --- parts ----------------------------------------------------------------------------------------
 
 
 def _core(request: SummaryRequest, node: Json) -> Core:
@@ -140,7 +140,7 @@ def _labels(node: Json) -> Labels:
     )
 
 
-# --- pieces -------------------------------------------------------------------------------------------------------
+# --- pieces ---------------------------------------------------------------------------------------
 
 
 def _buckets(aggregation: Json) -> list[Json]:
@@ -176,11 +176,13 @@ def _scores_by_class(classes: Json) -> dict[str, Counts]:
 
 
 def _moments(stats: Json) -> Moments:
-    """From `extended_stats`, whose sums are compensated (Kahan), but whose variance is a difference of squares.
+    """From `extended_stats`, whose sums are compensated (Kahan), but whose variance is a difference of
+    squares.
 
-    So m2 is within about n * mean^2 * 2^-51 of the truth: nine digits of the variance while the mean is under a
-    hundred standard deviations, none beyond ten million. Neither server has a stable variance without scripts
-    (`matrix_stats` is a module that many builds lack). A constant column, where it shows, is given its true zero.
+    So m2 is within about n * mean^2 * 2^-51 of the truth: nine digits of the variance while the mean is
+    under a hundred standard deviations, none beyond ten million. Neither server has a stable variance
+    without scripts (`matrix_stats` is a module that many builds lack). A constant column, where it shows,
+    is given its true zero.
     """
     n = int(stats.get("count") or 0)
     if not n:

@@ -14,7 +14,8 @@ from kedge.store.elastic.names import Names, escape
 from kedge.windows import Window
 
 _MOST_DISTINCT = 30_000
-"""Up to this many distinct values are counted one by one, which gives exact quantiles at any number of rows."""
+"""Up to this many distinct values are counted one by one, which gives exact quantiles at any number of
+rows."""
 _COMPRESSION = 1_000
 """Of the t-digest beyond that: ranks within about 0.1 %, at some 100 kB a feature on each shard."""
 _QUANTILES = np.linspace(0.0, 1.0, NUMERIC_CELLS + 1)
@@ -107,7 +108,8 @@ def _num(feature: str) -> str:
 
 
 def _linear(values: NDArray[np.float64], counts: NDArray[np.int64]) -> NDArray[np.float64]:
-    """The linear quantiles (Hyndman and Fan's type 7, numpy's default) of ascending values with their counts."""
+    """The linear quantiles (Hyndman and Fan's type 7, numpy's default) of ascending values with their
+    counts."""
     if not values.size:
         return values
     last_rank = np.cumsum(counts) - 1

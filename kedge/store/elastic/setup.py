@@ -1,4 +1,5 @@
-"""Set-up: find out what the server can do, take the best of it, install templates; a second run changes nothing."""
+"""Set-up: find out what the server can do, take the best of it, install templates; a second run changes
+nothing."""
 
 import math
 import secrets
@@ -69,7 +70,7 @@ class Setup:
         remedy = "" if ok else f"upgrade to {oldest[0]}.{oldest[1]} or later"
         return Check("server", ok, f"{server} at {self._client.host}", remedy)
 
-    # --- storage --------------------------------------------------------------------------------------------------
+    # --- storage ----------------------------------------------------------------------------------
 
     def _storage(self, dry_run: bool) -> tuple[str, Check]:
         """The component template of the storage to use: the smallest that gives back what was written."""
@@ -115,7 +116,7 @@ class Setup:
         except (Refused, StoreUnavailable):
             pass  # an empty index is left behind; the failure that matters is being raised
 
-    # --- lifecycle ------------------------------------------------------------------------------------------------
+    # --- lifecycle --------------------------------------------------------------------------------
 
     def _lifecycle(self) -> tuple[str, list[Template], Check]:
         manager = "ism" if self._client.server.opensearch else "ilm"
@@ -132,10 +133,11 @@ class Setup:
         ages = "by event time" if manager == "ilm" else "by age of the index"
         return manager, policies, Check("lifecycle", True, f"{manager.upper()}: retention {ages}")
 
-    # --- objects --------------------------------------------------------------------------------------------------
+    # --- objects ----------------------------------------------------------------------------------
 
     def _install(self, template: Template, dry_run: bool) -> Check:
-        """Install unless the same content was installed before; what people changed in it since is left alone."""
+        """Install unless the same content was installed before; what people changed in it since is left
+        alone."""
         label = f"{template.kind.strip('_').replace('_', ' ')} {template.name}"
         installed = self._get(template.path)
         if installed is not None and _mark(template, installed) == template.hash:

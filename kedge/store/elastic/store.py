@@ -64,7 +64,7 @@ class ElasticStore:
     def counters(self) -> Counters:
         return self._client.counters
 
-    # --- logs -----------------------------------------------------------------------------------------------------
+    # --- logs -------------------------------------------------------------------------------------
 
     def append(self, rows: Sequence[Prediction]) -> list[AppendResult]:
         return self._logs.append(rows)
@@ -89,7 +89,7 @@ class ElasticStore:
     def examples(self, model: str, window: Window, limit: int = 20) -> list[Json]:
         return self._logs.examples(model, window, limit)
 
-    # --- summaries and metrics --------------------------------------------------------------------------------------
+    # --- summaries and metrics --------------------------------------------------------------------
 
     def write(self, rows: Sequence[PartRow]) -> list[bool]:
         return self._summaries.write(rows)
@@ -115,7 +115,7 @@ class ElasticStore:
     def read_metrics(self, model: str, width: Millis, window: Window) -> list[MetricDoc]:
         return self._metrics.read_metrics(model, width, window)
 
-    # --- the cluster ------------------------------------------------------------------------------------------------
+    # --- the cluster ------------------------------------------------------------------------------
 
     def setup(self, *, dry_run: bool = False) -> list[Check]:
         return self._setup.run(dry_run=dry_run)
@@ -137,8 +137,9 @@ def open_elastic(
 ) -> ElasticStore:
     """The store at `url` (`https://host:9200`; several nodes of one cluster by commas; a user in it is used).
 
-    Every index, alias and template begins with `prefix`. Nothing is sent before the first call, so that a gateway
-    can start, and spool, while the cluster is down. Raises BadInput for a URL or prefix that cannot be.
+    Every index, alias and template begins with `prefix`. Nothing is sent before the first call, so that a
+    gateway can start, and spool, while the cluster is down. Raises BadInput for a URL or prefix that cannot
+    be.
     """
     if not _PREFIX.fullmatch(prefix):
         raise BadInput(

@@ -1,4 +1,5 @@
-"""Packed parts of Summaries, kept under external versions: a stale worker's write is refused by the server."""
+"""Packed parts of Summaries, kept under external versions: a stale worker's write is refused by the
+server."""
 
 import base64
 import json

@@ -14,7 +14,8 @@ from kedge.store.elastic.parse import nodes_per_bucket, part_rows
 from kedge.windows import Millis, Window
 
 _GROUPS_GUESS = 4
-"""Groups of a grouping in one bucket of time, for requests so small that counting them first would not pay."""
+"""Groups of a grouping in one bucket of time, for requests so small that counting them first would not
+pay."""
 _MOST_PARTITIONS = 256
 
 
@@ -67,7 +68,8 @@ class Summariser:
             yield replace(whole, window=Window(start, end))
 
     def _shape(self, request: SummaryRequest, piece: _Slice) -> list[tuple[Millis, int]]:
-        """The buckets of time that have rows, and how many groups are in each: cheap, with nothing counted."""
+        """The buckets of time that have rows, and how many groups are in each: cheap, with nothing
+        counted."""
         try:
             return nodes_per_bucket(piece.groupings, self._ask(request, piece, frozenset()))
         except TooManyBuckets:
@@ -109,7 +111,8 @@ def _halves(piece: _Slice, bucket: Millis) -> list[_Slice]:
 
 
 def _split(piece: _Slice, bucket: Millis) -> list[_Slice]:
-    """Two smaller slices that make up this one: by time first, then by grouping, part and values. None: no way."""
+    """Two smaller slices that make up this one: by time first, then by grouping, part and values. None: no
+    way."""
     if piece.window.length > bucket:
         return _halves(piece, bucket)
     if len(piece.groupings) > 1:

@@ -13,7 +13,8 @@ from kedge.store.base import Json
 
 DEFAULT_PREFIX = "kedge"
 STORAGE = "storage-best-compression"
-"""The storage that `index/kedge-predictions.json` names, and that set-up replaces by what the server can do."""
+"""The storage that `index/kedge-predictions.json` names, and that set-up replaces by what the server can
+do."""
 
 
 class Template(NamedTuple):
@@ -51,7 +52,8 @@ class Templates:
         return [self._load("_component_template", f"component/{stem}.json") for stem in wanted]
 
     def indices(self, storage: str, lifecycle: dict[str, str]) -> list[Template]:
-        """The index templates; `lifecycle` names the policy of each series, for those who create its indices."""
+        """The index templates; `lifecycle` names the policy of each series, for those who create its
+        indices."""
         templates = []
         for stem in self._stems("index", ".json"):
             template = self._load("_index_template", f"index/{stem}.json")
