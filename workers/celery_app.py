@@ -95,6 +95,6 @@ def _pipeline() -> tuple[Pipeline, Clock]:
     return _opened[0]
 
 
-@worker_process_init.connect  # type: ignore[untyped-decorator]
+@worker_process_init.connect
 def _forget_parent(**_: Any) -> None:
     _opened.clear()

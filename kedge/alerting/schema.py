@@ -89,9 +89,13 @@ def _tidy(node: Any, nested: dict[str, Any]) -> Any:
     return tidy
 
 
+def schema_text() -> str:
+    """The schema as it is committed: `schema/rules.v1.json`."""
+    return json.dumps(rules_schema(), indent=2, ensure_ascii=False) + "\n"
+
+
 def main() -> None:
-    json.dump(rules_schema(), sys.stdout, indent=2, ensure_ascii=False)
-    sys.stdout.write("\n")
+    sys.stdout.write(schema_text())
 
 
 if __name__ == "__main__":

@@ -34,6 +34,7 @@ def baseline() -> None:
 @click.pass_context
 def create(
     ctx: click.Context,
+    /,
     model: str,
     file: str | None,
     start: str | None,

@@ -130,19 +130,19 @@ def _months_later(start: datetime, months: int) -> datetime:
 
 def _report(events: list[Json], as_json: bool) -> None:
     """One line an episode: when it fired, when it resolved, and what was seen when it was worst."""
-    episodes: dict[tuple[str, object], list[Json]] = {}
+    episodes: dict[tuple[str, int], list[Json]] = {}
     for event in events:
         if event.get("started"):
             episodes.setdefault((str(event["alert"]), event["started"]), []).append(event)
-    rows = []
+    rows: list[tuple[Json, Json, Json | None]] = []
     for transitions in episodes.values():
-        fired = [t for t in transitions if t["after"] == "firing"]
-        if not fired:
+        firing = [t for t in transitions if t["after"] == "firing"]
+        if not firing:
             continue
-        worst = max(fired, key=lambda t: (t["severity"], -t["step"]))
+        worst = max(firing, key=lambda t: (t["severity"], -t["step"]))
         over = next((t for t in transitions if t["after"] == "resolved"), None)
-        rows.append((fired[0], worst, over))
-    rows.sort(key=lambda r: int(str(r[0]["step"])))
+        rows.append((firing[0], worst, over))
+    rows.sort(key=lambda r: r[0]["step"])
     if as_json:
         for fired, worst, over in rows:
             json_line({"fired": fired, "worst": worst, "resolved": over})

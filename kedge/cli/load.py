@@ -104,7 +104,7 @@ def _post(client: Client, path: str, rows: Iterable[dict[str, Any]]) -> dict[str
 @json_option
 @click.pass_context
 def import_(
-    ctx: click.Context, file: str, model: str, version: str | None, as_json: bool, **columns: Any
+    ctx: click.Context, /, file: str, model: str, version: str | None, as_json: bool, **columns: Any
 ) -> None:
     """Load predictions from FILE (JSONL, CSV or Parquet; - is JSONL on standard input).
 

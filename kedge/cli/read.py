@@ -1,8 +1,8 @@
 """`kedge metrics` and `kedge compare`."""
 
-import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -10,6 +10,9 @@ from kedge.cli.client import connect
 from kedge.cli.columns import column_options, columns_from
 from kedge.cli.common import json_option, settings_from
 from kedge.cli.output import json_line, number, table
+
+if TYPE_CHECKING:
+    from kedge.analysis.drift import FeatureDrift
 
 
 @click.command()
@@ -79,8 +82,10 @@ def _cells(row: dict[str, Any]) -> list[object]:
 @column_options
 @json_option
 @click.pass_context
-def compare(ctx: click.Context, reference: str, current: str, as_json: bool, **columns: Any) -> None:
+def compare(ctx: click.Context, /, reference: str, current: str, as_json: bool, **columns: Any) -> None:
     """Compare two files of predictions: drift, quality and performance of CUR against REF. Needs no store.
+
+    Exits with 1 where something drifted.
 
     \b
     Example: kedge compare january.parquet february.parquet
@@ -88,6 +93,7 @@ def compare(ctx: click.Context, reference: str, current: str, as_json: bool, **c
     """
     from kedge.analysis.drift import drift
     from kedge.analysis.measure import measure
+    from kedge.analysis.metric import Verdict
     from kedge.cli.reference import summary_of_file
     from kedge.pipeline.measure import context_for
     from kedge.pipeline.query import metric_row
@@ -101,10 +107,11 @@ def compare(ctx: click.Context, reference: str, current: str, as_json: bool, **c
     base, summary = summary_of_file(Path(reference), Path(current), column_map, model_settings, now)
     context = context_for(model_settings, base, ())
     found = measure(summary, context)
+    drifted = any(m.verdict is Verdict.DRIFTED for m in found)
     if as_json:
         for metric in found:
             json_line(metric_row(metric, None))
-        return
+        ctx.exit(int(drifted))
     then = {m.key: m for m in measure(base.summaries[()], context)}
     click.echo(f"{reference}: {base.rows:,} rows   {current}: {summary.rows:,} rows\n")
     scalars = [m for m in found if "feature" not in m.labels and m.value is not None]
@@ -120,9 +127,12 @@ def compare(ctx: click.Context, reference: str, current: str, as_json: bool, **c
         right=["reference", "current", "± se", "n"],
     )  # fmt: skip
     reference_cells = base.summaries[()].cells
-    if summary.cells is None or reference_cells is None or not base.edges.features:
-        return
-    drifts = drift(reference_cells, summary.cells, base.edges, context.drift)
+    if summary.cells is not None and reference_cells is not None and base.edges.features:
+        _features(drift(reference_cells, summary.cells, base.edges, context.drift))
+    ctx.exit(int(drifted))
+
+
+def _features(drifts: "Sequence[FeatureDrift]") -> None:
     click.echo()
     table(
         "Features, most moved first",
@@ -141,6 +151,3 @@ def compare(ctx: click.Context, reference: str, current: str, as_json: bool, **c
         ],
         right=["effect", "PSI", "KS", "n"],
     )
-    if any(d.verdict == "drifted" for d in drifts):
-        sys.stdout.flush()
-        ctx.exit(1)

@@ -9,7 +9,7 @@ from kedge.cli.output import Steps, err
 from kedge.config import ModelSettings
 from kedge.errors import BadInput
 from kedge.pipeline.baselines import Baseline, build_baseline
-from kedge.pipeline.context import Features
+from kedge.pipeline.schema import Features
 from kedge.pipeline.summaries import bucket_summary
 from kedge.records import Prediction
 from kedge.sketch import AnyPart, EdgeSet, PartName, Summary, total

@@ -1,6 +1,6 @@
 """`kedge demo`: months of real flights through the whole embedded pipeline, on simulated time."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -9,11 +9,12 @@ import msgspec
 
 from ingest.service import IngestService
 from kedge.config import Settings
-from kedge.demo.flights import MODEL, YEAR_START, FlightModel, hours, reference
+from kedge.demo.flights import MODEL, YEAR_START, Event, FlightModel, hours, reference
 from kedge.notify.receivers import Receivers
 from kedge.pipeline.baselines import Baseline, build_baseline, import_baseline
-from kedge.pipeline.context import Pipeline, features_of
+from kedge.pipeline.context import Pipeline
 from kedge.pipeline.rulebook import RuleSource
+from kedge.pipeline.schema import features_of
 from kedge.pipeline.tick import TickReport, tick
 from kedge.store.base import Store
 from kedge.store.duckdb import open_duckdb
@@ -22,7 +23,7 @@ from kedge.windows import HOUR, Millis, Window
 RULES = Path(__file__).with_name("rules.yml")
 TICK_EVERY = 6 * HOUR
 """Simulated time between ticks. Every step is judged all the same, in order; a tick takes several at once."""
-GROUPINGS = ((), ("segment.origin",))
+GROUPINGS = ((),)
 
 
 class SimulatedClock:
@@ -39,9 +40,7 @@ def demo_settings(store: str) -> Settings:
     return Settings.model_validate(
         {
             "store": store,
-            "models": {
-                MODEL: {"bucket": "1h", "lag": "1m", "positive_class": "late", "groups": ["segment.origin"]}
-            },
+            "models": {MODEL: {"bucket": "1h", "lag": "1m", "positive_class": "late"}},
         }
     )
 
@@ -53,9 +52,16 @@ def make_reference(model: FlightModel, store: Store) -> Baseline:
     start = end = round(YEAR_START.timestamp() * 1000)
     clock = SimulatedClock(0)
     service = IngestService(scratch, scratch.state, clock)
+    predictions: list[Event] = []
+    labels: list[Event] = []
     for hour in reference(model):
         clock.now = end = hour.end_ms
-        _ingest(service, hour.predictions, hour.labels)
+        predictions += hour.predictions
+        labels += hour.labels
+    for chunk in batched(predictions):
+        service.predictions(msgspec.json.encode(chunk))
+    for chunk in batched(labels):
+        service.labels(msgspec.json.encode(chunk))
     baseline = build_baseline(
         scratch,
         MODEL,
@@ -70,9 +76,12 @@ def make_reference(model: FlightModel, store: Store) -> Baseline:
     return baseline
 
 
-def _ingest(
-    service: IngestService, predictions: list[dict[str, object]], labels: list[dict[str, object]]
-) -> None:
+def batched(rows: list[Event], size: int = 20_000) -> Iterator[list[Event]]:
+    for i in range(0, len(rows), size):
+        yield rows[i : i + size]
+
+
+def _ingest(service: IngestService, predictions: list[Event], labels: list[Event]) -> None:
     if predictions:
         service.predictions(msgspec.json.encode(predictions))
     if labels:
@@ -95,7 +104,7 @@ class Replay:
         service = IngestService(self.pipe.store, self.pipe.store.state, self.clock)
         next_tick: Millis = 0
         last = round(end.timestamp() * 1000)
-        pending: tuple[list[dict[str, object]], list[dict[str, object]]] = ([], [])
+        pending: tuple[list[Event], list[Event]] = ([], [])
         for hour in hours(model, start, end):
             if hour.end_ms > last:
                 break

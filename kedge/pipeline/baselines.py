@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from kedge.errors import BadInput
-from kedge.pipeline.context import Features
+from kedge.pipeline.schema import Features
 from kedge.pipeline.summaries import bucket_summary
 from kedge.sketch import AnyPart, EdgeSet, PartName, Summary, pack, total, unpack
 from kedge.store.base import (

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from kedge.alerting.loading import RuleBook
 from kedge.config import ModelSettings, Settings
 from kedge.notify.receivers import Receivers
+from kedge.pipeline.measure import MetricMemory
 from kedge.pipeline.summaries import SummaryReader
 from kedge.store.base import DocumentStore, Grouping, Store
 
@@ -24,31 +25,10 @@ class Pipeline:
     sole_writer: bool = False
     """Nobody else writes summaries (the embedded mode): those read before need not be read again."""
     reader: SummaryReader = field(init=False)
+    metrics: MetricMemory = field(default_factory=MetricMemory)
 
     def __post_init__(self) -> None:
         self.reader = SummaryReader(self.store, keep=self.sole_writer)
-
-
-@dataclass(frozen=True)
-class Features:
-    """The feature names that a model has ever logged, by the kind of value they came with."""
-
-    numeric: tuple[str, ...] = ()
-    categorical: tuple[str, ...] = ()
-    invalid: tuple[str, ...] = ()
-
-
-def features_of(state: DocumentStore, model: str) -> Features:
-    """What `ingest/schema.py` recorded: written before the first row with a new name, so never behind the
-    rows.
-    """
-    stored = state.get(f"schema:{model}")
-    if stored is None:
-        return Features()
-    value = stored.value
-    return Features(
-        tuple(value.get("numeric", ())), tuple(value.get("categorical", ())), tuple(value.get("invalid", ()))
-    )
 
 
 def settings_of(pipe: Pipeline, model: str) -> ModelSettings:

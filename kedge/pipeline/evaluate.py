@@ -87,7 +87,9 @@ def _horizons(pipe: Pipeline, feed: Feed, model: str, known: ModelFeed) -> Calla
         through = complete
         if rule.label_based:
             if not mature:
-                mature.append(label_horizon(pipe, model, known.base, known.first, feed.read_at))
+                mature.append(
+                    label_horizon(pipe.reader, settings, model, known.base, known.first, feed.read_at)
+                )
             through = min(complete, mature[0])
         return _Judged(rule, model, known, baseline, settings.positive_class, through)
 

@@ -1,17 +1,18 @@
 """From summaries to numbers for people: the metrics of tumbling windows, and how far labels have matured."""
 
-from collections import defaultdict
-from collections.abc import Sequence
+from collections import OrderedDict, defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 
 from kedge.analysis.maturity import BucketLabels, mature_through
 from kedge.analysis.measure import Context, measure
 from kedge.analysis.metric import Metric
 from kedge.config import ModelSettings
 from kedge.pipeline.baselines import Baseline
-from kedge.pipeline.context import Pipeline, settings_of
-from kedge.pipeline.summaries import bucket_summary
+from kedge.pipeline.summaries import SummaryReader, bucket_summary
 from kedge.sketch import Core, Labels, PartName
-from kedge.store.base import EPOCH_SHIFT, Group, Json, MetricDoc, PartRow
+from kedge.store.base import EPOCH_SHIFT, Group, Json, MetricDoc, PartRow, Store
 from kedge.windows import DAY, HOUR, Millis, Window, floor
 
 MATURITY_SPAN = 60 * DAY
@@ -27,8 +28,40 @@ def context_for(settings: ModelSettings, baseline: Baseline | None, group: Group
     )
 
 
+Key = tuple[str, Millis, Millis, Group]
+MEMORY = 20_000
+"""Buckets whose metrics are remembered, of all models: about 20 kB each with 25 features."""
+
+
+@dataclass
+class MetricMemory:
+    """The metrics that do not rest on labels, as they were computed last.
+
+    Labels trickle in for days, and each makes its bucket's document anew; drift, most of the cost, did not
+    move.
+    """
+
+    _kept: OrderedDict[Key, tuple[object, list[Metric]]] = field(default_factory=OrderedDict)
+
+    def get(self, key: Key, made_of: object, compute: Callable[[], list[Metric]]) -> list[Metric]:
+        """What was computed of exactly this, else what `compute` gives."""
+        kept = self._kept.get(key)
+        if kept is None or kept[0] != made_of:
+            kept = self._kept[key] = (made_of, compute())
+        self._kept.move_to_end(key)
+        if len(self._kept) > MEMORY:
+            self._kept.popitem(last=False)
+        return kept[1]
+
+
 def write_metrics(
-    pipe: Pipeline, model: str, tier: Millis, window: Window, baseline: Baseline | None, now: Millis
+    store: Store,
+    memory: MetricMemory,
+    model: str,
+    tier: Millis,
+    window: Window,
+    baseline: Baseline | None,
+    settings: ModelSettings,
 ) -> None:
     """Compute and write the metric documents of every group and bucket of a tier in a window (aligned to it).
 
@@ -37,29 +70,30 @@ def write_metrics(
     """
     edges = baseline.edges.hash if baseline else ""
     parts: dict[tuple[Millis, Group], dict[PartName, PartRow]] = defaultdict(dict)
-    for row in pipe.store.read(model, tier, window, tuple(PartName), edges=edges):
+    for row in store.read(model, tier, window, tuple(PartName), edges=edges):
         parts[row.key.bucket, row.key.group][row.key.part] = row
-    settings = settings_of(pipe, model)
     wanted = frozenset(PartName) if baseline else frozenset({PartName.CORE, PartName.LABELS})
+    generation = baseline.generation if baseline else 0
     docs: list[MetricDoc] = []
     for (bucket, group), rows in sorted(parts.items()):
-        found = {name: row.part for name, row in rows.items()}
-        if PartName.CORE not in found:
+        if PartName.CORE not in rows:
             continue
-        summary = bucket_summary(found, wanted)
-        generation = baseline.generation if baseline else 0
+        summary = bucket_summary({name: row.part for name, row in rows.items()}, wanted)
+        context = context_for(settings, baseline, group)
+        unlabelled = {name: row.version for name, row in rows.items() if name is not PartName.LABELS}
+        metrics = memory.get(
+            (model, tier, bucket, group),
+            (unlabelled, generation, edges),
+            partial(measure, summary, context, label_based=False),
+        )
+        metrics = metrics + measure(summary, context, label_based=True)
         fingerprint = sum(r.version & ((1 << EPOCH_SHIFT) - 1) for r in rows.values())
         epoch = max(r.version >> EPOCH_SHIFT for r in rows.values())
-        docs += metric_docs(
-            model,
-            group,
-            Window(bucket, bucket + tier),
-            ((epoch + generation) << EPOCH_SHIFT) + fingerprint,
-            measure(summary, context_for(settings, baseline, group)),
-            features=tier >= HOUR,
-        )
+        version = ((epoch + generation) << EPOCH_SHIFT) + fingerprint
+        bounds = Window(bucket, bucket + tier)
+        docs += metric_docs(model, group, bounds, version, metrics, features=tier >= HOUR)
     if docs:
-        pipe.store.write_metrics(docs)
+        store.write_metrics(docs)
 
 
 def metric_docs(
@@ -92,14 +126,15 @@ def metric_json(metric: Metric) -> Json:
     }
 
 
-def label_horizon(pipe: Pipeline, model: str, base: Millis, first: Millis, now: Millis) -> Millis:
+def label_horizon(
+    reader: SummaryReader, settings: ModelSettings, model: str, base: Millis, first: Millis, now: Millis
+) -> Millis:
     """Up to when the model's labels are mature: rules and cohorts on labels end here (STATISTICS "Labels
     late").
 
     Days up to two days ago, then hours, then base buckets for the last two hours: as fine as is worth
     knowing.
     """
-    settings = settings_of(pipe, model)
     start = max(floor(first, base), floor(now - MATURITY_SPAN, DAY))
     day_end = max(floor(now - 2 * DAY, DAY), floor(start, DAY))
     hour_end = max(floor(now - 2 * HOUR, HOUR), day_end)
@@ -113,8 +148,8 @@ def label_horizon(pipe: Pipeline, model: str, base: Millis, first: Millis, now: 
         if begin >= end:
             continue
         window = Window(floor(begin, tier), floor(end, tier))
-        cores = pipe.reader.parts(model, tier, window, PartName.CORE)
-        labels = pipe.reader.parts(model, tier, window, PartName.LABELS)
+        cores = reader.parts(model, tier, window, PartName.CORE)
+        labels = reader.parts(model, tier, window, PartName.LABELS)
         for bucket, groups in cores.items():
             core, held = groups.get(()), labels.get(bucket, {}).get((), Labels())
             if isinstance(core, Core) and isinstance(held, Labels):

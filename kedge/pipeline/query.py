@@ -11,9 +11,10 @@ from kedge.analysis.measure import measure
 from kedge.analysis.metric import Metric
 from kedge.errors import BadInput
 from kedge.pipeline.baselines import baseline_in_use
-from kedge.pipeline.context import Pipeline, features_of, settings_of
+from kedge.pipeline.context import Pipeline, settings_of
 from kedge.pipeline.feed import ModelFeed, load_feed
 from kedge.pipeline.measure import context_for, label_horizon
+from kedge.pipeline.schema import features_of
 from kedge.pipeline.summaries import bucket_summary
 from kedge.sketch import AnyPart, PartName, Summary
 from kedge.store.base import Group, Grouping, Json, SummaryRequest
@@ -67,7 +68,7 @@ def metric_series(
         )
     grouping: Grouping = tuple(sorted(set(by)))
     settings, baseline = settings_of(pipe, model), baseline_in_use(pipe.store.state, model)
-    mature = label_horizon(pipe, model, known.base, known.first, now)
+    mature = label_horizon(pipe.reader, settings, model, known.base, known.first, now)
     for window, groups in _summaries(pipe, model, known, Window(first, last), width, grouping):
         incomplete = known.incomplete_in(window)
         for group, summary in sorted(groups.items()):
@@ -138,12 +139,7 @@ def _summaries(
         yield (
             window,
             {
-                group: bucket_summary(
-                    parts.get(PartName.CORE),
-                    parts.get(PartName.CELLS),
-                    parts.get(PartName.LABELS),
-                    request.parts,
-                )
+                group: bucket_summary(parts, request.parts)
                 for group, parts in found.get(window.start, {}).items()
             },
         )

@@ -17,7 +17,8 @@ class RuleSource:
 
     def __call__(self) -> RuleBook:
         files = list(rule_files([p for p in self._paths if p.exists()]))
-        seen = {f: (status.st_mtime_ns, status.st_size) for f in files if (status := f.stat())}
+        statuses = [(f, f.stat()) for f in files]
+        seen = {f: (status.st_mtime_ns, status.st_size) for f, status in statuses}
         if seen != self._seen:
             self._seen = seen
             self._book = load_rules(files).keeping(self._book)

@@ -4,10 +4,11 @@ from dataclasses import dataclass, replace
 
 from kedge.alerting.loading import RuleBook
 from kedge.pipeline.baselines import Baseline, baseline_in_use
-from kedge.pipeline.context import Pipeline, features_of, groupings_of, settings_of
+from kedge.pipeline.context import Pipeline, groupings_of, settings_of
 from kedge.pipeline.faults import reach
 from kedge.pipeline.feed import Dirty, Feed, ModelFeed, clear_dirty, due, load_feed, mark_dirty, runs_of
 from kedge.pipeline.measure import write_metrics
+from kedge.pipeline.schema import features_of
 from kedge.pipeline.summaries import roll_up
 from kedge.sketch import PartName
 from kedge.store.base import Grouping, PartRow, SummaryRequest
@@ -73,7 +74,7 @@ def summarise_due(pipe: Pipeline, book: RuleBook, now: Millis) -> SummariseCount
             if counts.buckets + len(done) > TICK_BUCKETS and counts.buckets:
                 counts = replace(counts, left=counts.left + len(done))
                 continue
-            written, refused = _summarise_run(pipe, plan, run, now)
+            written, refused = _summarise_run(pipe, plan, run)
             clear_dirty(pipe.store.state, name, done)
             reach("summarise:cleared")
             counts = replace(
@@ -102,7 +103,7 @@ def _adopt(pipe: Pipeline, plan: _Plan, model: ModelFeed) -> ModelFeed:
     return feed.models[plan.model]
 
 
-def _summarise_run(pipe: Pipeline, plan: _Plan, run: Window, now: Millis) -> tuple[int, int]:
+def _summarise_run(pipe: Pipeline, plan: _Plan, run: Window) -> tuple[int, int]:
     rows = _count(pipe, plan, run)
     reach("summarise:counted")
     written, refused = _write(pipe, plan, run, plan.base, rows)
@@ -117,8 +118,9 @@ def _summarise_run(pipe: Pipeline, plan: _Plan, run: Window, now: Millis) -> tup
         windows[tier] = whole
         finer = tier
         reach("summarise:tier-written" if tier == HOUR else "summarise:day-written")
+    settings = settings_of(pipe, plan.model)
     for tier, window in windows.items():
-        write_metrics(pipe, plan.model, tier, window, plan.baseline, now)
+        write_metrics(pipe.store, pipe.metrics, plan.model, tier, window, plan.baseline, settings)
     reach("summarise:metrics-written")
     return written, refused
 

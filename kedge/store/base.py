@@ -8,7 +8,7 @@ refused) or compare-and-set (`swap`). A read that must see its own write goes by
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
@@ -329,3 +329,12 @@ class Store(LogStore, SummaryStore, MetricStore, Protocol):
     def ping(self) -> Check: ...
 
     def close(self) -> None: ...
+
+
+@dataclass
+class Counters:
+    """What a store did since it was opened, for tests and metrics."""
+
+    requests: int = 0
+    rows_visited: int = 0
+    by_verb: dict[str, int] = field(default_factory=dict)

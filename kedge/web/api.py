@@ -21,10 +21,11 @@ from kedge.pipeline.baselines import (
     show_baseline,
     use_baseline,
 )
-from kedge.pipeline.context import Pipeline, declare_positive, features_of, groupings_of
+from kedge.pipeline.context import Pipeline, declare_positive, groupings_of
 from kedge.pipeline.deliver import project
 from kedge.pipeline.feed import load_feed, mark_dirty
 from kedge.pipeline.query import alert_rows, history_rows, metric_series, model_feed
+from kedge.pipeline.schema import features_of
 from kedge.pipeline.tick import TickReport, drain, tick
 from kedge.store.base import Json
 from kedge.windows import Window, ceil, floor, iso, parse_duration, parse_time

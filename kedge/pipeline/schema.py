@@ -1,0 +1,26 @@
+"""The features of a model, as the gateway recorded them."""
+
+from dataclasses import dataclass
+
+from kedge.store.base import DocumentStore
+
+
+@dataclass(frozen=True)
+class Features:
+    """The feature names that a model has ever logged, by the kind of value they came with."""
+
+    numeric: tuple[str, ...] = ()
+    categorical: tuple[str, ...] = ()
+    invalid: tuple[str, ...] = ()
+
+
+def features_of(state: DocumentStore, model: str) -> Features:
+    """What `ingest/schema.py` recorded: written before the first row with a new name, so never behind the
+    rows."""
+    stored = state.get(f"schema:{model}")
+    if stored is None:
+        return Features()
+    value = stored.value
+    return Features(
+        tuple(value.get("numeric", ())), tuple(value.get("categorical", ())), tuple(value.get("invalid", ()))
+    )
