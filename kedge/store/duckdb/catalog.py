@@ -17,7 +17,7 @@ import duckdb
 import pyarrow as pa
 
 from kedge.errors import KedgeError
-from kedge.store.duckdb.database import given
+from kedge.store.duckdb.database import feed
 from kedge.store.duckdb.idfilter import IdFilter
 from kedge.windows import DAY, Millis, Window, floor
 
@@ -203,8 +203,7 @@ class Catalog:
                 "position": pa.array(positions, pa.int32()),
             }
         )
-        with given(connection, entered=table):
-            connection.execute("INSERT INTO kedge_fields SELECT * FROM entered")
+        feed(connection, "INSERT INTO kedge_fields SELECT * FROM arrived", table)
         model.slots[source] = known | dict(zip(new, positions, strict=True))
 
     def day(self, connection: duckdb.DuckDBPyConnection, t: Millis) -> Day:

@@ -71,16 +71,15 @@ class Database:
         self._connection.close()
 
 
-@contextmanager
-def given(connection: duckdb.DuckDBPyConnection, **tables: pa.Table) -> Iterator[None]:
-    """Let statements on this connection read Arrow tables by these names."""
-    for name, table in tables.items():
-        connection.register(name, table)
-    try:
-        yield
-    finally:
-        for name in tables:
-            connection.unregister(name)
+def feed(
+    connection: duckdb.DuckDBPyConnection, sql: str, arrived: pa.Table, parameters: Sequence[Any] = ()
+) -> duckdb.DuckDBPyConnection:
+    """Run a statement that reads an Arrow table under the name `arrived`.
+
+    DuckDB finds it among the variables of this function. To register it as a view and to drop that again
+    would cost more than most statements do.
+    """
+    return connection.execute(sql, list(parameters))
 
 
 @contextmanager

@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from kedge.errors import KedgeError
 from kedge.store.base import Json, Stored
-from kedge.store.duckdb.database import given
+from kedge.store.duckdb.database import feed
 from kedge.store.duckdb.writer import Transaction, Writer
 
 REWRITE_ABOVE = 2000
@@ -138,8 +138,7 @@ class DocumentLog:
                 ),
             }
         )
-        with given(transaction.connection, arrived=table):
-            transaction.connection.execute("INSERT INTO kedge_documents SELECT * FROM arrived")
+        feed(transaction.connection, "INSERT INTO kedge_documents SELECT * FROM arrived", table)
         logged = self._logged + len(entries)
         live = sum(map(len, list(self._held.values())))
         if logged - live > max(REWRITE_ABOVE, live):

@@ -14,7 +14,7 @@ from kedge.errors import KedgeError
 from kedge.records import Label, outcome_of
 from kedge.store.base import Joined, PendingCounts
 from kedge.store.duckdb.catalog import Catalog, Day
-from kedge.store.duckdb.database import given
+from kedge.store.duckdb.database import feed
 from kedge.store.duckdb.logs import hashes_of, ids_of
 from kedge.store.duckdb.rows import labels_table, names_at
 from kedge.store.duckdb.writer import Transaction, Writer
@@ -23,6 +23,8 @@ from kedge.windows import HOUR, SECOND, Millis
 FIRST_RETRY: Millis = 10 * SECOND
 LAST_RETRY: Millis = HOUR
 """A pending label is tried at the next chance, then after 10 s, 20 s, 40 s …, and every hour in the end."""
+
+_INSERT_PENDING = "INSERT INTO kedge_pending SELECT * FROM arrived"
 
 
 @dataclass
@@ -109,21 +111,22 @@ class Labels:
 
     def _targets(self, transaction: Transaction, labels: Sequence[Label]) -> dict[str, list[_Target]]:
         """Every stored prediction with one of the labels' ids, over all models and days."""
-        connection = transaction.connection
-        ids = pa.table({"id": pa.array(sorted({label.id for label in labels}), pa.string())})
-        hashes = hashes_of(connection, ids)
+        ids = sorted({label.id for label in labels})
+        hashes = hashes_of(ids)
+        table = pa.table({"id": pa.array(ids, pa.string())})
         targets: dict[str, list[_Target]] = defaultdict(list)
-        for _, day in sorted(self._catalog.days.items(), reverse=True):
+        for day in self._catalog.days.values():
             possible = ids_of(transaction, day).may_hold(hashes)
             if not possible.any():
                 continue
-            with given(connection, wanted=ids.filter(pa.array(possible))):
-                found = connection.execute(
-                    "SELECT p.model, p.id, p.timestamp, p.cls, p.value, p.probabilities,"
-                    " l.timestamp, l.ingested, l.cls, l.value FROM"
-                    f" (SELECT * FROM {day.predictions} SEMI JOIN wanted USING (id)) p LEFT JOIN"
-                    f" (SELECT * FROM {day.labels} SEMI JOIN wanted USING (id)) l USING (model, id)"
-                ).fetchall()
+            found = feed(
+                transaction.connection,
+                "SELECT p.model, p.id, p.timestamp, p.cls, p.value, p.probabilities,"
+                " l.timestamp, l.ingested, l.cls, l.value FROM"
+                f" (SELECT * FROM {day.predictions} SEMI JOIN arrived USING (id)) p LEFT JOIN"
+                f" (SELECT * FROM {day.labels} SEMI JOIN arrived USING (id)) l USING (model, id)",
+                table.filter(pa.array(possible)),
+            ).fetchall()
             for code, id, timestamp, cls, value, probabilities, *stored in found:
                 model = self._catalog.names[code]
                 classes = names_at(self._catalog.models[model].slots["prediction.probabilities"])
@@ -160,10 +163,11 @@ class Labels:
                     "id": pa.array([t.id for t in replaced], pa.string()),
                 }
             )
-            with given(connection, replaced=keys):
-                connection.execute(
-                    f"DELETE FROM {day.labels} l USING replaced r WHERE l.model = r.model AND l.id = r.id"
-                )
+            feed(
+                connection,
+                f"DELETE FROM {day.labels} l USING arrived a WHERE l.model = a.model AND l.id = a.id",
+                keys,
+            )
         rows = [
             (
                 t.code,
@@ -181,8 +185,7 @@ class Labels:
             for t in targets
             if t.label is not None
         ]
-        with given(connection, arrived=labels_table(rows, revision)):
-            connection.execute(f"INSERT INTO {day.labels} SELECT * FROM arrived")
+        feed(connection, f"INSERT INTO {day.labels} SELECT * FROM arrived", labels_table(rows, revision))
 
     def _keep(self, transaction: Transaction, arrived: list[_Pending]) -> None:
         """Add to the pending labels. One that waits already, sent again, keeps its place."""
@@ -190,13 +193,11 @@ class Labels:
             return
         connection = transaction.connection
         ids = pa.table({"id": pa.array(sorted({p.label.id for p in arrived}), pa.string())})
-        with given(connection, wanted=ids):
-            stored = connection.execute("SELECT * FROM kedge_pending SEMI JOIN wanted USING (id)").fetchall()
+        stored = feed(connection, "FROM kedge_pending SEMI JOIN arrived USING (id)", ids).fetchall()
         waiting = {_identity(_pending(row).label) for row in stored}
         new = {key: pending for pending in arrived if (key := _identity(pending.label)) not in waiting}
         if new:
-            with given(connection, arrived=_pending_table(list(new.values()))):
-                connection.execute("INSERT INTO kedge_pending SELECT * FROM arrived")
+            feed(connection, _INSERT_PENDING, _pending_table(list(new.values())))
         self._recount(transaction)
 
     def _retry(self, transaction: Transaction, calls: list[tuple[Millis, Millis]]) -> list[PendingCounts]:
@@ -219,8 +220,7 @@ class Labels:
         if tried:
             connection.execute(f"DELETE FROM kedge_pending WHERE {due}", times)
         if kept:
-            with given(connection, kept=_pending_table(kept)):
-                connection.execute("INSERT INTO kedge_pending SELECT * FROM kept")
+            feed(connection, _INSERT_PENDING, _pending_table(kept))
         waiting = self._recount(transaction)
         return PendingCounts(
             joined=results.count(Joined.JOINED),

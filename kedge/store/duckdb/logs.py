@@ -1,9 +1,9 @@
 """Predictions in: appended once each; and which minutes were touched since."""
 
+import hashlib
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
-import duckdb
 import msgspec
 import numpy as np
 import pyarrow as pa
@@ -12,7 +12,7 @@ from kedge.errors import KedgeError
 from kedge.records import Prediction, outcome_of
 from kedge.store.base import AppendResult, Changes, Json, Written
 from kedge.store.duckdb.catalog import MAX_FIELDS, Catalog, Day, Model, TooManyFields
-from kedge.store.duckdb.database import Database, given
+from kedge.store.duckdb.database import Database, feed
 from kedge.store.duckdb.idfilter import Hashes, IdFilter
 from kedge.store.duckdb.rows import MAPS, labels_table, predictions_table
 from kedge.store.duckdb.writer import Transaction, Writer
@@ -20,6 +20,7 @@ from kedge.windows import DAY, MINUTE, Millis, floor
 
 _LAST_DAY: Millis = 253_402_300_800_000
 """The year 10000, where tables' names end."""
+_HASH = "md5_number_upper(id)"
 _encoder = msgspec.json.Encoder()
 
 CREATED = AppendResult(Written.CREATED)
@@ -78,21 +79,22 @@ class Logs:
         """Which rows are not stored yet. Most days most ids are new, and the day's filter says so without
         a search.
         """
-        table = pa.table(
-            {
-                "model": pa.array([row.model for row in rows], pa.string()),
-                "id": pa.array([row.id for row in rows]),
-            }
-        )
-        connection = transaction.connection
-        hashes = hashes_of(connection, table)
+        hashes = hashes_of([row.id for row in rows])
         known = ids_of(transaction, day, len(rows)).may_hold(hashes)
         if known.any():
-            with given(connection, doubtful=table.filter(pa.array(known))):
-                stored = connection.execute(
-                    f"SELECT m.name, p.id FROM {day.predictions} p JOIN kedge_models m USING (model)"
-                    " SEMI JOIN doubtful d ON p.id = d.id AND m.name = d.model"
-                ).fetchall()
+            doubtful = [row for row, k in zip(rows, known.tolist(), strict=True) if k]
+            table = pa.table(
+                {
+                    "name": pa.array([row.model for row in doubtful], pa.string()),
+                    "id": pa.array([row.id for row in doubtful], pa.string()),
+                }
+            )
+            stored = feed(
+                transaction.connection,
+                f"SELECT name, id FROM {day.predictions} JOIN kedge_models USING (model)"
+                " SEMI JOIN arrived USING (name, id)",
+                table,
+            ).fetchall()
             held = set(stored)
             known = np.array([(row.model, row.id) in held for row in rows])
         add_ids(day, hashes[~known])
@@ -115,8 +117,8 @@ class Logs:
     ) -> None:
         connection = transaction.connection
         if rows:
-            with given(connection, arrived=predictions_table(rows, revision)):
-                connection.execute(f"INSERT INTO {day.predictions} SELECT * FROM arrived")
+            table = predictions_table(rows, revision)
+            feed(connection, f"INSERT INTO {day.predictions} SELECT * FROM arrived", table)
         labelled = [
             (
                 model.code,
@@ -135,8 +137,8 @@ class Logs:
             if row.label is not None
         ]
         if labelled:
-            with given(connection, arrived=labels_table(labelled, revision)):
-                connection.execute(f"INSERT INTO {day.labels} SELECT * FROM arrived")
+            table = labels_table(labelled, revision)
+            feed(connection, f"INSERT INTO {day.labels} SELECT * FROM arrived", table)
 
     def changed(self, since: Json) -> Changes:
         """Minutes of rows and of labels with a revision past the watermark.
@@ -159,14 +161,10 @@ class Logs:
         return Changes({"revision": watermark}, dict(dirty))
 
 
-def hashes_of(connection: duckdb.DuckDBPyConnection, ids: pa.Table) -> Hashes:
-    """DuckDB's own hash of the column `id`, by which the filters know ids."""
-    with given(connection, hashed=ids):
-        return _hashes(connection, "hashed")
-
-
-def _hashes(connection: duckdb.DuckDBPyConnection, table: str) -> Hashes:
-    return np.asarray(connection.sql(f"SELECT hash(id) FROM {table}").to_arrow_table().column(0), np.uint64)
+def hashes_of(ids: Iterable[str]) -> Hashes:
+    """The hashes by which the filters know ids: half of MD5, which DuckDB computes too (`_HASH`)."""
+    digests = (hashlib.md5(id.encode(), usedforsecurity=False).digest() for id in ids)
+    return np.frombuffer(b"".join(digests), "<u8")[::2].astype(np.uint64)
 
 
 def ids_of(transaction: Transaction, day: Day, more: int = 0) -> IdFilter:
@@ -174,7 +172,8 @@ def ids_of(transaction: Transaction, day: Day, more: int = 0) -> IdFilter:
     full.
     """
     if day.ids is None or day.ids.size + more > day.ids.capacity:
-        hashes = _hashes(transaction.connection, day.predictions)
+        stored = transaction.connection.sql(f"SELECT {_HASH} FROM {day.predictions}").to_arrow_table()
+        hashes: Hashes = np.asarray(stored.column(0), np.uint64)
         day.ids = IdFilter(2 * (len(hashes) + more))
         day.ids.add(hashes)
     return day.ids

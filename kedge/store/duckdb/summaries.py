@@ -15,7 +15,7 @@ from kedge.store.base import (
     group_key,
     parse_group,
 )
-from kedge.store.duckdb.database import Database, given
+from kedge.store.duckdb.database import Database, feed
 from kedge.store.duckdb.writer import Transaction, Writer
 from kedge.windows import Millis, Window
 
@@ -50,12 +50,14 @@ class _Table:
         span = [min(row.at for row in rows), max(row.at for row in rows)]
         ids = pa.table({"id": pa.array(sorted({row.id for row in rows}), pa.string())})
         near = f"{self._at} BETWEEN $1 AND $2"
-        with given(connection, wanted=ids):
-            stored: dict[str, int] = dict(
-                connection.execute(
-                    f"SELECT id, version FROM {self._name} SEMI JOIN wanted USING (id) WHERE {near}", span
-                ).fetchall()
-            )
+        stored: dict[str, int] = dict(
+            feed(
+                connection,
+                f"SELECT id, version FROM {self._name} SEMI JOIN arrived USING (id) WHERE {near}",
+                ids,
+                span,
+            ).fetchall()
+        )
         replaced, standing = set(stored), dict(stored)
         winners: dict[str, _Versioned] = {}
         results = []
@@ -71,12 +73,10 @@ class _Table:
                 [pa.array(column, kind) for column, kind in zip(columns, self._schema.types, strict=True)],
                 schema=self._schema,
             )
-            with given(connection, arrived=table):
-                if replaced & winners.keys():
-                    connection.execute(
-                        f"DELETE FROM {self._name} WHERE {near} AND id IN (SELECT id FROM arrived)", span
-                    )
-                connection.execute(f"INSERT INTO {self._name} SELECT * FROM arrived")
+            if replaced & winners.keys():
+                delete = f"DELETE FROM {self._name} WHERE {near} AND id IN (SELECT id FROM arrived)"
+                feed(connection, delete, table, span)
+            feed(connection, f"INSERT INTO {self._name} SELECT * FROM arrived", table)
         left = iter(results)
         return [[next(left) for _ in call] for call in calls]
 
