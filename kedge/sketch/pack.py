@@ -17,18 +17,19 @@ from kedge.sketch.scale import Counts
 FORMAT = 1
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder()
-_WIDTHS: tuple[Any, ...] = (np.uint8, np.uint16, np.uint32, np.uint64)
+_WIDTHS = tuple((np.dtype(f"<u{size}"), 2 ** (8 * size) - 1) for size in (1, 2, 4, 8))
+"""Little-endian, with the highest count each holds."""
 
 
 def _counts(counts: Counts) -> list[Any]:
     """[bytes per count, leading zeros, length, little-endian bytes without the zeros on both ends]."""
-    held = np.flatnonzero(counts)
+    held = counts.nonzero()[0]
     if not held.size:
         return [1, 0, counts.size, b""]
     start, stop = int(held[0]), int(held[-1]) + 1
-    kind = next(w for w in _WIDTHS if int(counts.max()) <= np.iinfo(w).max)
-    narrow = counts[start:stop].astype(np.dtype(kind).newbyteorder("<"))
-    return [np.dtype(kind).itemsize, start, counts.size, narrow.tobytes()]
+    highest = int(counts.max())
+    kind = next(kind for kind, most in _WIDTHS if highest <= most)
+    return [kind.itemsize, start, counts.size, counts[start:stop].astype(kind).tobytes()]
 
 
 def _uncounts(packed: list[Any]) -> Counts:

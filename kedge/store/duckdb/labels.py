@@ -127,9 +127,13 @@ class Labels:
                 f" (SELECT * FROM {day.labels} SEMI JOIN arrived USING (id)) l USING (model, id)",
                 table.filter(pa.array(possible)),
             ).fetchall()
+            names = {code: self._catalog.names[code] for code, *_ in found}
+            classes_of = {
+                code: names_at(self._catalog.models[model].slots["prediction.probabilities"])
+                for code, model in names.items()
+            }
             for code, id, timestamp, cls, value, probabilities, *stored in found:
-                model = self._catalog.names[code]
-                classes = names_at(self._catalog.models[model].slots["prediction.probabilities"])
+                model, classes = names[code], classes_of[code]
                 known = zip(classes, probabilities, strict=False)
                 label = None
                 if stored[0] is not None:

@@ -1,6 +1,6 @@
 """Predictions and labels as Arrow tables, and a table's lists as matrices."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,13 +11,18 @@ from kedge.records import Label, Outcome, Prediction
 from kedge.store.duckdb.catalog import SOURCES, ListName, Model
 from kedge.windows import Millis
 
-_CONTEXT: dict[str, Callable[[Prediction], str | None]] = {
-    "service.name": lambda row: row.service,
-    "host.name": lambda row: row.host,
-    "trace.id": lambda row: row.trace,
-    "error.type": lambda row: row.error_type,
-    "error.message": lambda row: row.error_message,
-}
+
+def _context(row: Prediction) -> dict[str, str]:
+    """The texts that a row has of its own, as one more map."""
+    named = (
+        ("service.name", row.service),
+        ("host.name", row.host),
+        ("trace.id", row.trace),
+        ("error.type", row.error_type),
+        ("error.message", row.error_message),
+    )
+    return {name: text for name, text in named if text is not None}
+
 
 MAPS: dict[str, Callable[[Prediction], Mapping[str, Any]]] = {
     "features.num": lambda row: row.num,
@@ -27,7 +32,7 @@ MAPS: dict[str, Callable[[Prediction], Mapping[str, Any]]] = {
     "business": lambda row: row.business,
     "features.cat": lambda row: row.cat,
     "segment": lambda row: row.segment,
-    "context": lambda row: {name: v for name, get in _CONTEXT.items() if (v := get(row)) is not None},
+    "context": _context,
     "prediction.probabilities": lambda row: row.probabilities,
 }
 """A row's fields by source (catalog.SOURCES)."""
@@ -92,7 +97,7 @@ def _floats(values: list[float | None], kind: type[np.floating[Any]]) -> pa.Arra
 def _lists(rows: Sequence[tuple[Model, Prediction]], within: ListName) -> pa.ListArray:
     """One list a row, as long as its model has slots, None where the row has no such field."""
     sources = [source for source, name in SOURCES.items() if name == within]
-    widths = {model.code: model.width(within) for model, _ in rows}
+    widths = {code: model.width(within) for code, model in {m.code: m for m, _ in rows}.items()}
     offsets = np.zeros(len(rows) + 1, np.int32)
     np.cumsum([widths[model.code] for model, _ in rows], out=offsets[1:])
     flat: list[Any] = [None] * int(offsets[-1])
@@ -147,6 +152,6 @@ def _at(column: pa.ListArray, items: NDArray[Any], positions: Sequence[int], mis
     return answer
 
 
-def names_at(slots: Mapping[str, int]) -> Iterable[tuple[str, int]]:
+def names_at(slots: Mapping[str, int]) -> list[tuple[str, int]]:
     """Names with their positions, in order of position."""
     return sorted(slots.items(), key=lambda item: item[1])
