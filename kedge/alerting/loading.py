@@ -99,10 +99,16 @@ def load_rules(paths: Sequence[Path]) -> RuleBook:
     reader = _Reader()
     for path in dict.fromkeys(rule_files(paths)):
         try:
-            reader.read(read_yaml(path))
+            reader.read(read_yaml(path, _shown(path)))
         except YamlError as e:
-            reader.unreadable(str(path), str(e))
+            reader.unreadable(_shown(path), str(e))
     return reader.book()
+
+
+def _shown(path: Path) -> str:
+    """As people name it: from the current folder where it is below that."""
+    here = Path.cwd()
+    return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)
 
 
 def parse_rules(text: str, name: str = "rules.yml") -> RuleBook:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, urlsplit
 
-from kedge.alerting.finding import Finding, Severity, Status, Transition
+from kedge.alerting.finding import Finding, Severity, State, Status, Transition
 from kedge.notify import formatting
 from kedge.notify.base import Link, Message
 from kedge.windows import DAY, iso
@@ -143,12 +143,11 @@ def _headline(transition: Transition) -> str:
 
 def _lines(transition: Transition) -> Iterator[str]:
     finding = transition.finding
-    seen = _seen(finding)
-    said = [text for text in (seen, finding.reason, transition.reason) if text]
-    for position, text in enumerate(said):
-        # The finding's and the transition's reason are often one sentence, or repeat the change: say it once.
-        if not any(text in earlier for earlier in said[:position]):
-            yield _flat(text)
+    # The finding's reason says the same numbers in a sentence: it is for lists and logs.
+    if seen := _seen(finding) or finding.reason:
+        yield _flat(seen)
+    if transition.reason and not _speaks_for_itself(transition):
+        yield _flat(transition.reason)
     if transition.after in (*_LIVE, Status.PENDING):
         if finding.causes:
             causes = "; ".join(_cause(cause) for cause in finding.causes[:MOST_CAUSES])
@@ -158,6 +157,13 @@ def _lines(transition: Transition) -> Iterator[str]:
             yield _flat(f"Clears: {finding.clears}")
     if transition.description:
         yield _flat(transition.description)
+
+
+def _speaks_for_itself(transition: Transition) -> bool:
+    """The headline and the facts say why: it breached, moved to another severity, or came back."""
+    if transition.after is Status.RESOLVED:
+        return transition.finding.state is not State.BREACH  # else somebody resolved it by hand
+    return transition.after is Status.FIRING and transition.before is not Status.NO_DATA
 
 
 def _seen(finding: Finding) -> str:

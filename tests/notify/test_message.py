@@ -85,9 +85,15 @@ def test_every_change_of_every_status_can_be_told():
         assert message.emoji
 
 
-def test_reasons_that_repeat_each_other_are_said_once():
-    message = told(finding=finding(reason="breaching for 3d"))
-    assert message.lines.count("breaching for 3d") == 1
+def test_numbers_are_said_once_and_the_sentence_where_there_are_none():
+    assert "recall is 0.71" not in " ".join(told(finding=finding(reason="recall is 0.71")).lines)
+    without = told(finding=finding(value=None, reason="no reference yet"))
+    assert without.lines[0] == "no reference yet"
+
+
+def test_who_resolved_an_alert_by_hand_is_said():
+    by_hand = told(before=Status.FIRING, after=Status.RESOLVED, reason="resolved by somebody")
+    assert "resolved by somebody" in by_hand.lines
 
 
 def test_line_breaks_in_names_do_not_break_lines():
