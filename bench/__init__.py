@@ -1,0 +1,1 @@
+"""Measurements of kedge, on real servers and real processes: `make bench`."""

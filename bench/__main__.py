@@ -1,0 +1,114 @@
+"""`python -m bench [PART …]`: measure and print tables; `--write` keeps the figures in bench/results/.
+
+Parts are `ingest`, `delay` and `compute`; without one, all of them. Servers come from KEDGE_TEST_*_URL where
+they are set (`python -m tests.services up` starts and leaves them), else they are started and ended here.
+"""
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from bench import compute, delay, ingest, machine
+from tests.services import Pool, ServiceError
+
+RESULTS = Path(__file__).parent / "results"
+out = Console(highlight=False, width=110)
+
+
+def _ingest(pool: Pool) -> dict[str, object]:
+    return ingest.measure(pool.url("elasticsearch"))
+
+
+def _delay(pool: Pool) -> dict[str, object]:
+    return delay.measure(pool.url("elasticsearch"), pool.url("redis"))
+
+
+def _compute(pool: Pool) -> dict[str, object]:
+    return compute.measure(pool.url("elasticsearch"))
+
+
+PARTS: dict[str, Callable[[Pool], dict[str, object]]] = {
+    "ingest": _ingest,
+    "delay": _delay,
+    "compute": _compute,
+}
+TITLES = {
+    "ingest": "Rows a second from HTTP to searchable, beside raw _bulk of the same documents",
+    "delay": "From a row's post to the Slack post",
+    "compute": "What the steps between rows and findings cost",
+}
+
+
+def _lines(figures: dict[str, Any], above: str = "") -> Iterator[tuple[str, str]]:
+    for name, value in figures.items():
+        if isinstance(value, dict):
+            yield from _lines(value, f"{above}{name}.")
+        elif isinstance(value, list) and value and isinstance(value[0], dict):
+            for i, each in enumerate(value, 1):
+                yield from _lines(each, f"{above}{name} {i}.")
+        else:
+            yield above + name, ", ".join(map(_text, value)) if isinstance(value, list) else _text(value)
+
+
+def _text(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:,.4g}"
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def _show(title: str, figures: dict[str, Any]) -> None:
+    drawn = Table(title=title, title_justify="left", title_style="bold", show_header=False, box=None)
+    drawn.add_column()
+    drawn.add_column(justify="right")
+    for name, value in _lines(figures):
+        drawn.add_row(name, value)
+    out.print(drawn)
+    out.print()
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("parts", nargs="*", metavar="PART", help=", ".join(PARTS))
+    parser.add_argument("--write", action="store_true", help="keep the figures in bench/results/")
+    given = parser.parse_args()
+    if unknown := set(given.parts) - set(PARTS):
+        parser.error(f"there is no part {', '.join(sorted(unknown))} (there are {', '.join(PARTS)})")
+    chosen = given.parts or list(PARTS)
+    started = time.monotonic()
+    on = machine.describe()
+    _show("Measured on", on)
+    pool = Pool()
+    pool.expect("elasticsearch")
+    if "delay" in chosen:
+        pool.expect("redis")
+    failed = False
+    try:
+        for part in chosen:
+            try:
+                figures = PARTS[part](pool)
+            except (ServiceError, RuntimeError) as error:
+                out.print(f"{part}: {error}\n", markup=False)
+                failed = True
+                continue
+            _show(TITLES[part], figures)
+            if given.write:
+                RESULTS.mkdir(exist_ok=True)
+                text = json.dumps(
+                    {"measured": time.strftime("%Y-%m-%d"), "machine": on, part: figures}, indent=2
+                )
+                (RESULTS / f"{part}.json").write_text(text + "\n")
+    finally:
+        pool.stop()
+    out.print(f"{time.monotonic() - started:.0f} s")
+    return int(failed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
