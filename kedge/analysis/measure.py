@@ -8,14 +8,14 @@ from kedge.analysis.drift_metrics import drift_share
 from kedge.analysis.metric import Metric
 from kedge.analysis.reading import Context, Reading
 from kedge.errors import BadInput
-from kedge.sketch import Summary
+from kedge.sketch import PartName, Summary
 
 __all__ = ["Context", "measure", "metric"]
 
 
-def measure(summary: Summary, context: Context, *, label_based: bool | None = None) -> list[Metric]:
+def measure(summary: Summary, context: Context, *, reads_labels: bool | None = None) -> list[Metric]:
     """Every metric that the parts allow, in the order of the catalogue; only those that read labels, or only
-    those that do not, where `label_based` says so.
+    those that do not, where `reads_labels` says so.
 
     One that the rows do not have at all (latency of a model that logs none) is left out; one that they have
     too little of (performance before the first label) has the value None and a reason.
@@ -24,7 +24,7 @@ def measure(summary: Summary, context: Context, *, label_based: bool | None = No
     return [
         m
         for info in METRICS.values()
-        if label_based is None or info.label_based is label_based
+        if reads_labels is None or (PartName.LABELS in info.parts) is reads_labels
         for m in _all(info, reading)
     ]
 

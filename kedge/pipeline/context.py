@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from kedge.alerting.loading import RuleBook
+from kedge.clock import Clock, system_clock
 from kedge.config import ModelSettings, Settings
 from kedge.notify.receivers import Receivers
 from kedge.pipeline.measure import MetricMemory
@@ -23,12 +24,20 @@ class Pipeline:
     holder: str
     """Names this worker in leases."""
     sole_writer: bool = False
-    """Nobody else writes summaries (the embedded mode): those read before need not be read again."""
+    """No other process has the store open (the embedded mode): summaries that were read before need not be
+    read again, and a lease of another holder is a dead one's.
+    """
+    wall: Clock = system_clock
+    """The machine's clock, in a rehearsal too: leases and back-off of deliveries are about real requests."""
     reader: SummaryReader = field(init=False)
     metrics: MetricMemory = field(default_factory=MetricMemory)
 
     def __post_init__(self) -> None:
         self.reader = SummaryReader(self.store, keep=self.sole_writer)
+
+    def reading(self) -> SummaryReader:
+        """For one question: what ticks keep, where nobody else can have changed it, else nothing yet."""
+        return self.reader if self.sole_writer else SummaryReader(self.store)
 
 
 def settings_of(pipe: Pipeline, model: str) -> ModelSettings:

@@ -134,13 +134,14 @@ def deliver(
     holder: str,
     *,
     lease: Millis = LEASE,
+    alone: bool = False,
     monotonic: Callable[[], float] = time.monotonic,
 ) -> DeliveryCounts:
     """Send what is due, per receiver in order; a receiver that fails holds up nobody but itself.
 
     `now` should be the machine's clock, in a rehearsal too: leases and back-off are about real requests.
-    `holder` names the worker in the lease, for people. What goes wrong with a receiver is written on its row;
-    raises StoreUnavailable alone.
+    `holder` names the worker in the lease; `alone`: no other process has the store open. What goes wrong with
+    a receiver is written on its row; raises StoreUnavailable alone.
     """
     started = monotonic()
 
@@ -162,7 +163,7 @@ def deliver(
         if not any(Row(store.outbox, name, stored).due(now) for name, stored in unsettled.items()):
             counts = counts.plus(waiting=len(unsettled))
             continue
-        held = Lease.take(store.state, receiver, holder, clock, lease)
+        held = Lease.take(store.state, receiver, holder, clock, lease, alone=alone)
         if held is None:
             counts = counts.plus(waiting=len(unsettled), leased_elsewhere=1)
             continue

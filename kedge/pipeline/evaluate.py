@@ -1,6 +1,6 @@
 """From summaries to alert states: every rule at every step that is due, strictly in step order."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import msgspec
@@ -15,9 +15,13 @@ from kedge.pipeline.context import Pipeline, settings_of
 from kedge.pipeline.faults import reach
 from kedge.pipeline.feed import Feed, ModelFeed, load_feed
 from kedge.pipeline.measure import label_horizon
+from kedge.pipeline.progress import advance, judged_through
 from kedge.sketch import Summary
 from kedge.store.base import Group, Stored
 from kedge.windows import DAY, Millis, Window, ceil, floor, format_duration, snap
+
+_ByRule = Mapping[tuple[str, str], dict[str, Stored]]
+"""Stored alerts by (rule, model) and name."""
 
 SERVING = 0.05
 """A version with at least this share of the traffic is serving."""
@@ -33,6 +37,8 @@ class EvaluateCounts:
     transitions: int = 0
     held: tuple[str, ...] = ()
     """Rules that cannot be judged, and why."""
+    left: int = 0
+    """Rules that have more steps due than one tick takes."""
 
 
 @dataclass(frozen=True)
@@ -44,8 +50,19 @@ class _Judged:
     feed: ModelFeed
     baseline: Baseline | None
     positive_class: str | None
+    complete: Millis
+    """Buckets up to here are complete."""
     through: Millis
-    """Steps up to here can be judged."""
+    """Steps up to here can be judged: labels are late."""
+
+    @property
+    def width(self) -> Millis:
+        return self.rule.step(self.feed.base)
+
+    @property
+    def last(self) -> Millis:
+        """The newest step that can be judged."""
+        return floor(self.through, self.width)
 
 
 def evaluate_due(pipe: Pipeline, book: RuleBook, now: Millis) -> EvaluateCounts:
@@ -62,6 +79,7 @@ def evaluate_due(pipe: Pipeline, book: RuleBook, now: Millis) -> EvaluateCounts:
     counts = EvaluateCounts()
     for model, known in sorted(feed.models.items()):
         judged = _horizons(pipe, feed, model, known)
+        rules: list[_Judged] = []
         for rule in book.of_model(model):
             if rule.window < known.base:
                 reason = (
@@ -70,9 +88,23 @@ def evaluate_due(pipe: Pipeline, book: RuleBook, now: Millis) -> EvaluateCounts:
                 )
                 counts = replace(counts, held=(*counts.held, reason))
                 continue
-            one = judged(rule)
-            steps, transitions = _evaluate(pipe, one, by_rule.get((rule.name, model), {}), now)
-            counts = replace(counts, steps=counts.steps + steps, transitions=counts.transitions + transitions)
+            rules.append(judged(rule))
+        begun = _begin(pipe, model, rules, by_rule)
+        reached: dict[str, Millis] = {}
+        for one in rules:
+            if (start := begun.get(one.rule.name)) is None:
+                continue
+            stored_alerts = by_rule.get((one.rule.name, model), {})
+            steps, transitions, through = _evaluate(pipe, one, start, stored_alerts, now)
+            reached[one.rule.name] = through
+            counts = replace(
+                counts,
+                steps=counts.steps + steps,
+                transitions=counts.transitions + transitions,
+                left=counts.left + (steps >= STEPS_A_TICK),
+            )
+        advance(pipe.store.state, model, reached)
+        reach("evaluate:advanced")
     return counts
 
 
@@ -91,27 +123,50 @@ def _horizons(pipe: Pipeline, feed: Feed, model: str, known: ModelFeed) -> Calla
                     label_horizon(pipe.reader, settings, model, known.base, known.first, feed.read_at)
                 )
             through = min(complete, mature[0])
-        return _Judged(rule, model, known, baseline, settings.positive_class, through)
+        return _Judged(rule, model, known, baseline, settings.positive_class, complete, through)
 
     return judged
 
 
-def _evaluate(pipe: Pipeline, one: _Judged, stored: dict[str, Stored], now: Millis) -> tuple[int, int]:
-    """Judge one rule on one model; returns how many steps were judged and how many transitions followed."""
-    rule, step_width = one.rule, one.rule.step(one.feed.base)
-    last = floor(one.through, step_width)
+def _begin(pipe: Pipeline, model: str, rules: Sequence[_Judged], by_rule: _ByRule) -> dict[str, Millis]:
+    """How far each rule was judged; rules that are new to the model begin, which is stored before any alert.
+
+    A new rule starts at the last step: history belongs to a backtest. Nor does it start on a model that has
+    been silent for more than a day, so that an import of old rows pages no one.
+    """
+    known = judged_through(pipe.store.state, model)
+    new: dict[str, Millis] = {}
+    for one in rules:
+        if one.rule.name in known:
+            continue
+        seen = [s.value["evaluated_through"] for s in by_rule.get((one.rule.name, model), {}).values()]
+        silent_since = one.feed.last + one.feed.base
+        if seen:
+            new[one.rule.name] = min(seen)
+        elif one.complete <= silent_since + one.rule.window + DAY:
+            new[one.rule.name] = max(one.last, ceil(one.feed.first + 1, one.width)) - one.width
+    return advance(pipe.store.state, model, new) if new else known
+
+
+def _evaluate(
+    pipe: Pipeline, one: _Judged, since: Millis, stored: dict[str, Stored], now: Millis
+) -> tuple[int, int, Millis]:
+    """Judge one rule on one model at the steps after `since`.
+
+    Returns how many steps were judged, how many transitions followed, and the last of the steps.
+    """
+    rule, step_width = one.rule, one.width
     states = {name: msgspec.convert(s.value, AlertState) for name, s in stored.items()}
-    start = _first_step(one, states, last, step_width)
     findings: dict[str, list[Finding]] = {}
     fresh: dict[str, AlertState] = {}
-    steps = 0
-    for step in range(floor(start, step_width), last + 1, step_width):
+    steps, through = 0, since
+    for step in range(floor(since, step_width) + step_width, one.last + 1, step_width):
         if steps >= STEPS_A_TICK:
             break
         window = snap(Window(step - max(rule.window, step_width), step), one.feed.base)
         if one.feed.incomplete_in(window):
             break
-        steps += 1
+        steps, through = steps + 1, step
         for version, group, finding in _judge(pipe, one, window, step, states | fresh):
             name = alert_id(rule.name, one.model, version, group)
             if name not in states and name not in fresh:
@@ -121,21 +176,7 @@ def _evaluate(pipe: Pipeline, one: _Judged, stored: dict[str, Stored], now: Mill
     for name, series in findings.items():
         state = states.get(name) or fresh[name]
         transitions += _store(pipe, rule, name, state, stored.get(name), series, now)
-    return steps, transitions
-
-
-def _first_step(one: _Judged, states: dict[str, AlertState], last: Millis, width: Millis) -> Millis:
-    """The oldest step that some alert of the rule has not seen.
-
-    A rule that is new to a model starts at the last step: history belongs to a backtest. Nor does it start on
-    a model that was silent for a day before that, so that an import of old rows pages no one.
-    """
-    if states:
-        return min(s.evaluated_through for s in states.values()) + width
-    silent_since = one.feed.last + one.feed.base
-    if last > silent_since + one.rule.window + DAY:
-        return last + width
-    return max(last, ceil(one.feed.first + 1, width))
+    return steps, transitions, through
 
 
 def _judge(
@@ -163,6 +204,7 @@ def _judge(
             reference_name=f"baseline {baseline.label}" if baseline else "",
             positive_class=one.positive_class,
             groups=max(len(groups), 1),
+            every=rule.step(one.feed.base),
             complete=True,
         )
         for labels, finding in rule.judge_all(inputs, step):

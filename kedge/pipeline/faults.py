@@ -23,6 +23,7 @@ POINTS: tuple[str, ...] = (
     "summarise:cleared",
     "evaluate:folded",
     "evaluate:swapped",
+    "evaluate:advanced",
     # kedge/pipeline/deliver.py, project: transitions become events and outbox rows.
     "deliver:projecting",
     "deliver:projected-event",

@@ -5,9 +5,12 @@ from kedge.windows import Millis
 
 
 def acquire(state: DocumentStore, name: str, holder: str, now: Millis, length: Millis) -> bool:
-    """Take or renew the lease `name` until now + length; False while somebody else holds it."""
+    """Take or renew the lease `name` until now + length; False while somebody else holds it.
+
+    One from further ahead than twice its length was taken by a clock that has been set back since.
+    """
     stored = state.get(f"lease:{name}")
-    if stored and stored.value["holder"] != holder and stored.value["until"] > now:
+    if stored and stored.value["holder"] != holder and now < stored.value["until"] <= now + 2 * length:
         return False
     value = {"holder": holder, "until": now + length}
     return state.swap(f"lease:{name}", value, stored.token if stored else None)

@@ -12,7 +12,7 @@ from kedge.config import ModelSettings
 from kedge.pipeline.baselines import Baseline
 from kedge.pipeline.summaries import SummaryReader, bucket_summary
 from kedge.sketch import Core, Labels, PartName
-from kedge.store.base import EPOCH_SHIFT, Group, Json, MetricDoc, PartRow, Store
+from kedge.store.base import EPOCH_SHIFT, Group, Json, MetricDoc, PartRow, Store, sum_versions
 from kedge.windows import DAY, HOUR, Millis, Window, floor
 
 MATURITY_SPAN = 60 * DAY
@@ -84,12 +84,10 @@ def write_metrics(
         metrics = memory.get(
             (model, tier, bucket, group),
             (unlabelled, generation, edges),
-            partial(measure, summary, context, label_based=False),
+            partial(measure, summary, context, reads_labels=False),
         )
-        metrics = metrics + measure(summary, context, label_based=True)
-        fingerprint = sum(r.version & ((1 << EPOCH_SHIFT) - 1) for r in rows.values())
-        epoch = max(r.version >> EPOCH_SHIFT for r in rows.values())
-        version = ((epoch + generation) << EPOCH_SHIFT) + fingerprint
+        metrics = metrics + measure(summary, context, reads_labels=True)
+        version = (generation << EPOCH_SHIFT) + sum_versions(row.version for row in rows.values())
         bounds = Window(bucket, bucket + tier)
         docs += metric_docs(model, group, bounds, version, metrics, features=tier >= HOUR)
     if docs:

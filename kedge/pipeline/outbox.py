@@ -151,13 +151,20 @@ class Lease:
         holder: str,
         clock: Callable[[], Millis],
         length: Millis,
+        *,
+        alone: bool = False,
     ) -> "Lease | None":
-        """None while another holds it, be it another thread of the same worker."""
+        """None while another holds it, be it another thread of the same worker.
+
+        `alone`: no other process can have the store open, so that another holder is a dead one.
+        """
         name = f"lease:receiver:{receiver}"
         stored, now = state.get(name), clock()
-        # One from further ahead than its own length was taken by a clock that has been set back since.
-        if stored is not None and now < stored.value["until"] <= now + 2 * stored.value["length"]:
-            return None
+        if stored is not None and (not alone or stored.value["holder"] == holder):
+            # One from further ahead than its own length was taken by a clock that has been set back since.
+            held = now < stored.value["until"] <= now + 2 * stored.value["length"]
+            if held:
+                return None
         value: Json = {
             "holder": holder,
             "turn": secrets.token_hex(8),

@@ -15,13 +15,13 @@ from kedge.pipeline.context import Pipeline, settings_of
 from kedge.pipeline.feed import ModelFeed, load_feed
 from kedge.pipeline.measure import context_for, label_horizon
 from kedge.pipeline.schema import features_of
-from kedge.pipeline.summaries import bucket_summary
+from kedge.pipeline.summaries import SummaryReader, bucket_summary
+from kedge.pipeline.summarise import SEPARATOR
 from kedge.sketch import AnyPart, PartName, Summary
 from kedge.store.base import Group, Grouping, Json, SummaryRequest
 from kedge.windows import DAY, Millis, Window, ceil, floor, format_duration, iso, tiers_from
 
 MAX_WINDOWS = 10_000
-COMPUTED_SEPARATOR = "|"
 
 
 def model_feed(pipe: Pipeline, model: str) -> ModelFeed:
@@ -68,9 +68,11 @@ def metric_series(
         )
     grouping: Grouping = tuple(sorted(set(by)))
     settings, baseline = settings_of(pipe, model), baseline_in_use(pipe.store.state, model)
-    mature = label_horizon(pipe.reader, settings, model, known.base, known.first, now)
-    for window, groups in _summaries(pipe, model, known, Window(first, last), width, grouping):
-        incomplete = known.incomplete_in(window)
+    reader = pipe.reading()
+    mature = label_horizon(reader, settings, model, known.base, known.first, now)
+    complete = load_feed(pipe.store.state).read_at - settings.lag
+    for window, groups in _summaries(pipe, reader, model, known, Window(first, last), width, grouping):
+        incomplete = window.end > complete or known.incomplete_in(window)
         for group, summary in sorted(groups.items()):
             if not summary.rows:
                 continue
@@ -78,10 +80,10 @@ def metric_series(
                 if names and metric.name not in names:
                     continue
                 row = metric_row(metric, window, group)
-                if row["reason"] is None and incomplete:
-                    row["reason"] = "incomplete"
-                elif row["reason"] is None and window.end > mature and lookup(metric.name).label_based:
+                if row["reason"] is None and window.end > mature and lookup(metric.name).label_based:
                     row["reason"] = "provisional"
+                elif row["reason"] is None and incomplete:
+                    row["reason"] = "incomplete"
                 yield row
 
 
@@ -102,11 +104,17 @@ def metric_row(metric: Metric, window: Window | None, group: Group = ()) -> Json
 
 
 def _summaries(
-    pipe: Pipeline, model: str, known: ModelFeed, span: Window, width: Millis, grouping: Grouping
+    pipe: Pipeline,
+    reader: SummaryReader,
+    model: str,
+    known: ModelFeed,
+    span: Window,
+    width: Millis,
+    grouping: Grouping,
 ) -> Iterator[tuple[Window, dict[Group, Summary]]]:
     baseline = baseline_in_use(pipe.store.state, model)
     edges = baseline.edges if baseline else None
-    stored = "+".join(grouping) in known.computed.split(COMPUTED_SEPARATOR)
+    stored = "+".join(grouping) in known.computed.split(SEPARATOR)
     windows = [Window(t, t + width) for t in range(span.start, span.end, width)]
     if stored:
         # One read a tier for the whole span instead of one a window.
@@ -114,11 +122,11 @@ def _summaries(
             if width % tier == 0:
                 for part in PartName:
                     if part is not PartName.CELLS or edges:
-                        pipe.reader.parts(
+                        reader.parts(
                             model, tier, span, part, edges.hash if edges and part is PartName.CELLS else ""
                         )
         for window in windows:
-            yield window, pipe.reader.window(model, known.base, window, frozenset(PartName), grouping, edges)
+            yield window, reader.window(model, known.base, window, frozenset(PartName), grouping, edges)
         return
     features = features_of(pipe.store.state, model)
     request = SummaryRequest(

@@ -14,6 +14,8 @@ from kedge.sketch import PartName
 from kedge.store.base import Grouping, PartRow, SummaryRequest
 from kedge.windows import HOUR, Millis, Window, ceil, floor, tiers_from
 
+SEPARATOR = "|"
+"""Between what `ModelFeed.computed` names: the groupings, then the hash of the edges."""
 RUN_BUCKETS = 1440
 """Buckets of one request at most: a day of minutes. Stores cut it further where their limits ask for it."""
 TICK_BUCKETS = 20_000
@@ -51,7 +53,7 @@ class _Plan:
     @property
     def computed(self) -> str:
         """Names what its summaries hold; a change makes its whole history due again."""
-        return "|".join(["+".join(g) for g in self.groupings] + [self.edges_hash])
+        return SEPARATOR.join(["+".join(g) for g in self.groupings] + [self.edges_hash])
 
 
 def summarise_due(pipe: Pipeline, book: RuleBook, now: Millis) -> SummariseCounts:
@@ -97,8 +99,14 @@ def _plan(pipe: Pipeline, book: RuleBook, feed: Feed, model: str) -> _Plan:
 
 
 def _adopt(pipe: Pipeline, plan: _Plan, model: ModelFeed) -> ModelFeed:
-    """Groupings or edges are new: what is missing of the past becomes due, unless there is no past yet."""
-    history = Window(model.first, model.last + model.base)
+    """Groupings or edges are new: what is missing of the past becomes due.
+
+    Where some are merely no longer wanted (a rule is gone, or its file is broken), nothing is missing.
+    """
+    *held, edges = model.computed.split(SEPARATOR)
+    *wanted, wanted_edges = plan.computed.split(SEPARATOR)
+    nothing_new = edges == wanted_edges and set(wanted) <= set(held)
+    history = Window(0, 0) if nothing_new else Window(model.first, model.last + model.base)
     feed = mark_dirty(pipe.store.state, plan.model, history, computed=plan.computed)
     return feed.models[plan.model]
 

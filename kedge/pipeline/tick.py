@@ -39,8 +39,10 @@ class TickReport:
 def tick(pipe: Pipeline, now: Millis, *, lease: Millis = LEASE) -> TickReport:
     """Run the pipeline once. Any tick may be doubled, missed or killed: the next one ends in the same state.
 
-    Another worker's unexpired lease skips it. The lease only spares doubled work.
+    Another worker's unexpired lease skips it. The lease only spares doubled work, so a store that one process
+    alone has open needs none.
     """
+    lease = 0 if pipe.sole_writer else lease
     if lease and not acquire(pipe.store.state, "tick", pipe.holder, now, lease):
         return TickReport(now, skipped=True)
     started = time.perf_counter()
@@ -56,8 +58,8 @@ def tick(pipe: Pipeline, now: Millis, *, lease: Millis = LEASE) -> TickReport:
         detect(pipe, now)
         summaries = summarise_due(pipe, book, now)
         alerts = evaluate_due(pipe, book, now)
-        projected = project(pipe.store, pipe.receivers, now)
-        deliveries = deliver(pipe.store, pipe.receivers, now, pipe.holder)
+        projected = project(pipe.store, pipe.receivers, pipe.wall())
+        deliveries = deliver(pipe.store, pipe.receivers, pipe.wall(), pipe.holder, alone=pipe.sole_writer)
     finally:
         if lease:
             release(pipe.store.state, "tick", pipe.holder)
@@ -79,7 +81,7 @@ def drain(pipe: Pipeline, now: Millis, *, rounds: int = 10_000) -> list[TickRepo
     for _ in range(rounds):
         report = tick(pipe, now)
         reports.append(report)
-        if report.skipped or not (report.summaries.left or _due(pipe, now)):
+        if report.skipped or not (report.summaries.left or report.alerts.left or _due(pipe, now)):
             break
     return reports
 

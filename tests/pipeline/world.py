@@ -26,9 +26,9 @@ from kedge.pipeline import deliver, evaluate, faults, feed, summarise
 from kedge.pipeline import tick as tick_module
 from kedge.pipeline.baselines import baseline_in_use
 from kedge.pipeline.context import Pipeline, groupings_of, settings_of
-from kedge.pipeline.schema import features_of
 from kedge.pipeline.feed import load_feed
 from kedge.pipeline.measure import context_for, metric_docs
+from kedge.pipeline.schema import features_of
 from kedge.pipeline.summaries import bucket_summary
 from kedge.pipeline.tick import TickReport, drain, tick
 from kedge.records import Label, Prediction
@@ -45,11 +45,11 @@ ALL_TIME = Window(T0 - 400 * DAY, T0 + 400 * DAY)
 
 RULES = """
 version: 1
-defaults: {model: "*", window: 2m, evidence: point}
+defaults: {model: "*", window: 2m}
 rules:
-  - {name: busy, metric: volume.count, above: {medium: 12, high: 20}}
-  - {name: failing, metric: errors.rate, by: [segment.region], above: 30%, for: 1m}
-  - {name: wrong, metric: performance.accuracy, below: 60%}
+  - {name: busy, metric: volume.count, above: {medium: 12, high: 20}, evidence: point}
+  - {name: failing, metric: errors.rate, by: [segment.region], above: 30%, for: 1m, evidence: point}
+  - {name: wrong, metric: performance.accuracy, below: 60%, evidence: point}
 """
 BY_PLAN = """
 version: 1
@@ -124,6 +124,7 @@ class World:
     _workers: int = 0
 
     def __post_init__(self) -> None:
+        assert not self.book.problems
         store = open_duckdb(":memory:", clock=lambda: self.now)
         store.setup()
         self.store = store
@@ -144,6 +145,7 @@ class World:
             receivers,
             f"worker-{self._workers}",
             sole_writer=self.sole_writer,
+            wall=lambda: self.now,
         )
 
     def restart(self) -> None:
