@@ -1,4 +1,4 @@
-"""`python -m bench [PART …]`: measure and print tables; `--write` keeps the figures in bench/results/.
+"""`python -m bench [PART …]`: measure, print tables, and keep the figures in bench/results/.
 
 Parts are `ingest`, `delay` and `compute`; without one, all of them. Servers come from KEDGE_TEST_*_URL where
 they are set (`python -m tests.services up` starts and leaves them), else they are started and ended here.
@@ -59,7 +59,7 @@ def _lines(figures: dict[str, Any], above: str = "") -> Iterator[tuple[str, str]
 
 def _text(value: object) -> str:
     if isinstance(value, float):
-        return f"{value:,.4g}"
+        return f"{value:,.3g}" if abs(value) < 100 else f"{value:,.0f}"
     return f"{value:,}" if isinstance(value, int) else str(value)
 
 
@@ -76,7 +76,6 @@ def _show(title: str, figures: dict[str, Any]) -> None:
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("parts", nargs="*", metavar="PART", help=", ".join(PARTS))
-    parser.add_argument("--write", action="store_true", help="keep the figures in bench/results/")
     given = parser.parse_args()
     if unknown := set(given.parts) - set(PARTS):
         parser.error(f"there is no part {', '.join(sorted(unknown))} (there are {', '.join(PARTS)})")
@@ -98,12 +97,9 @@ def main() -> int:
                 failed = True
                 continue
             _show(TITLES[part], figures)
-            if given.write:
-                RESULTS.mkdir(exist_ok=True)
-                text = json.dumps(
-                    {"measured": time.strftime("%Y-%m-%d"), "machine": on, part: figures}, indent=2
-                )
-                (RESULTS / f"{part}.json").write_text(text + "\n")
+            record = {"measured": time.strftime("%Y-%m-%d"), "machine": on, part: figures}
+            RESULTS.mkdir(exist_ok=True)
+            (RESULTS / f"{part}.json").write_text(json.dumps(record, indent=2) + "\n")
     finally:
         pool.stop()
     out.print(f"{time.monotonic() - started:.0f} s")
