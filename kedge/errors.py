@@ -6,7 +6,7 @@ class KedgeError(Exception):
 
 
 class BadInput(KedgeError):
-    """Input that cannot be used; `place` is `file:line:col`, `row 7` or a field's name, empty where there is none."""
+    """Input that cannot be used; `place` is `file:line:col`, `row 7`, a field's name, or empty."""
 
     def __init__(self, reason: str, place: str = "") -> None:
         super().__init__(f"{place}: {reason}" if place else reason)

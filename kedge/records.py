@@ -1,8 +1,9 @@
 """What kedge stores of one inference and of its label, after validation and enrichment. Pure.
 
-`ingest/` makes these from the wire, the stores write them, nobody else changes them. Numeric feature values are
-finite and fit a float32 (others are *missing*); a feature is numeric or categorical by the JSON type it came with,
-so one name may occur as both over time: which of the two is *invalid* is read later, from the counts.
+`ingest/` makes these from the wire, the stores write them, nobody else changes them. Numeric feature values
+are finite and fit a float32 (others are *missing*); a feature is numeric or categorical by the JSON type it
+came with, so one name may occur as both over time: which of the two is *invalid* is read later, from the
+counts.
 """
 
 import math
@@ -44,7 +45,7 @@ class Label(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def rank(self) -> tuple[int, str, float]:
-        """Labels of one prediction are ordered by this; the highest wins, so any order of arrival ends the same."""
+        """Of the labels of one prediction the highest wins, so any order of arrival ends the same."""
         return (self.timestamp, self.cls or "", self.value if self.value is not None else -math.inf)
 
 
@@ -69,7 +70,7 @@ class Prediction(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     num: dict[str, float] = {}
     cat: dict[str, str] = {}
     invalid: tuple[str, ...] = ()
-    """Features whose value was neither number nor text (an object, a list): the row is kept, the value is not."""
+    """Features whose value was an object or a list: the row is kept, the value is not."""
     segment: dict[str, str] = {}
     attributions: dict[str, float] = {}
     resource: dict[str, float] = {}
@@ -106,8 +107,8 @@ def outcome_of(
 ) -> Outcome:
     """Compare a prediction with its label. Computed once, at write, so that performance is plain sums later.
 
-    Log loss and Brier need `probabilities`: taking them where only the right predictions carry one would flatter.
-    One probability alone is of a binary model: the other class, whatever its name, has the rest.
+    Log loss and Brier need `probabilities`: taking them where only the right predictions carry one would
+    flatter. One probability alone is of a binary model: the other class, whatever its name, has the rest.
     """
     correct = log_loss = brier = error = None
     if label_cls is not None and cls is not None:

@@ -1,7 +1,8 @@
 """A message as Slack shows it: Block Kit, escaped and cut to Slack's limits before it is sent. Pure.
 
-Limits: https://docs.slack.dev/reference/block-kit/blocks and https://docs.slack.dev/reference/methods/chat.postMessage.
-Lengths are counted after escaping and in UTF-16 units, which is never less than Slack counts.
+Limits: https://docs.slack.dev/reference/block-kit/blocks and
+https://docs.slack.dev/reference/methods/chat.postMessage. Lengths are counted after escaping and in UTF-16
+units, which is never less than Slack counts.
 
 Whatever comes from rules and data goes into `plain_text`, where Slack parses no markup at all. Only texts of
 links, and names and values of fields, are `mrkdwn`, which has escapes for & < > alone and none for * _ ~ `.

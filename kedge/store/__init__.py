@@ -1,1 +1,1 @@
-"""Where logs, summaries, metrics and state are kept: Elasticsearch or OpenSearch (`elastic`), or DuckDB (`duckdb`)."""
+"""Where logs, summaries and state are kept: Elasticsearch or OpenSearch (`elastic`), or DuckDB (`duckdb`)."""

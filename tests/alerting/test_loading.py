@@ -21,7 +21,7 @@ def problems(book: RuleBook) -> list[str]:
 @pytest.mark.parametrize("kind", ["threshold", "drift"])
 def test_every_error_of_a_file_is_told_at_once_with_its_place(kind: str) -> None:
     book = load_rules([EXAMPLES / f"{kind}.bad.yml"])
-    told = [text.replace(f"{EXAMPLES}/", "") for text in problems(book)]
+    told = [text[text.index(f"{kind}.bad.yml") :] for text in problems(book)]
     assert told == (EXAMPLES / f"{kind}.bad.txt").read_text().splitlines()
     with pytest.raises(BadInput) as raised:
         book.raise_for_problems()

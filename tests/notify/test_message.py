@@ -21,7 +21,6 @@ def test_a_firing_alert_says_what_was_seen_against_what_and_what_clears_it():
     assert message.headline == "HIGH · fraud v7 · country=DE · recall fell"
     assert message.lines == (
         f"0.71 (n=200; 95{THIN}%: 0.64–0.77), was 0.84 (n=910): −15 % (limit −10 %)",
-        "breaching for 3d",
         "Moves with it: merchant_type 9 % never seen (usual 0 %)",
         "Clears: fall under 3 %",
     )
