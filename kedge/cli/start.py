@@ -16,8 +16,8 @@ STARTER = """\
 
 store: duckdb:kedge.duckdb          # or http://localhost:9200 (Elasticsearch or OpenSearch)
 rules: rules                        # the folder of alert rules
-# notify: notify.yml                # names the receivers; without it alerts go to Slack where SLACK_BOT_TOKEN or
-                                    # SLACK_WEBHOOK_URL is set, else to the terminal
+# notify: notify.yml                # names the receivers; without it alerts go to Slack where SLACK_BOT_TOKEN
+                                    # or SLACK_WEBHOOK_URL is set, else to the terminal
 # every: 30s                        # how often the pipeline runs
 
 # models:                           # a model needs no settings: it appears by logging
