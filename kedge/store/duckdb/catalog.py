@@ -2,10 +2,10 @@
 
 Predictions of one UTC day of event time are a table, their labels a second one: a label is then one short row
 instead of an update of a wide one, and a day past its retention is dropped whole (deleting rows never shrinks
-the file). What varies by model (features, segments, probabilities …) lies in three lists, `numbers`, `texts`
-and `probabilities`, each field at the position that its model's registry gives it: a new feature then needs
-no new column, names need no quoting, and a statement costs the same for five features as for five hundred
-(DuckDB spends 50 to 80 µs on each column of a small INSERT).
+the file). What varies by model (features, segments, probabilities …) lies in four lists, `numbers`, `texts`,
+`probabilities` and `details`, each field at the position that its model's registry gives it: a new feature
+then needs no new column, names need no quoting, and a statement costs the same for five features as for five
+hundred (DuckDB spends 50 to 80 µs on each column of a small INSERT).
 """
 
 from collections.abc import Collection, Iterable
@@ -50,7 +50,7 @@ TABLES = {
 _PREDICTIONS = (
     "model INTEGER, id VARCHAR, timestamp BIGINT, ingested BIGINT, revision BIGINT,"
     " version VARCHAR, cls VARCHAR, probability FLOAT, entropy FLOAT, value DOUBLE, latency_ms FLOAT,"
-    " failed BOOLEAN, probabilities DOUBLE[], numbers FLOAT[], texts VARCHAR[]"
+    " failed BOOLEAN, probabilities DOUBLE[], numbers FLOAT[], texts VARCHAR[], details VARCHAR[]"
 )
 # `predicted_at` repeats the prediction's timestamp, so that a narrow window reads few labels too.
 _LABELS = (
@@ -59,7 +59,7 @@ _LABELS = (
     " error FLOAT, abs_error FLOAT, squared_error FLOAT"
 )
 
-ListName = Literal["numbers", "texts", "probabilities"]
+ListName = Literal["numbers", "texts", "probabilities", "details"]
 
 SOURCES: dict[str, ListName] = {
     "features.num": "numbers",
@@ -69,10 +69,13 @@ SOURCES: dict[str, ListName] = {
     "business": "numbers",
     "features.cat": "texts",
     "segment": "texts",
-    "context": "texts",
+    "origin": "texts",
     "prediction.probabilities": "probabilities",
+    "details": "details",
 }
-"""The maps of a prediction, and the list that each is kept in."""
+"""The maps of a prediction, and the list that each is kept in. Details (trace ids, error messages) are apart,
+as they are many different texts, and no summary reads them.
+"""
 
 
 class TooManyFields(Exception):

@@ -11,7 +11,7 @@ from kedge.sketch.edges import NUMERIC_CELLS
 from kedge.store.base import Json
 from kedge.store.duckdb.catalog import SOURCES, Catalog, Model
 from kedge.store.duckdb.database import Database
-from kedge.store.duckdb.rows import names_at, numbers_matrix, texts_matrix
+from kedge.store.duckdb.rows import Lists, names_at
 from kedge.windows import Window, iso
 
 _WITHIN = "model = $1 AND timestamp >= $2 AND timestamp < $3"
@@ -43,15 +43,15 @@ class Reader:
             for batch in self._database.batches(
                 f"SELECT numbers, texts FROM {day.predictions} WHERE {_WITHIN}", [known.code, *window]
             ):
-                matrix = numbers_matrix(batch.column("numbers"), [position for _, position in numbers])
+                matrix = Lists(batch.column("numbers")).numbers([position for _, position in numbers])
                 for i, (name, _) in enumerate(numbers):
                     column = matrix[:, i]
                     columns[name].append(column[np.isfinite(column)])
-                codes, values = texts_matrix(batch.column("texts"), [position for _, position in texts])
-                for i, (name, _) in enumerate(texts):
-                    held = codes[:, i][codes[:, i] >= 0]
-                    tally = np.bincount(held, minlength=len(values)).tolist()
-                    counts[name].update({v: n for v, n in zip(values, tally, strict=True) if n})
+                lists = Lists(batch.column("texts"))
+                for name, position in texts:
+                    values = lists.texts(position)
+                    held = np.bincount(values.codes + 1, minlength=len(values.values) + 1)[1:].tolist()
+                    counts[name].update(dict(zip(values.values, held, strict=True)))
         found: dict[str, Edges] = {}
         for name, pieces in columns.items():
             whole = np.concatenate(pieces).astype(np.float64)
@@ -95,7 +95,7 @@ def _document(row: Mapping[str, Any], model: Model) -> Json:
             for name, p in names_at(model.slots[source])
             if p < len(values) and values[p] is not None
         }
-    context = fields["context"]
+    origin, details = fields["origin"], fields["details"]
     delay = None if row["label_timestamp"] is None else row["label_timestamp"] - row["timestamp"]
     document = {
         "@timestamp": iso(row["timestamp"]),
@@ -130,10 +130,10 @@ def _document(row: Mapping[str, Any], model: Model) -> Json:
         "latency_ms": row["latency_ms"],
         "resource": fields["resource"],
         "business": fields["business"],
-        "service": {"name": context.get("service.name")},
-        "host": {"name": context.get("host.name")},
-        "trace": {"id": context.get("trace.id")},
-        "error": {"type": context.get("error.type"), "message": context.get("error.message")},
+        "service": {"name": origin.get("service.name")},
+        "host": {"name": origin.get("host.name")},
+        "trace": {"id": details.get("trace.id")},
+        "error": {"type": details.get("error.type"), "message": details.get("error.message")},
     }
     return _without_missing(document)
 

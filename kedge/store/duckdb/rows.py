@@ -1,6 +1,7 @@
 """Predictions and labels as Arrow tables, and a table's lists as matrices."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,16 +13,9 @@ from kedge.store.duckdb.catalog import SOURCES, ListName, Model
 from kedge.windows import Millis
 
 
-def _context(row: Prediction) -> dict[str, str]:
-    """The texts that a row has of its own, as one more map."""
-    named = (
-        ("service.name", row.service),
-        ("host.name", row.host),
-        ("trace.id", row.trace),
-        ("error.type", row.error_type),
-        ("error.message", row.error_message),
-    )
-    return {name: text for name, text in named if text is not None}
+def _named(*texts: tuple[str, str | None]) -> dict[str, str]:
+    """Single texts of a row as one more map."""
+    return {name: text for name, text in texts if text is not None}
 
 
 MAPS: dict[str, Callable[[Prediction], Mapping[str, Any]]] = {
@@ -32,8 +26,11 @@ MAPS: dict[str, Callable[[Prediction], Mapping[str, Any]]] = {
     "business": lambda row: row.business,
     "features.cat": lambda row: row.cat,
     "segment": lambda row: row.segment,
-    "context": _context,
+    "origin": lambda row: _named(("service.name", row.service), ("host.name", row.host)),
     "prediction.probabilities": lambda row: row.probabilities,
+    "details": lambda row: _named(
+        ("trace.id", row.trace), ("error.type", row.error_type), ("error.message", row.error_message)
+    ),
 }
 """A row's fields by source (catalog.SOURCES)."""
 
@@ -58,6 +55,7 @@ def predictions_table(rows: Sequence[tuple[Model, Prediction]], revision: int) -
             "probabilities": _lists(rows, "probabilities"),
             "numbers": _lists(rows, "numbers"),
             "texts": _lists(rows, "texts"),
+            "details": _lists(rows, "details"),
         }
     )
 
@@ -108,48 +106,60 @@ def _lists(rows: Sequence[tuple[Model, Prediction]], within: ListName) -> pa.Lis
                 slots = model.slots[source]
                 for name, value in values.items():
                     flat[start + slots[name]] = value
-    if within == "texts":
+    if within in ("texts", "details"):
         items = pa.array(flat, pa.string())
     else:
         items = _floats(flat, np.float32 if within == "numbers" else np.float64)
     return pa.ListArray.from_arrays(pa.array(offsets), items)
 
 
-def numbers_matrix(column: pa.ListArray, positions: Sequence[int]) -> NDArray[np.float32]:
-    """The fields at `positions` as float32, shape (rows, positions), nan where missing."""
-    items = column.flatten()
-    values = items.to_numpy(zero_copy_only=False).astype(np.float32, copy=False)
-    return _at(column, values, positions, np.float32(np.nan))
+@dataclass(frozen=True)
+class Texts:
+    """A text column as codes into its distinct values; -1 is missing."""
+
+    codes: NDArray[np.int32]
+    values: Sequence[str]
+
+    @classmethod
+    def of(cls, column: pa.Array) -> "Texts":
+        encoded = column.dictionary_encode()
+        codes = encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False)
+        return cls(codes.astype(np.int32, copy=False), encoded.dictionary.to_pylist())
+
+    @classmethod
+    def missing(cls, rows: int) -> "Texts":
+        return cls(np.full(rows, -1, np.int32), ())
 
 
-def texts_matrix(column: pa.ListArray, positions: Sequence[int]) -> tuple[NDArray[np.int32], list[str]]:
-    """The fields at `positions` as codes into the returned texts, shape (rows, positions), -1 where
-    missing.
+class Lists:
+    """A column of lists, read by position. A list written before a field was known is shorter than later
+    ones.
     """
-    codes, texts = text_codes(column.flatten())
-    return _at(column, codes, positions, np.int32(-1)), texts
 
+    def __init__(self, column: pa.ListArray) -> None:
+        self._items = column.flatten()
+        self._lengths = column.value_lengths().to_numpy(zero_copy_only=False).astype(np.int64)
+        self._starts = np.cumsum(self._lengths) - self._lengths
 
-def text_codes(column: pa.Array) -> tuple[NDArray[np.int32], list[str]]:
-    """A text column as codes into its distinct texts, -1 where missing."""
-    encoded = column.dictionary_encode()
-    codes = encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False)
-    return codes.astype(np.int32, copy=False), encoded.dictionary.to_pylist()
+    def numbers(self, positions: Sequence[int | None]) -> NDArray[np.float32]:
+        """The fields at `positions` (None: nowhere), shape (rows, positions), nan where missing."""
+        values = self._items.to_numpy(zero_copy_only=False).astype(np.float32, copy=False)
+        matrix = np.full((len(self._lengths), len(positions)), np.nan, np.float32)
+        for i, position in enumerate(positions):
+            if position is not None:
+                held = self._lengths > position
+                if held.all():
+                    matrix[:, i] = values[self._starts + position]
+                else:
+                    matrix[held, i] = values[self._starts[held] + position]
+        return matrix
 
-
-def _at(column: pa.ListArray, items: NDArray[Any], positions: Sequence[int], missing: Any) -> NDArray[Any]:
-    """Items of lists by position. Lists written before a field was known are shorter than later ones."""
-    lengths = column.value_lengths().fill_null(0).to_numpy(zero_copy_only=False)
-    width = int(lengths.max(initial=0))
-    if width and (lengths == width).all():
-        matrix = items.reshape(len(column), width)
-    else:
-        matrix = np.full((len(column), width), missing, items.dtype)
-        matrix[np.arange(width) < lengths[:, None]] = items
-    answer = np.full((len(column), len(positions)), missing, items.dtype)
-    held = [i for i, position in enumerate(positions) if position < width]
-    answer[:, held] = matrix[:, [positions[i] for i in held]]
-    return answer
+    def texts(self, position: int | None) -> Texts:
+        """The field at a position."""
+        if position is None:
+            return Texts.missing(len(self._lengths))
+        places = pa.array(self._starts + position, mask=self._lengths <= position)
+        return Texts.of(self._items.take(places))
 
 
 def names_at(slots: Mapping[str, int]) -> list[tuple[str, int]]:

@@ -16,14 +16,13 @@ from kedge.sketch import PartName
 from kedge.store.base import EPOCH_SHIFT, Group, Grouping, PartRow, SummaryKey, SummaryRequest
 from kedge.store.duckdb.catalog import Catalog, Day, Model
 from kedge.store.duckdb.database import Database
-from kedge.store.duckdb.rows import numbers_matrix, text_codes, texts_matrix
+from kedge.store.duckdb.rows import Lists, Texts
 from kedge.store.duckdb.tally import (
     Batch,
     CellCounter,
     Floats,
     LabelColumns,
     Segments,
-    Texts,
     core_parts,
     label_parts,
 )
@@ -34,7 +33,7 @@ _LABEL = (
     "l.revision AS l_revision, l.cls AS l_cls, l.value AS l_value, l.timestamp - l.predicted_at AS l_delay,"
     " l.log_loss, l.brier, l.error, l.abs_error, l.squared_error"
 )
-_CONTEXT = {"service": "service.name", "host": "host.name"}
+_ORIGIN = {"service": "service.name", "host": "host.name"}
 
 Parts = dict[SummaryKey, tuple[int, Any]]
 """A part with its fingerprint, by key."""
@@ -54,7 +53,7 @@ class Summariser:
         answer: Parts = {}
         for day in self._catalog.days_in(request.window):
             for batch in self._scan(day, model, request):
-                for key, (fingerprint, part) in _count(batch, model, request):
+                for key, (fingerprint, part) in _Piece(batch, model, request).parts():
                     if key in answer:
                         before, sum_so_far = answer[key]
                         fingerprint, part = before + fingerprint, sum_so_far + part
@@ -106,92 +105,114 @@ def _source(dimension: str) -> tuple[str, str] | None:
     """
     if dimension.startswith("segment."):
         return "segment", dimension.removeprefix("segment.")
-    return ("context", _CONTEXT[dimension]) if dimension in _CONTEXT else None
+    return ("origin", _ORIGIN[dimension]) if dimension in _ORIGIN else None
 
 
-def _count(
-    table: pa.RecordBatch, model: Model, request: SummaryRequest
-) -> Iterator[tuple[SummaryKey, tuple[int, Any]]]:
-    """The parts of one batch."""
-    if not table.num_rows:
-        return
-    numeric, categorical = _numeric(request), _categorical(request)
-    batch = _columns(table, model, request, numeric, categorical)
-    labels = _labels(table) if PartName.LABELS in request.parts else None
-    cells: CellCounter | None = None
-    if PartName.CELLS in request.parts and request.edges is not None:
-        numbers = {name: batch.numbers[:, i] for i, name in enumerate(numeric)}
-        texts = {name: batch.texts[:, i] for i, name in enumerate(categorical)}
-        cells = CellCounter(request.edges, numbers, texts, table.num_rows)
-    timestamps = table.column("timestamp").to_numpy()
-    buckets = timestamps // request.bucket * request.bucket
-    for grouping in request.groupings:
-        segments, keys = _segments(table, model, grouping, buckets)
-        if not keys:
-            continue
-        rows = segments.total().tolist()
+class _Piece:
+    """One record batch of a scan, counted as the request asks."""
 
-        def key(s: int, part: PartName, edges: str = "") -> SummaryKey:
-            bucket, group = keys[s]  # noqa: B023
-            return SummaryKey(request.model, group, request.bucket, bucket, part, edges)
+    def __init__(self, table: pa.RecordBatch, model: Model, request: SummaryRequest) -> None:
+        self._table = table
+        self._model = model
+        self._request = request
+        self._texts = Lists(table.column("texts")) if "texts" in table.schema.names else None
 
-        if PartName.CORE in request.parts:
-            core = core_parts(
-                batch,
-                segments,
-                _unique(request.numeric),
-                _unique(request.categorical),
-                _unique(request.invalid),
-            )
-            for s, part in enumerate(core):
-                yield key(s, PartName.CORE), (rows[s], part)
-        if cells is not None and request.edges is not None:
-            for s, counted in enumerate(cells.parts(segments)):
-                yield key(s, PartName.CELLS, request.edges.hash), (rows[s], counted)
-        if labels is not None:
-            for s, (labelled, revisions) in enumerate(label_parts(batch, labels, segments)):
-                if labelled.rows:
-                    yield key(s, PartName.LABELS), (revisions, labelled)
+    def parts(self) -> Iterator[tuple[SummaryKey, tuple[int, Any]]]:
+        """Each part of each bucket and group, with its fingerprint."""
+        request, table = self._request, self._table
+        if not table.num_rows:
+            return
+        batch = self._batch()
+        labels = _labels(table) if PartName.LABELS in request.parts else None
+        cells = self._cells(batch)
+        buckets = table.column("timestamp").to_numpy() // request.bucket * request.bucket
+        for grouping in request.groupings:
+            segments, keys = self._segments(grouping, buckets)
+            rows = segments.total().tolist()
+            if PartName.CORE in request.parts:
+                names = map(_unique, (request.numeric, request.categorical, request.invalid))
+                for at, n, core in zip(keys, rows, core_parts(batch, segments, *names), strict=True):
+                    yield self._key(at, PartName.CORE), (n, core)
+            if cells is not None and request.edges is not None:
+                for at, n, counted in zip(keys, rows, cells.parts(segments), strict=True):
+                    yield self._key(at, PartName.CELLS, request.edges.hash), (n, counted)
+            if labels is not None:
+                for at, (labelled, revisions) in zip(keys, label_parts(batch, labels, segments), strict=True):
+                    if labelled.rows:
+                        yield self._key(at, PartName.LABELS), (revisions, labelled)
 
+    def _key(self, at: tuple[Millis, Group], part: PartName, edges: str = "") -> SummaryKey:
+        bucket, group = at
+        return SummaryKey(self._request.model, group, self._request.bucket, bucket, part, edges)
 
-def _columns(
-    table: pa.RecordBatch, model: Model, request: SummaryRequest, numeric: list[str], categorical: list[str]
-) -> Batch:
-    n = table.num_rows
-    names = table.schema.names
-    numbers = np.full((n, 0), np.nan, np.float32)
-    invalid = numbers
-    if "numbers" in names:
-        slots = model.slots["features.num"]
-        faulty = model.slots["features.invalid"]
-        nowhere = 1 << 30
-        positions = [slots.get(name, nowhere) for name in numeric]
-        positions += [faulty.get(name, nowhere) for name in _unique(request.invalid)]
-        matrix = numbers_matrix(table.column("numbers"), positions)
-        numbers, invalid = matrix[:, : len(numeric)], matrix[:, len(numeric) :]
-    texts = Texts(np.full((n, 0), -1, np.int32), ())
-    if "texts" in names and categorical:
-        slots = model.slots["features.cat"]
-        texts = Texts(
-            *texts_matrix(table.column("texts"), [slots.get(name, 1 << 30) for name in categorical])
+    def _batch(self) -> Batch:
+        table, slots = self._table, self._model.slots
+        numeric, invalid = _numeric(self._request), _unique(self._request.invalid)
+        if numeric or invalid:
+            positions = [slots["features.num"].get(name) for name in numeric]
+            positions += [slots["features.invalid"].get(name) for name in invalid]
+            numbers = Lists(table.column("numbers")).numbers(positions)
+        else:
+            numbers = np.zeros((table.num_rows, 0), np.float32)
+        return Batch(
+            cls=Texts.of(table.column("cls")),
+            probability=_floats(table, "probability"),
+            entropy=_floats(table, "entropy"),
+            value=_floats(table, "value"),
+            latency_ms=_floats(table, "latency_ms"),
+            failed=table.column("failed").to_numpy(zero_copy_only=False),
+            numbers=numbers[:, : len(numeric)],
+            texts=[self._text("features.cat", name) for name in _categorical(self._request)],
+            invalid=numbers[:, len(numeric) :],
         )
-    return Batch(
-        cls=Texts(*text_codes(table.column("cls"))),
-        probability=_floats(table, "probability"),
-        entropy=_floats(table, "entropy"),
-        value=_floats(table, "value"),
-        latency_ms=_floats(table, "latency_ms"),
-        failed=table.column("failed").to_numpy(zero_copy_only=False),
-        numbers=numbers,
-        texts=texts,
-        invalid=invalid,
-    )
+
+    def _text(self, source: str, name: str) -> Texts:
+        if self._texts is None:
+            return Texts.missing(self._table.num_rows)
+        return self._texts.texts(self._model.slots[source].get(name))
+
+    def _cells(self, batch: Batch) -> CellCounter | None:
+        request = self._request
+        if PartName.CELLS not in request.parts or request.edges is None:
+            return None
+        numbers = {name: batch.numbers[:, i] for i, name in enumerate(_numeric(request))}
+        texts = dict(zip(_categorical(request), batch.texts, strict=True))
+        return CellCounter(request.edges, numbers, texts, self._table.num_rows)
+
+    def _segments(self, grouping: Grouping, buckets: Any) -> tuple[Segments, list[tuple[Millis, Group]]]:
+        """Number the (bucket, group) pairs that occur; rows without one of the dimensions are in none."""
+        columns = [self._dimension(name) for name in grouping]
+        rows: Any = slice(None)
+        if columns:
+            rows = np.flatnonzero(np.logical_and.reduce([c.codes >= 0 for c in columns]))
+            if not len(rows):
+                return Segments(np.zeros(0, np.int64), 0, rows), []
+        starts, of = np.unique(buckets[rows], return_inverse=True)
+        index = of
+        for column in columns:
+            # Renumber after each dimension: a product of all their sizes could overflow.
+            pairs = index * len(column.values) + column.codes[rows]
+            _, index = np.unique(pairs, return_inverse=True)
+        numbers, first = np.unique(index, return_index=True)
+        keys = []
+        for i in first.tolist():
+            row = i if isinstance(rows, slice) else int(rows[i])
+            values = [column.values[column.codes[row]] for column in columns]
+            keys.append((int(starts[of[i]]), tuple(sorted(zip(grouping, values, strict=True)))))
+        return Segments(index, len(numbers), rows), keys
+
+    def _dimension(self, name: str) -> Texts:
+        """A dimension's value in each row."""
+        if name == "version":
+            return Texts.of(self._table.column("version"))
+        source = _source(name)
+        return self._text(*source) if source else Texts.missing(self._table.num_rows)
 
 
 def _labels(table: pa.RecordBatch) -> LabelColumns:
     return LabelColumns(
         revision=pc.fill_null(table.column("l_revision"), 0).to_numpy(),
-        cls=Texts(*text_codes(table.column("l_cls"))),
+        cls=Texts.of(table.column("l_cls")),
         value=_floats(table, "l_value"),
         log_loss=_floats(table, "log_loss"),
         brier=_floats(table, "brier"),
@@ -208,42 +229,3 @@ def _floats(table: pa.RecordBatch, name: str) -> Floats:
     with np.errstate(over="ignore"):
         values = column.astype(np.float32, copy=False)
     return np.where(np.isfinite(values), values, np.float32(np.nan))
-
-
-def _segments(
-    table: pa.RecordBatch, model: Model, grouping: Grouping, buckets: Any
-) -> tuple[Segments, list[tuple[Millis, Group]]]:
-    """Number the (bucket, group) pairs that occur; rows without one of the dimensions are in none."""
-    columns = [_dimension(table, model, name) for name in grouping]
-    rows: Any = slice(None)
-    if columns:
-        rows = np.flatnonzero(np.logical_and.reduce([c.codes >= 0 for c in columns]))
-    if columns and not len(rows):
-        return Segments(np.zeros(0, np.int64), 0, rows), []
-    starts, of = np.unique(buckets[rows], return_inverse=True)
-    index = of.astype(np.int64)
-    for column in columns:
-        # Renumber after each dimension: a product of all their sizes could overflow.
-        _, index = np.unique(index * len(column.values) + column.codes[rows], return_inverse=True)
-    size = int(index.max()) + 1
-    first = np.zeros(size, np.int64)
-    first[index[::-1]] = np.arange(len(index) - 1, -1, -1)
-    keys = []
-    for i in first.tolist():
-        row = i if isinstance(rows, slice) else int(rows[i])
-        group = tuple(
-            sorted((name, c.values[c.codes[row]]) for name, c in zip(grouping, columns, strict=True))
-        )
-        keys.append((int(starts[of[i]]), group))
-    return Segments(index, size, rows), keys
-
-
-def _dimension(table: pa.RecordBatch, model: Model, name: str) -> Texts:
-    """A dimension's value in each row."""
-    if name == "version":
-        return Texts(*text_codes(table.column("version")))
-    source = _source(name)
-    position = model.slots[source[0]].get(source[1]) if source else None
-    if position is None:
-        return Texts(np.full(table.num_rows, -1, np.int32), ("",))
-    return Texts(*texts_matrix(table.column("texts"), [position]))[:, 0]

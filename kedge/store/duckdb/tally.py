@@ -5,7 +5,7 @@ over segment x cell. So the cost hardly depends on how many buckets, groups or f
 values counted.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,21 +27,11 @@ from kedge.sketch import (
     Moments,
     NumericEdges,
 )
+from kedge.store.duckdb.rows import Texts
 
 Ints = NDArray[np.integer[Any]]
 Floats = NDArray[np.float32]
 Mask = NDArray[np.bool_]
-
-
-@dataclass(frozen=True)
-class Texts:
-    """Text fields as codes into their distinct values, shape (rows,) or (rows, fields); -1 is missing."""
-
-    codes: Ints
-    values: Sequence[str]
-
-    def __getitem__(self, index: Any) -> "Texts":
-        return Texts(self.codes[index], self.values)
 
 
 @dataclass(frozen=True)
@@ -71,7 +61,8 @@ class Batch:
     failed: Mask
     numbers: Floats
     """Shape (rows, numeric features asked for)."""
-    texts: Texts
+    texts: Sequence[Texts]
+    """A column for each categorical feature asked for."""
     invalid: Floats
 
 
@@ -157,7 +148,8 @@ def core_parts(
     moments = segments.moments(scalars)
     features = segments.moments(batch.numbers[at, : len(numeric)])
     scores = segments.scores(batch.cls.codes[at], batch.probability[at])
-    present = _present(segments, batch.texts.codes[at, : len(categorical)] >= 0, categorical)
+    texts = [column.codes[at] >= 0 for column in batch.texts[: len(categorical)]]
+    present = _present(segments, _columns(texts, len(segments.of)), categorical)
     faulty = _present(segments, np.isfinite(batch.invalid[at]), invalid)
     return [
         Core(
@@ -175,6 +167,11 @@ def core_parts(
         )
         for s in range(segments.size)
     ]
+
+
+def _columns(columns: Sequence[NDArray[Any]], rows: int) -> NDArray[Any]:
+    """Columns side by side, also where there are none."""
+    return np.column_stack(columns) if columns else np.zeros((rows, 0), np.bool_)
 
 
 def _present(segments: Segments, held: Mask, names: Sequence[str]) -> list[dict[str, int]]:
@@ -211,7 +208,7 @@ class CellCounter:
             self._starts[name] = start
             start += frozen.size
         self._width = start
-        self._cells = np.column_stack(columns) if columns else np.zeros((rows, 0), np.int64)
+        self._cells = _columns(columns, rows)
 
     def parts(self, segments: Segments) -> list[Cells]:
         """The cells part of each segment."""
@@ -248,9 +245,8 @@ def label_parts(batch: Batch, labels: LabelColumns, segments: Segments) -> list[
     # Revisions are summed as integers: a float would lose the last change of a long history.
     revisions = np.zeros(segments.size, np.int64)
     np.add.at(revisions, labelled.of, labels.revision[rows])
-    columns: Callable[[str], Floats] = lambda name: getattr(labels, name)  # noqa: E731
     names = ("log_loss", "brier", "error", "abs_error", "squared_error", "value")
-    moments = labelled.moments(np.column_stack([columns(name) for name in names])[rows])
+    moments = labelled.moments(np.column_stack([getattr(labels, name) for name in names])[rows])
     predicted, actual = batch.cls.codes[rows].astype(np.int64), labels.cls.codes[rows].astype(np.int64)
     span = len(labels.cls.values) + 1
     pairs = np.where((predicted >= 0) & (actual >= 0), predicted * span + actual, -1)
