@@ -52,7 +52,7 @@ def demo(exit_: bool, speed: float | None, months: int, keep: Path | None, as_js
         from kedge.demo.flights import TRAINED_UNTIL, train
     except ModuleNotFoundError as e:
         raise KedgeError(f"the demo needs {e.name}: pip install 'kedge[demo]'") from None
-    from kedge.demo.replay import make_reference, open_replay
+    from kedge.demo.replay import open_replay
     from kedge.notify.receivers import load_receivers
     from kedge.pipeline.query import alert_rows, history_rows
 
@@ -68,9 +68,9 @@ def demo(exit_: bool, speed: float | None, months: int, keep: Path | None, as_js
         click.echo("training on the flights of January and February 2013 …", err=True)
         model = train()
         stream = cast(TextIO, _Current("stderr" if as_json else "stdout"))
-        replay = open_replay(f"duckdb:{file}", load_receivers(None, {}, stream=stream))
+        replay = open_replay(model, f"duckdb:{file}", load_receivers(None, {}, stream=stream))
         stack.callback(replay.pipe.store.close)
-        baseline = make_reference(model, replay.pipe.store)
+        baseline = replay.import_reference()
         click.echo(f"baseline {baseline.label}, {len(baseline.edges.features)} features", err=True)
         start = TRAINED_UNTIL
         end = _months_later(start, months)
@@ -91,7 +91,7 @@ def demo(exit_: bool, speed: float | None, months: int, keep: Path | None, as_js
                         max(0.0, (now / 1000 - start.timestamp()) / 3600 / speed - (time.monotonic() - begun))
                     )
 
-            replay.run(model, start, end, told)
+            replay.run(end, told)
         _report(history_rows(replay.pipe), as_json)
         said = (
             f"{replay.predictions:,} flights and {replay.labels:,} labels, {months} months, "
