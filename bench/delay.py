@@ -41,7 +41,7 @@ def measure(url: str, redis: str, *, samples: int = 2) -> dict[str, object]:
             address, _process = kedge.gateway()
             kedge.start("worker")
             kedge.start("beat")
-            # The first tick pays for imports and connections; what is asked here is what later ones take.
+            # A first tick pays for imports and connections. The first sample still pays for the first judgement.
             kedge.until(lambda: "tick: " in (kedge.folder / "worker.log").read_text(), "worker")
             found = [_sample(kedge, address, slack, f"bench-{i}") for i in range(samples)]
             server = str(client.server)

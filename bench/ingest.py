@@ -105,7 +105,7 @@ def _all_created(answer: Any) -> None:
         raise RuntimeError("the server refused rows of a bulk request")
 
 
-def measure(url: str, *, count: int = 30_000, rounds: int = 3, connections: int = 4) -> dict[str, object]:
+def measure(url: str, *, count: int = 15_000, rounds: int = 5, connections: int = 4) -> dict[str, object]:
     """Both sides in turn, `rounds` times each, each time into a fresh index of the same template."""
     with kedge_on(url) as (kedge, store, client):
         address, process = kedge.gateway()
