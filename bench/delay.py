@@ -41,7 +41,7 @@ def measure(url: str, redis: str, *, samples: int = 2) -> dict[str, object]:
             address, _process = kedge.gateway()
             kedge.start("worker")
             kedge.start("beat")
-            # A first tick pays for imports and connections. The first sample still pays for the first judgement.
+            # A first tick pays for imports and connections; the first sample still for a first judgement.
             kedge.until(lambda: "tick: " in (kedge.folder / "worker.log").read_text(), "worker")
             found = [_sample(kedge, address, slack, f"bench-{i}") for i in range(samples)]
             server = str(client.server)
