@@ -66,7 +66,7 @@ class ModelSettings(_Strict):
 
     bucket: Literal["1m", "1h", "1d"] | None = Field(
         None,
-        description="Width of the base bucket; by default 1m, or 1h if the first logs leave minutes empty.",
+        description="Width of the base bucket; by default 1m, or 1h if the first logs are sparse.",
     )
     lag: Duration = Field(MINUTE, description="How long after its end a bucket waits for stragglers.")
     positive_class: str | None = Field(

@@ -7,7 +7,7 @@ approximation (1963) is within 0.3 % of the tail's probability down to 1e-7.
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import special, stats
+from scipy import special
 
 Floats = NDArray[np.float64]
 
@@ -33,6 +33,8 @@ def sf(x: ArrayLike, df: ArrayLike, nc: ArrayLike, *, exact: bool = True) -> Flo
         np.subtract(1.0, special.chndtr(x, df, np.where(far, 0.0, nc)), out=tail)
         lost = ~far & (tail < _CANCELLED)
         if lost.any():
+            from scipy import stats  # takes seconds to load, and such tails are rare
+
             tail[lost] = stats.ncx2.sf(x[lost], df[lost], nc[lost])
     if far.any():
         tail[far] = special.ndtr(-_sankaran_score(x[far], df[far], nc[far]))

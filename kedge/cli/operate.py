@@ -36,7 +36,7 @@ def tick(ctx: click.Context, drain: bool, now: str | None, as_json: bool) -> Non
         )
         if report["labels_waiting"]:
             click.echo(f"{report['labels_waiting']:,} labels wait for their prediction")
-    for problem in report["problems"]:
+    for problem in (*report["problems"], *report["not_judged"]):
         click.echo(problem, err=True)
     if report["problems"]:
         sys.exit(1)

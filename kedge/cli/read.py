@@ -56,10 +56,14 @@ def metrics(
             for row in rows:
                 json_line(row)
             return
+        found = list(rows)
+        if not found:
+            click.echo("nothing was logged there" + (f" with {' and '.join(by)}" if by else ""))
+            return
         table(
             "",
             ["window", "metric", "labels", "value", "± se", "n", "verdict", "reason"],
-            [[row["window_start"], *_cells(row)] for row in rows],
+            [[row["window_start"], *_cells(row)] for row in found],
             right=["value", "± se", "n"],
         )
 

@@ -103,9 +103,15 @@ def _beat_file(settings: Settings) -> Path:
 @click.option(
     "--concurrency", type=click.IntRange(1), default=1, show_default=True, help="Ticks run side by side."
 )
-@click.option("--pool", type=click.Choice(["prefork", "solo"]), default="prefork", show_default=True)
 @click.option(
-    "--ping", is_flag=True, help="Ask whether a worker of this machine answers; exits 1 if none does."
+    "--pool",
+    type=click.Choice(["prefork", "solo"]),
+    default="prefork",
+    show_default=True,
+    help="How ticks run: in child processes with time limits, or in the worker itself.",
+)
+@click.option(
+    "--ping", is_flag=True, help="Ask whether a worker of this machine answers; exits with 2 if none does."
 )
 @click.pass_context
 def worker(ctx: click.Context, concurrency: int, pool: str, ping: bool) -> None:
@@ -144,7 +150,7 @@ def worker(ctx: click.Context, concurrency: int, pool: str, ping: bool) -> None:
 
 @click.command()
 @click.option(
-    "--ping", is_flag=True, help="Check that beat of this machine sent a tick lately; exits 2 if not."
+    "--ping", is_flag=True, help="Check that beat of this machine sent a tick lately; exits with 2 if not."
 )
 @click.pass_context
 def beat(ctx: click.Context, ping: bool) -> None:

@@ -4,16 +4,18 @@ document.
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 from kedge.pipeline.context import Pipeline
 from kedge.pipeline.faults import reach
-from kedge.store.base import Changes, DocumentStore, Json
-from kedge.windows import HOUR, MINUTE, Millis, Window, floor
+from kedge.sketch import Core, PartName
+from kedge.store.base import Changes, DocumentStore, Json, SummaryRequest
+from kedge.windows import DAY, HOUR, MINUTE, Millis, Window, ceil, floor
 
 FEED = "feed"
-SPARSE = 0.9
-"""A model whose first logs touch a smaller share of their minutes than this gets a base bucket of an hour."""
+SPARSE = 20
+"""A model whose first logs have fewer rows a minute than this gets a base bucket of an hour."""
 
 Dirty = dict[Millis, int]
 """Bucket start -> mark: the number of the detection that touched it last."""
@@ -116,22 +118,22 @@ def detect(pipe: Pipeline, now: Millis) -> Feed:
     def advance(feed: Feed) -> Feed:
         changes = pipe.store.changed(feed.watermark)
         reach("detect:changes-read")
-        return absorb(feed, changes, now, lambda model: pipe.settings.of_model(model).base)
+        return absorb(feed, changes, now, partial(fitting_base, pipe))
 
     feed = update_feed(pipe.store.state, advance)
     reach("detect:stored")
     return feed
 
 
-def absorb(feed: Feed, changes: Changes, now: Millis, configured: Callable[[str], Millis | None]) -> Feed:
-    """The feed after `changes` that were read at `now`."""
+def absorb(feed: Feed, changes: Changes, now: Millis, base_of: Callable[[str, set[Millis]], Millis]) -> Feed:
+    """The feed after `changes` that were read at `now`; `base_of` says the base bucket of a new model."""
     mark = feed.mark + 1
     models = dict(feed.models)
     for name, minutes in changes.dirty.items():
         if not minutes:
             continue
         known = models.get(name)
-        base = known.base if known else configured(name) or _fitting_base(minutes)
+        base = known.base if known else base_of(name, minutes)
         buckets = {floor(minute, base) for minute in minutes}
         models[name] = ModelFeed(
             base,
@@ -149,10 +151,19 @@ def absorb(feed: Feed, changes: Changes, now: Millis, configured: Callable[[str]
     )
 
 
-def _fitting_base(minutes: set[Millis]) -> Millis:
-    """A minute, or an hour where the first logs span hours and leave minutes empty."""
+def fitting_base(pipe: Pipeline, model: str, minutes: set[Millis]) -> Millis:
+    """The base bucket of a new model: what is configured; else a minute, or an hour where the first logs span
+    hours and are sparse.
+    """
+    if configured := pipe.settings.of_model(model).base:
+        return configured
+    window = Window(floor(min(minutes), DAY), ceil(max(minutes) + MINUTE, DAY))
     span = max(minutes) - min(minutes) + MINUTE
-    return HOUR if span >= 2 * HOUR and len(minutes) * MINUTE < SPARSE * span else MINUTE
+    if span < 2 * HOUR:
+        return MINUTE  # a service that was just started: too short to tell
+    request = SummaryRequest(model, window, DAY, frozenset({PartName.CORE}))
+    rows = sum(row.part.rows for row in pipe.store.summarise(request) if isinstance(row.part, Core))
+    return HOUR if rows < SPARSE * span / MINUTE else MINUTE
 
 
 def mark_dirty(state: DocumentStore, model: str, window: Window, computed: str | None = None) -> Feed:

@@ -155,4 +155,5 @@ def label_horizon(
     horizon = mature_through(
         buckets, now, expected=settings.labels.expected, after=settings.labels.mature_after
     )
-    return min(horizon, now)
+    # After the newest rows there is nothing whose labels could be missing.
+    return now if horizon >= max((b.end for b in buckets), default=0) else horizon

@@ -257,7 +257,8 @@ def tick_json(reports: list[TickReport]) -> Json:
         "steps": sum(r.alerts.steps for r in reports),
         "transitions": sum(r.alerts.transitions for r in reports),
         "sent": sum(r.deliveries.sent for r in reports if r.deliveries),
-        "problems": [*last.problems, *last.alerts.held],
+        "problems": list(last.problems),
+        "not_judged": list(last.alerts.held),
         "seconds": round(sum(r.seconds for r in reports), 3),
     }
 

@@ -4,10 +4,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kedge.pipeline.feed import Feed, ModelFeed, absorb, clear_dirty, due, mark_dirty, runs_of, update_feed
+from kedge.pipeline.feed import (
+    Feed,
+    ModelFeed,
+    absorb,
+    clear_dirty,
+    due,
+    fitting_base,
+    mark_dirty,
+    runs_of,
+    update_feed,
+)
+from kedge.records import Prediction
 from kedge.store.base import Changes, DocumentStore
 from kedge.store.duckdb import open_duckdb
 from kedge.windows import DAY, HOUR, MINUTE, Millis, Window
+from tests.pipeline.world import world
 
 M = MINUTE
 
@@ -16,8 +28,8 @@ def changes(*minutes: Millis, model: str = "m", replaced: bool = False) -> Chang
     return Changes({"at": len(minutes)}, {model: set(minutes)}, replaced)
 
 
-def by_default(_: str) -> None:
-    return None
+def by_default(_model: str, _minutes: set[Millis]) -> Millis:
+    return MINUTE
 
 
 @pytest.fixture
@@ -49,25 +61,33 @@ def test_a_rebuilt_index_begins_a_new_epoch() -> None:
 
 
 @pytest.mark.parametrize(
-    ("minutes", "base"),
+    ("minutes", "rows_each", "base"),
     [
-        (range(0, 3 * HOUR, M), M),
-        (range(0, 90 * M, 10 * M), M),  # too short to tell
-        (range(0, 3 * HOUR, 10 * M), HOUR),
-        ([m for m in range(0, 4 * HOUR, M) if m % (10 * M)], M),  # nine minutes of ten
-        ([0], M),
+        (range(0, 3 * HOUR, M), 20, M),
+        (range(0, 3 * HOUR, M), 19, HOUR),
+        (range(0, 90 * M, 10 * M), 1, M),  # too short to tell
+        (range(0, 3 * HOUR, 10 * M), 50, HOUR),
+        ([0], 1, M),
     ],
 )
-def test_a_model_whose_first_logs_leave_minutes_empty_takes_an_hour(
-    minutes: list[Millis], base: Millis
+def test_a_model_whose_first_logs_are_sparse_takes_an_hour(
+    minutes: list[Millis], rows_each: int, base: Millis
 ) -> None:
-    assert absorb(Feed(), changes(*minutes), DAY, by_default).models["m"].base == base
+    with world() as one:
+        one.pipe.store.append(
+            [
+                Prediction(id=f"{minute}-{i}", timestamp=minute, ingested=minute, model="m")
+                for minute in minutes
+                for i in range(rows_each)
+            ]
+        )
+        assert fitting_base(one.pipe, "m", set(minutes)) == base
 
 
 def test_the_base_bucket_is_what_is_configured_and_stays_what_it_was() -> None:
-    feed = absorb(Feed(), changes(*range(0, 3 * HOUR, 10 * M)), DAY, lambda _: MINUTE)
+    feed = absorb(Feed(), changes(*range(0, 3 * HOUR, 10 * M)), DAY, by_default)
     assert feed.models["m"].base == MINUTE
-    later = absorb(feed, changes(5 * HOUR), DAY, lambda _: HOUR)
+    later = absorb(feed, changes(5 * HOUR), DAY, lambda *_: HOUR)
     assert later.models["m"].base == MINUTE
 
 
