@@ -29,6 +29,10 @@ def context_for(settings: ModelSettings, baseline: Baseline | None, group: Group
 
 
 Key = tuple[str, Millis, Millis, Group]
+FEATURE_ROWS = 200
+"""Rows that a bucket needs for its features to be shown one by one: of fewer, 20 cells tell nothing but noise
+(without drift a PSI of 200 rows is about 0.1, of 40 rows 0.5).
+"""
 MEMORY = 20_000
 """Buckets whose metrics are remembered, of all models: about 20 kB each with 25 features."""
 
@@ -65,6 +69,8 @@ def write_metrics(
 ) -> None:
     """Compute and write the metric documents of every group and bucket of a tier in a window (aligned to it).
 
+    Features have rows of their own from the hour on, where a bucket has enough rows to say something of them.
+
     A document's version is the sum of the fingerprints that it was computed from, within the baseline's
     generation, so that a stale worker's metrics are refused as its summaries are.
     """
@@ -80,31 +86,32 @@ def write_metrics(
             continue
         summary = bucket_summary({name: row.part for name, row in rows.items()}, wanted)
         context = context_for(settings, baseline, group)
+        features = tier >= HOUR and summary.rows >= FEATURE_ROWS
         unlabelled = {name: row.version for name, row in rows.items() if name is not PartName.LABELS}
         metrics = memory.get(
             (model, tier, bucket, group),
             (unlabelled, generation, edges),
-            partial(measure, summary, context, reads_labels=False),
+            partial(measure, summary, context, reads_labels=False, features=features),
         )
         metrics = metrics + measure(summary, context, reads_labels=True)
         version = (generation << EPOCH_SHIFT) + sum_versions(row.version for row in rows.values())
         bounds = Window(bucket, bucket + tier)
-        docs += metric_docs(model, group, bounds, version, metrics, features=tier >= HOUR)
+        docs += metric_docs(model, group, bounds, version, metrics)
     if docs:
         store.write_metrics(docs)
 
 
 def metric_docs(
-    model: str, group: Group, window: Window, version: int, metrics: Sequence[Metric], *, features: bool
+    model: str, group: Group, window: Window, version: int, metrics: Sequence[Metric]
 ) -> list[MetricDoc]:
-    """One scalar document, and one row a feature where `features` are wanted (from the hour on)."""
+    """One scalar document, and one row a feature."""
     scalars: dict[str, Json] = {}
     by_feature: dict[str, dict[str, Json]] = defaultdict(dict)
     for m in metrics:
         feature = m.labels.get("feature")
         if feature is None:
             scalars[m.key] = metric_json(m)
-        elif features:
+        else:
             rest = Metric(m.name, None, 0, {k: v for k, v in m.labels.items() if k != "feature"})
             by_feature[feature][rest.key] = metric_json(m)
     docs = [MetricDoc(model, group, window, version, scalars)]

@@ -4,11 +4,13 @@ import threading
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from kedge.sketch import AnyPart, Cells, Core, EdgeSet, Labels, PartName, Summary
 from kedge.store.base import Group, Grouping, PartRow, SummaryStore, sum_versions
 from kedge.windows import DAY, Millis, Window, tile
 
+SUMS_KEPT = 1000
 Buckets = dict[Millis, dict[Group, AnyPart]]
 
 
@@ -21,6 +23,18 @@ class _Shelf:
     start: Millis
     end: Millis
     buckets: Buckets = field(default_factory=lambda: defaultdict(dict))
+
+
+class _Sum(NamedTuple):
+    total: AnyPart
+    buckets: int
+    """How many parts it is the sum of."""
+
+    def plus(self, part: AnyPart) -> "_Sum":
+        return _Sum(self.total + part, self.buckets + 1)  # type: ignore[operator]
+
+
+_SumName = tuple[str, Window, PartName, str, Grouping]
 
 
 @dataclass
@@ -36,17 +50,21 @@ class SummaryReader:
     """Keep what was read from one tick to the next: right only while all writes pass through `remember`."""
     longest: Millis = 400 * DAY
     _shelves: dict[tuple[str, Millis, PartName, str], _Shelf] = field(default_factory=dict)
+    _summed: dict[_SumName, dict[Group, _Sum]] = field(default_factory=dict)
+    _changes: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     def begin(self) -> None:
         """A new tick: forget what another worker may have changed."""
-        if not self.keep:
-            with self._lock:
+        with self._lock:
+            self._forget_sums()
+            if not self.keep:
                 self._shelves.clear()
 
     def remember(self, rows: Iterable[PartRow]) -> None:
         """Rows that were just written."""
         with self._lock:
+            self._forget_sums()
             for row in rows:
                 key = row.key
                 shelf = self._shelves.get((key.model, key.tier, key.part, key.edges))
@@ -93,32 +111,53 @@ class SummaryReader:
 
         Cells are None (*not computed*) where some bucket with rows has none on these edges.
         """
-        found: dict[Group, Summary] = {}
         wanted = parts | {PartName.CORE}
         if edges is None:
             wanted -= {PartName.CELLS}
-        for span in tile(window, base):
-            bounds = Window(span.start, span.end)
-            shelves = {
-                part: self.parts(
-                    model, span.tier, bounds, part, edges.hash if edges and part is PartName.CELLS else ""
-                )
-                for part in wanted
+        sums = {
+            part: self._sums(
+                model, base, window, part, edges.hash if edges and part is PartName.CELLS else "", grouping
+            )
+            for part in wanted
+        }
+        found: dict[Group, Summary] = {}
+        for group, core in sums[PartName.CORE].items():
+            # Every bucket has a core; one that lacks another part has no labels, or no cells yet.
+            held = {
+                part: by_group[group].total
+                for part, by_group in sums.items()
+                if group in by_group
+                and (part is not PartName.CELLS or by_group[group].buckets == core.buckets)
             }
-            for bucket, groups in shelves[PartName.CORE].items():
-                for group in groups:
-                    if tuple(name for name, _ in group) != grouping:
-                        continue
-                    held = {
-                        part: shelf[bucket][group]
-                        for part, shelf in shelves.items()
-                        if group in shelf.get(bucket, {})
-                    }
-                    summary = bucket_summary(held, wanted)
-                    found[group] = found[group] + summary if group in found else summary
+            found[group] = bucket_summary(held, wanted)
         if not grouping:
             found.setdefault((), empty(wanted, edges))
         return found
+
+    def _sums(
+        self, model: str, base: Millis, window: Window, part: PartName, edges: str, grouping: Grouping
+    ) -> "dict[Group, _Sum]":
+        """One part summed over a window, by group. Rules that look at the same window at a step share it."""
+        name = (model, window, part, edges, grouping)
+        if (known := self._summed.get(name)) is not None:
+            return known
+        changes = self._changes
+        found: dict[Group, _Sum] = {}
+        for span in tile(window, base):
+            for groups in self.parts(model, span.tier, Window(span.start, span.end), part, edges).values():
+                for group, held in groups.items():
+                    if tuple(dimension for dimension, _ in group) == grouping:
+                        found[group] = found[group].plus(held) if group in found else _Sum(held, 1)
+        with self._lock:
+            if len(self._summed) >= SUMS_KEPT:
+                self._summed.clear()
+            if changes == self._changes:  # else it may lack a row that was just written
+                self._summed[name] = found
+        return found
+
+    def _forget_sums(self) -> None:
+        self._summed.clear()
+        self._changes += 1
 
 
 def bucket_summary(parts: Mapping[PartName, AnyPart], wanted: frozenset[PartName]) -> Summary:

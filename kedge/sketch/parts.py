@@ -7,6 +7,7 @@ equal content is equal data whatever the order of addition.
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from enum import StrEnum
+from functools import cache
 from typing import Any, Self, TypeVar
 
 import numpy as np
@@ -47,18 +48,24 @@ class Part:
     """What the parts share: field-wise addition and equality."""
 
     def __add__(self, other: Self) -> Self:
-        summed = {}
-        for f in fields(self):  # type: ignore[arg-type]
-            a, b = getattr(self, f.name), getattr(other, f.name)
-            summed[f.name] = add_maps(a, b) if isinstance(a, Mapping) else a + b
-        return type(self)(**summed)
+        summed = []
+        for name in self._names():
+            a, b = getattr(self, name), getattr(other, name)
+            summed.append(add_maps(a, b) if type(a) is dict else a + b)
+        return type(self)(*summed)
 
     def __eq__(self, other: object) -> bool:
         if type(self) is not type(other):
             return NotImplemented
-        return all(same(getattr(self, f.name), getattr(other, f.name)) for f in fields(self))  # type: ignore[arg-type]
+        return all(same(getattr(self, name), getattr(other, name)) for name in self._names())
 
     __hash__ = None  # type: ignore[assignment]
+
+    @classmethod
+    @cache
+    def _names(cls) -> tuple[str, ...]:
+        """Looked up once: windows are sums of dozens of parts."""
+        return tuple(f.name for f in fields(cls))  # type: ignore[arg-type]
 
 
 def scores_zero() -> Counts:

@@ -27,7 +27,7 @@ from kedge.pipeline import tick as tick_module
 from kedge.pipeline.baselines import baseline_in_use
 from kedge.pipeline.context import Pipeline, groupings_of, settings_of
 from kedge.pipeline.feed import load_feed
-from kedge.pipeline.measure import context_for, metric_docs
+from kedge.pipeline.measure import FEATURE_ROWS, context_for, metric_docs
 from kedge.pipeline.schema import features_of
 from kedge.pipeline.summaries import bucket_summary
 from kedge.pipeline.tick import TickReport, drain, tick
@@ -216,8 +216,9 @@ class World:
         docs: list[MetricDoc] = []
         for (group, bucket), parts in held.items():
             summary = bucket_summary(parts, wanted)
-            found = measure(summary, context_for(settings_of(self.pipe, MODEL), baseline, group))
-            docs += metric_docs(MODEL, group, Window(bucket, bucket + tier), 0, found, features=tier >= HOUR)
+            context = context_for(settings_of(self.pipe, MODEL), baseline, group)
+            found = measure(summary, context, features=tier >= HOUR and summary.rows >= FEATURE_ROWS)
+            docs += metric_docs(MODEL, group, Window(bucket, bucket + tier), 0, found)
         return by_key(docs)
 
     def stored_metrics(self, tier: Millis) -> dict[tuple[Group, Millis, str], Mapping[str, Any]]:
