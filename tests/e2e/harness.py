@@ -34,7 +34,7 @@ START_S = 60.0
 T = TypeVar("T")
 
 
-def until(ask: Callable[[], T], what: str, within_s: float = 60.0, every_s: float = 0.1) -> T:
+def until(ask: Callable[[], T | None], what: str, within_s: float = 60.0, every_s: float = 0.1) -> T:
     """Ask until the answer is true, and give it; fail with `what` once the time is over."""
     deadline = time.monotonic() + within_s
     while not (answer := ask()):
@@ -83,7 +83,7 @@ class Process:
             assert self.code is None, f"it ended with {self.code}:\n{self.text()}"
             return re.search(pattern, self.text())
 
-        return until(seen, f"{pattern} in {self.log.name}", START_S)  # type: ignore[return-value]
+        return until(seen, f"{pattern} in {self.log.name}", START_S)
 
     def signal(self, number: int) -> None:
         os.kill(self.pid, number)

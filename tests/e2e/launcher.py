@@ -7,6 +7,7 @@ real process: it can be killed with SIGKILL, holds its own files, and nothing of
                                       answers with one: {"code"}; negative is the signal that ended it
 """
 
+import importlib
 import json
 import os
 import subprocess
@@ -76,16 +77,18 @@ class Launcher:
 
 
 def _serve() -> None:
-    # What most commands import; none of it opens a file, starts a thread or reads the environment.
-    import kedge.cli.app
-    import kedge.cli.baseline
-    import kedge.cli.load
-    import kedge.cli.operate
-    import kedge.cli.read
-    import kedge.cli.reference
-    import kedge.cli.rules
-    import kedge.pipeline.compose
-    import kedge.store.duckdb  # noqa: F401
+    # What most commands import, some of it late; none of it opens a file or reads the environment. DuckDB's
+    # client imports pandas by itself, which takes longer than the rest of a command.
+    for name in (
+        *("load", "operate", "baseline", "read", "reference", "rules", "start", "serve"),
+        *("app", "client", "columns", "output"),
+    ):
+        importlib.import_module(f"kedge.cli.{name}")
+    for name in (
+        *("ingest.files", "kedge.pipeline.compose", "kedge.store.duckdb", "kedge.store.elastic"),
+        *("anyio._backends._asyncio", "pandas", "pyarrow.parquet", "ruamel.yaml", "slack_sdk", "scipy.stats"),
+    ):
+        importlib.import_module(name)
 
     for line in sys.stdin:
         job = json.loads(line)

@@ -1,6 +1,6 @@
 """SIGKILL between any two steps of a tick: started again, kedge ends as if nothing had happened.
 
-Each tick is a process of its own, on a DuckDB file; the same is shown of workers over a cluster in test_workers.
+Each tick is a process of its own, on a DuckDB file; test_workers shows the same of workers over a cluster.
 What happened is read back from the file: summaries, metrics, alerts, events, and what Slack was told.
 """
 
@@ -25,6 +25,10 @@ from tests.e2e.launcher import Done, Launcher
 from tests.pipeline.world import RULES, assert_same
 
 T0 = parse_time("2024-03-05T10:00:00Z")
+CASES = [(point, False) for point in POINTS] + [
+    (point, True) for point in ("deliver:attempting", "deliver:sent", "deliver:threaded", "deliver:recorded")
+]
+"""Every point with a bot; a webhook, which cannot be asked what arrived, where it makes a difference."""
 RULE_NAMES = ("busy", "failing", "wrong")
 BEGUN, BROKEN, MENDED = T0 + 3 * MINUTE, T0 + 5 * MINUTE, T0 + 9 * MINUTE
 """When the ticks are: the rules have begun, the model is broken (here the worker dies), it is mended."""
@@ -93,8 +97,11 @@ def state_of(one: Stack) -> Mapping[str, Any]:
                 name: msgspec.to_builtins(msgspec.convert(stored.value, AlertState))
                 for name, stored in store.alerts.find().items()
             },
-            "events": {name: stored.value for name, stored in store.events.find().items()},
-            "outbox": {name: stored.value["status"] for name, stored in store.outbox.find().items()},
+            "events": {
+                name: {k: v for k, v in stored.value.items() if k != "decided"}
+                for name, stored in store.events.find().items()
+            },
+            "outbox": Counter(stored.value["status"] for stored in store.outbox.find().values()),
         }
     finally:
         store.close()
@@ -118,8 +125,7 @@ def undisturbed(
     return state, told
 
 
-@pytest.mark.parametrize("point", POINTS)
-@pytest.mark.parametrize("webhook", [False, True], ids=["bot", "webhook"])
+@pytest.mark.parametrize(("point", "webhook"), CASES)
 def test_a_tick_that_is_killed_anywhere_is_made_up_for(
     kedge: Launcher,
     begun: Path,
@@ -128,19 +134,16 @@ def test_a_tick_that_is_killed_anywhere_is_made_up_for(
     point: str,
     webhook: bool,
 ) -> None:
-    if webhook and not point.startswith("deliver:"):
-        pytest.skip("how messages are sent makes no difference there")
     folder = tmp_path / "here"
     shutil.copytree(begun, folder)
     with stack(folder, "duckdb:kedge.duckdb", webhook=webhook) as one:
         assert tick(kedge, one, BROKEN, **{VARIABLE: point}).code == -signal.SIGKILL
-        assert tick(kedge, one, BROKEN).code == 0
         assert tick(kedge, one, MENDED).code == 0
         state, posts = state_of(one), one.slack.posts
     expected, told = undisturbed
     for what, wanted in expected.items():
         assert_same(state[what], wanted, what)
     if not webhook:
-        assert [p.transition for p in posts] == told
+        assert Counter(p.transition for p in posts) == Counter(told)
     else:  # between the webhook's answer and its record, the one place where a post may come twice
         assert len(posts) == len(told) + (point in ("deliver:sent", "deliver:threaded"))
