@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import signal
 import sys
 import tempfile
 import time
@@ -85,6 +86,9 @@ def serve(ctx: click.Context, gateway: bool, web: bool, host: str | None, port: 
     if scheduler:
         scheduler.start()
     sys.stdout.flush()
+    # uvicorn ends on SIGTERM, then raises the signal again: without a handler the process would die there,
+    # with a tick half done and the file open.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     try:
         server.run(sockets=[socket])
     finally:

@@ -3,12 +3,16 @@
 Does nothing unless the environment variable KEDGE_FAULT names a point. A test that sets it starts a process,
 sees it killed exactly there (SIGKILL: no handler, no `finally`, no flush), starts it again without it
 and compares the end state with that of a run that was left alone.
+
+KEDGE_STALL names a point at which the process stops instead (SIGSTOP, once), until a test lets it go on: the
+worker that was away for minutes and does not know it.
 """
 
 import os
 import signal
 
 VARIABLE = "KEDGE_FAULT"
+STALL = "KEDGE_STALL"
 
 POINTS: tuple[str, ...] = (
     # kedge/pipeline/tick.py, feed.py, summarise.py, evaluate.py: logs become summaries, metrics and states.
@@ -39,11 +43,18 @@ POINTS: tuple[str, ...] = (
 """Every name that may be reached, in the order of a tick."""
 
 
+_stalled = False
+
+
 def reach(point: str) -> None:
-    """Die here if KEDGE_FAULT says so. A name that is not in POINTS is an error, on either side."""
-    wanted = os.environ.get(VARIABLE) or None
-    for name in (point, wanted):
+    """Die or stop here if the environment says so. A name that is not in POINTS is an error, on every side."""
+    global _stalled
+    die, stop = (os.environ.get(name) or None for name in (VARIABLE, STALL))
+    for name in (point, die, stop):
         if name is not None and name not in POINTS:
             raise ValueError(f'"{name}" is not a fault point; kedge.pipeline.faults.POINTS lists them')
-    if wanted == point:
+    if die == point:
         os.kill(os.getpid(), signal.SIGKILL)
+    if stop == point and not _stalled:
+        _stalled = True
+        os.kill(os.getpid(), signal.SIGSTOP)
