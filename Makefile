@@ -32,7 +32,7 @@ $(STAMP): pyproject.toml requirements-dev.lock
 	export PIP_DISABLE_PIP_VERSION_CHECK=1; \
 	mirror=$$($(PY) -m pip config get global.index-url 2>/dev/null || true); \
 	if [ -n "$$mirror" ]; then export UV_DEFAULT_INDEX="$${UV_DEFAULT_INDEX:-$$mirror}"; fi; \
-	uv="$(VENV)/bin/uv pip install --quiet --python $(PY) --require-hashes -r requirements-dev.lock"; \
+	uv="$(VENV)/bin/uv pip install --quiet --compile-bytecode --python $(PY) --require-hashes -r requirements-dev.lock"; \
 	if $(PY) -m pip install --quiet 'uv==$(UV_VERSION)' && { $$uv 2>$(VENV)/uv.log || $$uv --system-certs 2>>$(VENV)/uv.log; }; then :; \
 	else echo 'env: uv could not install the lock (see $(VENV)/uv.log); trying pip …'; \
 	  $(PY) -m pip install --quiet --require-hashes -r requirements-dev.lock; fi; \

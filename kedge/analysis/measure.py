@@ -17,7 +17,8 @@ def measure(
     summary: Summary, context: Context, *, reads_labels: bool | None = None, features: bool = True
 ) -> list[Metric]:
     """Every metric that the parts allow, in the order of the catalogue; only those that read labels, or only
-    those that do not, where `reads_labels` says so; without `features`, none that looks at features.
+    those that do not, where `reads_labels` says so; without `features`, none that looks at features or
+    compares with the reference.
 
     One that the rows do not have at all (latency of a model that logs none) is left out; one that they have
     too little of (performance before the first label) has the value None and a reason.
@@ -27,7 +28,7 @@ def measure(
         m
         for info in METRICS.values()
         if reads_labels is None or (PartName.LABELS in info.parts) is reads_labels
-        if features or not (info.takes == "feature" or PartName.CELLS in info.parts)
+        if features or not (info.takes == "feature" or info.needs_reference)
         for m in _all(info, reading)
     ]
 

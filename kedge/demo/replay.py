@@ -28,7 +28,7 @@ from kedge.store.duckdb import open_duckdb
 from kedge.windows import HOUR, MINUTE, Millis, Window, iso
 
 RULES = Path(__file__).with_name("rules.yml")
-TICK_EVERY = 12 * HOUR
+TICK_EVERY = 24 * HOUR
 """Simulated time between ticks. Every step is judged all the same, in order; a tick takes several at once."""
 LAG = 2 * MINUTE
 """After the hour: its bucket has waited for stragglers by then."""
@@ -99,7 +99,7 @@ class Replay:
             self.clock.now = hour.end_ms
             predictions += hour.predictions
             labels += hour.labels
-            if hour.end_ms < next_tick:
+            if hour.end_ms < next_tick and hour.end_ms < last:
                 continue
             if predictions:
                 service.predictions(msgspec.json.encode(predictions))

@@ -1,7 +1,7 @@
 """From summaries to numbers for people: the metrics of tumbling windows, and how far labels have matured."""
 
 from collections import OrderedDict, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -63,11 +63,11 @@ def write_metrics(
     memory: MetricMemory,
     model: str,
     tier: Millis,
-    window: Window,
+    rows: Iterable[PartRow],
     baseline: Baseline | None,
     settings: ModelSettings,
 ) -> None:
-    """Compute and write the metric documents of every group and bucket of a tier in a window (aligned to it).
+    """Compute and write the metric documents of every group and bucket of a tier, from all their parts.
 
     Features have rows of their own from the hour on, where a bucket has enough rows to say something of them.
 
@@ -76,25 +76,25 @@ def write_metrics(
     """
     edges = baseline.edges.hash if baseline else ""
     parts: dict[tuple[Millis, Group], dict[PartName, PartRow]] = defaultdict(dict)
-    for row in store.read(model, tier, window, tuple(PartName), edges=edges):
+    for row in rows:
         parts[row.key.bucket, row.key.group][row.key.part] = row
     wanted = frozenset(PartName) if baseline else frozenset({PartName.CORE, PartName.LABELS})
     generation = baseline.generation if baseline else 0
     docs: list[MetricDoc] = []
-    for (bucket, group), rows in sorted(parts.items()):
-        if PartName.CORE not in rows:
+    for (bucket, group), held in sorted(parts.items()):
+        if PartName.CORE not in held:
             continue
-        summary = bucket_summary({name: row.part for name, row in rows.items()}, wanted)
+        summary = bucket_summary({name: row.part for name, row in held.items()}, wanted)
         context = context_for(settings, baseline, group)
         features = tier >= HOUR and summary.rows >= FEATURE_ROWS
-        unlabelled = {name: row.version for name, row in rows.items() if name is not PartName.LABELS}
+        unlabelled = {name: row.version for name, row in held.items() if name is not PartName.LABELS}
         metrics = memory.get(
             (model, tier, bucket, group),
             (unlabelled, generation, edges),
             partial(measure, summary, context, reads_labels=False, features=features),
         )
         metrics = metrics + measure(summary, context, reads_labels=True)
-        version = (generation << EPOCH_SHIFT) + sum_versions(row.version for row in rows.values())
+        version = (generation << EPOCH_SHIFT) + sum_versions(row.version for row in held.values())
         bounds = Window(bucket, bucket + tier)
         docs += metric_docs(model, group, bounds, version, metrics)
     if docs:

@@ -33,6 +33,9 @@ class _Sum(NamedTuple):
     def plus(self, part: AnyPart) -> "_Sum":
         return _Sum(self.total + part, self.buckets + 1)  # type: ignore[operator]
 
+    def merged(self, other: "_Sum") -> "_Sum":
+        return _Sum(self.total + other.total, self.buckets + other.buckets)  # type: ignore[operator]
+
 
 _SumName = tuple[str, Window, PartName, str, Grouping]
 
@@ -143,8 +146,15 @@ class SummaryReader:
             return known
         changes = self._changes
         found: dict[Group, _Sum] = {}
-        for span in tile(window, base):
-            for groups in self.parts(model, span.tier, Window(span.start, span.end), part, edges).values():
+        spans = tile(window, base)
+        for span in spans:
+            bounds = Window(span.start, span.end)
+            if len(spans) > 1 and span.tier == DAY:
+                # The days of a long window stay the same while its end moves by the hour.
+                for group, days in self._sums(model, DAY, bounds, part, edges, grouping).items():
+                    found[group] = found[group].merged(days) if group in found else days
+                continue
+            for groups in self.parts(model, span.tier, bounds, part, edges).values():
                 for group, held in groups.items():
                     if tuple(dimension for dimension, _ in group) == grouping:
                         found[group] = found[group].plus(held) if group in found else _Sum(held, 1)

@@ -117,18 +117,19 @@ def _summarise_run(pipe: Pipeline, plan: _Plan, run: Window) -> tuple[int, int]:
     written, refused = _write(pipe, plan, run, plan.base, rows)
     reach("summarise:base-written")
     finer = plan.base
-    windows = {plan.base: run}
+    by_tier = {plan.base: rows}
     for tier in tiers_from(plan.base)[1:]:
         whole = Window(floor(run.start, tier), ceil(run.end, tier))
         children = pipe.store.read(plan.model, finer, whole, tuple(PartName), edges=plan.edges_hash)
-        w, r = _write(pipe, plan, whole, tier, roll_up(children, tier))
+        by_tier[tier] = roll_up(children, tier)
+        w, r = _write(pipe, plan, whole, tier, by_tier[tier])
         written, refused = written + w, refused + r
-        windows[tier] = whole
         finer = tier
         reach("summarise:tier-written" if tier == HOUR else "summarise:day-written")
     settings = settings_of(pipe, plan.model)
-    for tier, window in windows.items():
-        write_metrics(pipe.store, pipe.metrics, plan.model, tier, window, plan.baseline, settings)
+    # Of what this worker counted, even where a newer write stood against it: stale metrics are refused too.
+    for tier, found in by_tier.items():
+        write_metrics(pipe.store, pipe.metrics, plan.model, tier, found, plan.baseline, settings)
     reach("summarise:metrics-written")
     return written, refused
 
