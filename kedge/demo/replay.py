@@ -70,15 +70,13 @@ class Replay:
         """
         service = self._service()
         predictions: list[Event] = []
-        labels: list[Event] = []
+        labels: dict[str, Event] = {}
         for hour in reference(self.model):
             self.clock.now = hour.end_ms
             predictions += hour.predictions
-            labels += hour.labels
+            labels |= {label["id"]: label for label in hour.labels}
         for chunk in batched(predictions):
-            service.predictions(msgspec.json.encode(chunk))
-        for chunk in batched(labels):
-            service.labels(msgspec.json.encode(chunk))
+            service.predictions(msgspec.json.encode([_with_label(row, labels) for row in chunk]))
         store = self.pipe.store
         window = Window(millis(YEAR_START), millis(TRAINED_UNTIL))
         source = f"window {iso(window.start)} to {iso(window.end)}"
@@ -114,6 +112,12 @@ class Replay:
 
     def _service(self) -> IngestService:
         return IngestService(self.pipe.store, self.pipe.store.state, self.clock)
+
+
+def _with_label(row: Event, labels: dict[str, Event]) -> Event:
+    """History comes with its labels."""
+    label = labels.get(row["id"])
+    return row if label is None else row | {"label": {k: label[k] for k in ("class", "timestamp")}}
 
 
 def batched(rows: list[Event], size: int = 20_000) -> Iterator[list[Event]]:
