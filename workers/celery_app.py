@@ -14,7 +14,7 @@ from celery import Celery
 from celery.signals import worker_process_init
 
 from kedge.clock import Clock
-from kedge.config import Settings, load_settings
+from kedge.config import Settings
 from kedge.errors import KedgeError, StoreUnavailable
 from kedge.pipeline.compose import open_pipeline
 from kedge.pipeline.context import Pipeline
@@ -59,14 +59,18 @@ def make_app(settings: Settings) -> Celery:
         beat_schedule={"tick": {"task": TICK, "schedule": every, "options": {"expires": max(every, 1.0)}}},
         timezone="UTC",
     )
-    app.task(name=TICK)(run_tick)
+
+    @app.task(name=TICK)
+    def run() -> None:
+        run_tick(settings)
+
     return app
 
 
-def run_tick() -> None:
+def run_tick(settings: Settings) -> None:
     """One tick. An unavailable store is told in one line, and is the next tick's business."""
-    pipe, clock = _pipeline()
     try:
+        pipe, clock = _pipeline(settings)
         report = tick(pipe, clock())
     except StoreUnavailable as e:
         log.warning("tick put off: %s", e)
@@ -86,10 +90,9 @@ def run_tick() -> None:
         log.error("rule file: %s", problem)
 
 
-def _pipeline() -> tuple[Pipeline, Clock]:
+def _pipeline(settings: Settings) -> tuple[Pipeline, Clock]:
     """Opened once a process: a client must not be shared across a fork."""
     if 0 not in _opened:
-        settings = load_settings()
         clock = settings.make_clock()
         _opened[0] = (open_pipeline(settings, clock), clock)
     return _opened[0]

@@ -47,7 +47,7 @@ _stalled = False
 
 
 def reach(point: str) -> None:
-    """Die or stop here if the environment says so. A name that is not in POINTS is an error, on every side."""
+    """Die or stop here if the environment says so. A name that is not in POINTS is an error anywhere."""
     global _stalled
     die, stop = (os.environ.get(name) or None for name in (VARIABLE, STALL))
     for name in (point, die, stop):
