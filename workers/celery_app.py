@@ -60,7 +60,7 @@ def make_app(settings: Settings) -> Celery:
         timezone="UTC",
     )
 
-    @app.task(name=TICK)
+    @app.task(name=TICK, shared=False)
     def run() -> None:
         run_tick(settings)
 

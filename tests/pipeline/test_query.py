@@ -1,4 +1,4 @@
-"""The series of a metric as people ask for it: its windows, its groups, and what is said of unfinished ones."""
+"""The series of a metric as people ask for it: its windows and groups, and what is said of open ones."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -49,9 +49,7 @@ def test_a_window_that_is_not_over_or_not_summarised_yet_is_incomplete(one: Worl
     one.tick(T0 + 11 * MINUTE)
     assert [row["reason"] for row in series(one, width=5 * MINUTE)] == [None, None]
     one.send([prediction(900, T0 + MINUTE)])
-    one.tick(
-        T0 + MINUTE + 30 * SECOND
-    )  # it is detected, and a clock that was set back keeps it from being due
+    one.tick(T0 + MINUTE + 30 * SECOND)  # detected, by a worker whose clock says that it is not due
     assert [row["reason"] for row in series(one, width=5 * MINUTE)] == ["incomplete", None]
 
 
