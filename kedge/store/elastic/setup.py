@@ -130,8 +130,9 @@ class Setup:
             detail = f"{manager.upper()} does not answer: nothing is deleted by age"
             return "", [], Check("lifecycle", True, detail)
         policies = self._templates.lifecycle(manager)
-        ages = "by event time" if manager == "ilm" else "by age of the index"
-        return manager, policies, Check("lifecycle", True, f"{manager.upper()}: retention {ages}")
+        # Deleting logs is safe only once their buckets are sealed, so the policies begin without deleting.
+        detail = f"{manager.upper()}: policies attached; none deletes until you add a delete phase"
+        return manager, policies, Check("lifecycle", True, detail)
 
     # --- objects ----------------------------------------------------------------------------------
 
