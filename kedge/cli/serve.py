@@ -178,4 +178,8 @@ def beat(ctx: click.Context, ping: bool) -> None:
         return
     configure_logging()
     schedule = f"{file}-{os.getpid()}"
-    app.Beat(schedule=schedule, loglevel="INFO", quiet=True).run()
+    try:
+        app.Beat(schedule=schedule, loglevel="INFO", quiet=True).run()
+    finally:  # what it says of the last tick is not true of the next beat
+        for left in file.parent.glob(f"{file.name}-{os.getpid()}*"):
+            left.unlink(missing_ok=True)

@@ -141,6 +141,7 @@ class Stack:
             "KEDGE_CLOCK": self.clock,
             "KEDGE_EVERY": self.every,
             "PYTHONPATH": str(ROOT),
+            "TMPDIR": str(self.folder),
         }
 
     def write(self, rules: str, settings: str = "") -> None:

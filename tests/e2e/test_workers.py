@@ -207,14 +207,17 @@ def test_two_workers_and_two_beats_do_no_harm(
 ) -> None:
     with begun(kedge, tmp_path, elasticsearch_url, redis) as one:
         both = [one.start("worker", "--pool", "solo") for _ in range(2)]
-        for _ in range(2):
-            one.start("beat")
+        beats = [one.start("beat") for _ in range(2)]
         until(lambda: is_settled(one), "settled", 90, 0.5)
         for worker in both:
             worker.wait_for("tick")
         ticks = sum(worker.text().count("kedge.tick") for worker in both)
         until(lambda: sum(w.text().count("kedge.tick") for w in both) > ticks + 4, "more ticks")
         assert_undisturbed(one, undisturbed)
+        assert list(tmp_path.glob("kedge-beat-*"))
+        for beat in beats:
+            beat.end()
+        assert not list(tmp_path.glob("kedge-beat-*")), "beat left its schedule behind"
 
 
 @pytest.mark.parametrize("point", ["summarise:counted", "deliver:attempting"])
