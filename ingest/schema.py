@@ -9,20 +9,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from kedge.errors import StoreUnavailable
+from kedge.pipeline.schema import Features, document_name, features_of
 from kedge.records import Prediction
 from kedge.store.base import DocumentStore, Json
 
 MAX_NAMES = 2_000
 """Feature names of one model, over all its rows."""
 _ATTEMPTS = 50
-
-
-class Features(NamedTuple):
-    """Feature names by the kind of the values they came with; a name may be of several kinds."""
-
-    numeric: tuple[str, ...] = ()
-    categorical: tuple[str, ...] = ()
-    invalid: tuple[str, ...] = ()
 
 
 class _Known(NamedTuple):
@@ -70,9 +63,7 @@ class SchemaRegistry:
 
     def read(self, model: str) -> Features:
         """What is registered now, sorted; nothing for a model that was never seen."""
-        stored = self._state.get(_name(model))
-        known = _Known.of(stored.value) if stored else _Known()
-        return Features(*(tuple(sorted(names)) for names in known))
+        return features_of(self._state, model)
 
     def register(self, rows: Sequence[Prediction]) -> dict[int, str]:
         """Register the features of rows about to be written.
@@ -92,11 +83,11 @@ class SchemaRegistry:
 
     def _extend(self, model: str, rows: Mapping[int, Prediction]) -> dict[int, str]:
         for _ in range(_ATTEMPTS):
-            stored = self._state.get(_name(model))
+            stored = self._state.get(document_name(model))
             before = _Known.of(stored.value) if stored else _Known()
             after, refused = _extended(before, rows)
             if (stored and after == before) or self._state.swap(
-                _name(model), after.document(), stored.token if stored else None
+                document_name(model), after.document(), stored.token if stored else None
             ):
                 self._known[model] = after
                 return refused
@@ -123,7 +114,3 @@ def _extended(known: _Known, rows: Mapping[int, Prediction]) -> tuple[_Known, di
 def _listed(names: Iterable[str]) -> str:
     first, *rest = sorted(names)
     return f'"{first}"' + (f" and {len(rest)} more" if rest else "")
-
-
-def _name(model: str) -> str:
-    return f"schema:{model}"

@@ -14,10 +14,15 @@ class Features:
     invalid: tuple[str, ...] = ()
 
 
+def document_name(model: str) -> str:
+    """Of the state document that holds them."""
+    return f"schema:{model}"
+
+
 def features_of(state: DocumentStore, model: str) -> Features:
     """What `ingest/schema.py` recorded: written before the first row with a new name, so never behind the
     rows."""
-    stored = state.get(f"schema:{model}")
+    stored = state.get(document_name(model))
     if stored is None:
         return Features()
     value = stored.value

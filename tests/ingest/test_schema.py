@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
-from ingest.schema import MAX_NAMES, Features, SchemaRegistry
+from ingest.schema import MAX_NAMES, SchemaRegistry
 from kedge.errors import StoreUnavailable
+from kedge.pipeline.schema import Features
 from kedge.records import Prediction
 from kedge.store.base import Json, Stored
 from kedge.store.duckdb import DuckStore
