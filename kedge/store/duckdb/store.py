@@ -1,5 +1,7 @@
 """The store of the embedded mode: every collection of kedge in one DuckDB file."""
 
+import atexit
+import weakref
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 
@@ -31,6 +33,15 @@ from kedge.store.duckdb.summarise import Summariser
 from kedge.store.duckdb.writer import Transaction, Writer
 from kedge.windows import Millis, Window
 
+_open: "weakref.WeakSet[DuckStore]" = weakref.WeakSet()
+
+
+@atexit.register
+def _close_all() -> None:
+    """A process that ends with an open store: what is queued is committed, and the file let go of."""
+    for store in list(_open):
+        store.close()
+
 
 def open_duckdb(path: str, *, clock: Callable[[], Millis] | None = None) -> "DuckStore":
     """Open the file at `path`, or `:memory:`; a new file is empty until `setup`.
@@ -59,6 +70,7 @@ class DuckStore:
         self.alerts: DocumentStore = Documents(self._documents, "alerts")
         self.events: DocumentStore = Documents(self._documents, "events")
         self.outbox: DocumentStore = Documents(self._documents, "outbox")
+        _open.add(self)
         try:
             self._writer.run(self._load, None)
             if self._catalog.loaded:
