@@ -28,7 +28,7 @@ from kedge.store.duckdb import open_duckdb
 from kedge.windows import HOUR, MINUTE, Millis, Window, iso
 
 RULES = Path(__file__).with_name("rules.yml")
-TICK_EVERY = 24 * HOUR
+TICK_EVERY = 48 * HOUR
 """Simulated time between ticks. Every step is judged all the same, in order; a tick takes several at once."""
 LAG = 2 * MINUTE
 """After the hour: its bucket has waited for stragglers by then."""
