@@ -336,5 +336,4 @@ class Counters:
     """What a store did since it was opened, for tests and metrics."""
 
     requests: int = 0
-    rows_visited: int = 0
     by_verb: dict[str, int] = field(default_factory=dict)
