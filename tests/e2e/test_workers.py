@@ -18,7 +18,7 @@ import msgspec
 import pytest
 
 from kedge.alerting.finding import AlertState
-from kedge.pipeline.faults import STALL, VARIABLE
+from kedge.pipeline.faults import POINTS, STALL, VARIABLE
 from kedge.pipeline.feed import load_feed
 from kedge.pipeline.schema import features_of
 from kedge.sketch import AnyPart, Core, PartName
@@ -179,7 +179,7 @@ def let_lease_run_out(one: Stack) -> None:
         one.opened.state.swap(name, stored.value | {"until": 0}, stored.token)
 
 
-@pytest.mark.parametrize("point", ["summarise:base-written", "deliver:projected-event", "deliver:sent"])
+@pytest.mark.parametrize("point", POINTS)
 def test_a_worker_that_is_killed_is_made_up_for(
     kedge: Launcher,
     elasticsearch_url: str,
