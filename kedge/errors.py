@@ -24,3 +24,13 @@ class PartialResult(StoreUnavailable):
 
 class TooManyBuckets(KedgeError):
     """The store's bucket limit was exceeded: ask for a shorter range."""
+
+
+class TooManyGroups(KedgeError):
+    """A bucket has more values of a dimension than can be listed: ask again with the list of those known."""
+
+    def __init__(self, text: str, dimension: str, values: tuple[str, ...] = ()) -> None:
+        super().__init__(text)
+        self.dimension = dimension
+        self.values = values
+        """The commonest of them, commonest first."""

@@ -129,7 +129,8 @@ def absorb(feed: Feed, changes: Changes, now: Millis, base_of: Callable[[str, se
     """The feed after `changes` that were read at `now`; `base_of` says the base bucket of a new model."""
     mark = feed.mark + 1
     models = dict(feed.models)
-    for name, minutes in changes.dirty.items():
+    for name in sorted(changes.dirty.keys() | changes.labelled.keys()):
+        minutes = changes.dirty.get(name, set()) | changes.labelled.get(name, set())
         if not minutes:
             continue
         known = models.get(name)

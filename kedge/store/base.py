@@ -7,9 +7,10 @@ refused) or compare-and-set (`swap`). A read that must see its own write goes by
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from kedge.records import Label, Prediction
@@ -21,6 +22,8 @@ Grouping = tuple[str, ...]
 Group = tuple[tuple[str, str], ...]
 """(dimension, value) pairs sorted by dimension; () is the total. A row without one of the dimensions is in no
 group."""
+OTHER = "(other)"
+"""The value of a dimension that stands for all those beyond its cap."""
 Json = dict[str, Any]
 
 EPOCH_SHIFT = 56
@@ -89,9 +92,12 @@ class Changes(NamedTuple):
     watermark: Json
     """Opaque; give it back to the next `changed`."""
     dirty: dict[str, set[Millis]]
-    """By model: the starts of the minutes of event time that were touched."""
+    """By model: the starts of the minutes of event time in which rows arrived."""
     replaced: bool = False
     """An index was rebuilt since: its sequence numbers began anew, so a new epoch must begin."""
+    labelled: Mapping[str, set[Millis]] = MappingProxyType({})
+    """By model: the minutes in which labels came or changed. Of a row that came with its label both are
+    told; a label that comes later touches only these."""
 
 
 @dataclass(frozen=True)
@@ -113,6 +119,9 @@ class SummaryRequest:
     invalid: tuple[str, ...] = ()
     """Features that ever had a value of neither kind; counted in `core`."""
     epoch: int = 1
+    known: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    """By dimension whose list of values is full: its values. Rows with any other value are in the group
+    OTHER of that dimension."""
 
 
 class SummaryKey(NamedTuple):
@@ -143,6 +152,17 @@ class PartRow(NamedTuple):
     """epoch * 2^56 + fingerprint. The fingerprint is the row count for core and cells, the sum of the change
     feed's numbers (`_seq_no`, `revision`) over the labelled rows for labels: it grows with every change."""
     part: AnyPart
+
+
+class SummaryQuery(NamedTuple):
+    """What `SummaryStore.read` is asked for."""
+
+    model: str
+    tier: Millis
+    window: Window
+    parts: frozenset[PartName]
+    grouping: Grouping | None = None
+    edges: str = ""
 
 
 @runtime_checkable
@@ -182,8 +202,13 @@ class LogStore(Protocol):
         exact.
 
         For labels: of every bucket and group that has labelled rows. Raises TooManyBuckets where the range
-        must be cut.
+        must be cut, and TooManyGroups where a bucket has more values of a dimension than can be listed and
+        the request has no `known` list of it.
         """
+        ...
+
+    def summarise_many(self, requests: Sequence[SummaryRequest]) -> list[list[PartRow]]:
+        """`summarise` of each, in order, in as few round trips as the store's limits allow."""
         ...
 
     def edges(
@@ -222,6 +247,14 @@ class SummaryStore(Protocol):
 
     def versions(self, model: str, tier: Millis, window: Window) -> dict[SummaryKey, int]:
         """Versions of what is stored there, without the content."""
+        ...
+
+    def read_many(self, queries: Sequence[SummaryQuery]) -> list[list[PartRow]]:
+        """`read` of each, in order, in as few round trips as the store's limits allow."""
+        ...
+
+    def versions_many(self, models: Collection[str], tier: Millis, window: Window) -> dict[SummaryKey, int]:
+        """`versions` of several models at once."""
         ...
 
 
@@ -285,6 +318,14 @@ class DocumentStore(Protocol):
         ...
 
     def delete(self, name: str, token: Any) -> bool: ...
+
+    def get_many(self, names: Collection[str]) -> dict[str, Stored]:
+        """Those that exist, by name, in few round trips; sees every earlier swap."""
+        ...
+
+    def swap_many(self, changes: Sequence[tuple[str, Json, Any | None]]) -> list[bool]:
+        """`swap` of each (name, value, token), in few round trips; they succeed or fail one by one."""
+        ...
 
 
 @dataclass(frozen=True)

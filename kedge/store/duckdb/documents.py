@@ -6,10 +6,10 @@ rewritten without what was overtaken (an update or a deletion of a row would lea
 """
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 import pyarrow as pa
@@ -201,3 +201,10 @@ class Documents:
 
     def delete(self, name: str, token: int) -> bool:
         return self._log.swap(self._collection, name, None, token)
+
+    def get_many(self, names: Collection[str]) -> dict[str, Stored]:
+        found = ((name, self.get(name)) for name in names)
+        return {name: stored for name, stored in found if stored is not None}
+
+    def swap_many(self, changes: Sequence[tuple[str, Json, Any | None]]) -> list[bool]:
+        return [self.swap(*change) for change in changes]

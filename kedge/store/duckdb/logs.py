@@ -148,17 +148,20 @@ class Logs:
         seen = int(since.get("revision", 0))
         watermark = max(seen, self._catalog.committed)
         dirty: dict[str, set[Millis]] = defaultdict(set)
+        labelled: dict[str, set[Millis]] = defaultdict(set)
         for day in self._catalog.days.values():
             if day.revision <= seen:
                 continue
-            touched = self._database.rows(
-                f"SELECT model, timestamp // {MINUTE} FROM {day.predictions} WHERE revision > $1"
-                f" UNION SELECT model, predicted_at // {MINUTE} FROM {day.labels} WHERE revision > $1",
-                [seen],
-            )
-            for model, minute in touched:
-                dirty[self._catalog.names[model]].add(minute * MINUTE)
-        return Changes({"revision": watermark}, dict(dirty))
+            for table, time, minutes in (
+                (day.predictions, "timestamp", dirty),
+                (day.labels, "predicted_at", labelled),
+            ):
+                touched = self._database.rows(
+                    f"SELECT DISTINCT model, {time} // {MINUTE} FROM {table} WHERE revision > $1", [seen]
+                )
+                for model, minute in touched:
+                    minutes[self._catalog.names[model]].add(minute * MINUTE)
+        return Changes({"revision": watermark}, dict(dirty), labelled=dict(labelled))
 
 
 def hashes_of(ids: Iterable[str]) -> Hashes:

@@ -2,7 +2,7 @@
 
 import atexit
 import weakref
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import AbstractContextManager
 
 from kedge.errors import KedgeError
@@ -20,6 +20,7 @@ from kedge.store.base import (
     PartRow,
     PendingCounts,
     SummaryKey,
+    SummaryQuery,
     SummaryRequest,
 )
 from kedge.store.duckdb.catalog import FORMAT, TABLES, Catalog, tables_of
@@ -152,6 +153,9 @@ class DuckStore:
     def summarise(self, request: SummaryRequest) -> list[PartRow]:
         return self._summariser.summarise(request)
 
+    def summarise_many(self, requests: Sequence[SummaryRequest]) -> list[list[PartRow]]:
+        return [self._summariser.summarise(request) for request in requests]
+
     def edges(
         self, model: str, window: Window, numeric: Sequence[str], categorical: Sequence[str]
     ) -> EdgeSet:
@@ -179,6 +183,19 @@ class DuckStore:
 
     def versions(self, model: str, tier: Millis, window: Window) -> dict[SummaryKey, int]:
         return self._summaries.versions(model, tier, window)
+
+    def read_many(self, queries: Sequence[SummaryQuery]) -> list[list[PartRow]]:
+        return [
+            self._summaries.read(q.model, q.tier, q.window, q.parts, grouping=q.grouping, edges=q.edges)
+            for q in queries
+        ]
+
+    def versions_many(self, models: Collection[str], tier: Millis, window: Window) -> dict[SummaryKey, int]:
+        return {
+            key: version
+            for model in models
+            for key, version in self._summaries.versions(model, tier, window).items()
+        }
 
     def write_metrics(self, docs: Sequence[MetricDoc]) -> None:
         self._metrics.write_metrics(docs)

@@ -1,5 +1,6 @@
 """Small JSON documents by name, changed only by compare-and-set on the server's sequence numbers."""
 
+from collections.abc import Collection, Sequence
 from typing import Any
 from urllib.parse import quote
 
@@ -79,6 +80,13 @@ class Documents:
             hit["_source"]["name"]: Stored(hit["_source"]["value"], (hit["_seq_no"], hit["_primary_term"]))
             for hit in hits
         }
+
+    def get_many(self, names: Collection[str]) -> dict[str, Stored]:
+        found = ((name, self.get(name)) for name in names)
+        return {name: stored for name, stored in found if stored is not None}
+
+    def swap_many(self, changes: Sequence[tuple[str, Json, Any | None]]) -> list[bool]:
+        return [self.swap(*change) for change in changes]
 
     def _path(self, endpoint: str, name: str) -> str:
         id = name if 0 < len(name.encode()) <= _ID_BYTES else digest(name)

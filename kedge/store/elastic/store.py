@@ -1,7 +1,7 @@
 """The store on Elasticsearch 8.19+ and 9 or OpenSearch 2.19+ and 3."""
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 from kedge.errors import BadInput, KedgeError
 from kedge.records import Label, Prediction
@@ -18,6 +18,7 @@ from kedge.store.base import (
     PartRow,
     PendingCounts,
     SummaryKey,
+    SummaryQuery,
     SummaryRequest,
 )
 from kedge.store.elastic.client import Client
@@ -81,6 +82,9 @@ class ElasticStore:
     def summarise(self, request: SummaryRequest) -> list[PartRow]:
         return self._summariser.summarise(request)
 
+    def summarise_many(self, requests: Sequence[SummaryRequest]) -> list[list[PartRow]]:
+        return [self._summariser.summarise(request) for request in requests]
+
     def edges(
         self, model: str, window: Window, numeric: Sequence[str], categorical: Sequence[str]
     ) -> EdgeSet:
@@ -108,6 +112,19 @@ class ElasticStore:
 
     def versions(self, model: str, tier: Millis, window: Window) -> dict[SummaryKey, int]:
         return self._summaries.versions(model, tier, window)
+
+    def read_many(self, queries: Sequence[SummaryQuery]) -> list[list[PartRow]]:
+        return [
+            self._summaries.read(q.model, q.tier, q.window, q.parts, grouping=q.grouping, edges=q.edges)
+            for q in queries
+        ]
+
+    def versions_many(self, models: Collection[str], tier: Millis, window: Window) -> dict[SummaryKey, int]:
+        return {
+            key: version
+            for model in models
+            for key, version in self._summaries.versions(model, tier, window).items()
+        }
 
     def write_metrics(self, docs: Sequence[MetricDoc]) -> None:
         self._metrics.write_metrics(docs)
