@@ -89,6 +89,52 @@ def test_what_is_read_can_be_changed_without_changing_what_is_stored(
     assert again.value == {"list": [1]}
 
 
+def test_many_are_read_at_once_and_those_that_are_not_there_are_left_out(
+    documents: DocumentStore, name: str
+) -> None:
+    long = f"{name} " + "ž" * 400
+    assert documents.get_many([]) == {}
+    assert documents.swap_many([(name, {"n": 1}, None), (long, {"n": 2}, None)]) == [True, True]
+    found = documents.get_many([long, f"{name} never", name, name])
+    assert {each: stored.value for each, stored in found.items()} == {name: {"n": 1}, long: {"n": 2}}
+    assert found[name] == documents.get(name)
+    assert documents.find(long).keys() == {long}, "a name longer than an id may be is kept whole"
+
+
+def test_of_many_swaps_the_stale_one_fails_alone_and_answers_keep_their_order(
+    documents: DocumentStore, name: str
+) -> None:
+    names = [f"{name} {i}" for i in range(5)]
+    assert documents.swap_many([]) == []
+    assert documents.swap_many([(each, {"n": 0}, None) for each in names[:4]]) == [True] * 4
+    tokens = {each: stored.token for each, stored in documents.get_many(names).items()}
+    assert documents.swap(names[1], {"n": 9}, tokens[names[1]])
+    changes = [(each, {"n": i}, tokens.get(each)) for i, each in enumerate(names)]
+    assert documents.swap_many([*changes, (names[2], {"n": -1}, None)]) == [
+        True,
+        False,
+        True,
+        True,
+        True,
+        False,
+    ]
+    found = documents.get_many(names)
+    assert [found[each].value["n"] for each in names] == [0, 9, 2, 3, 4]
+    again = [(each, {"n": 7}, found[each].token) for each in names]
+    assert documents.swap_many(again) == [True] * 5, "a token that was read with others is good for a swap"
+
+
+def test_of_two_swaps_of_one_document_in_a_call_the_first_wins(documents: DocumentStore, name: str) -> None:
+    assert documents.swap_many([(name, {"n": 1}, None), (name, {"n": 2}, None)]) == [True, False]
+    first = documents.get_many([name])[name]
+    assert first.value == {"n": 1}
+    assert documents.swap_many([(name, {"n": 3}, first.token), (name, {"n": 4}, first.token)]) == [
+        True,
+        False,
+    ]
+    assert documents.get_many([name])[name].value == {"n": 3}
+
+
 def test_of_threads_that_create_at_once_one_wins(documents: DocumentStore, name: str) -> None:
     won: list[int] = []
     start = threading.Barrier(6)

@@ -6,7 +6,7 @@ rewritten without what was overtaken (an update or a deletion of a row would lea
 """
 
 import threading
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from typing import Any, NamedTuple
@@ -30,6 +30,14 @@ class _Entry(NamedTuple):
     name: str
     token: int
     content: bytes | None
+
+
+class Change(NamedTuple):
+    """A swap: content (None: delete) for the document that the token stands for (None: there is none)."""
+
+    name: str
+    content: bytes | None
+    token: int | None
 
 
 class DocumentLog:
@@ -61,24 +69,43 @@ class DocumentLog:
             entries = [e for name, e in self._held.get(collection, {}).items() if name.startswith(prefix)]
         return {e.name: _stored(e) for e in sorted(entries, key=lambda e: e.name)}
 
-    def swap(self, collection: str, name: str, content: bytes | None, token: int | None) -> bool:
-        """Put the content (None: delete) where the token is still the document's; False: it is not."""
+    def get_many(self, collection: str, names: Iterable[str]) -> dict[str, Stored]:
+        self._settle()
+        held = self._held.get(collection, {})
+        found = ((name, held.get(name)) for name in names)
+        return {name: _stored(entry) for name, entry in found if entry is not None}
+
+    def swap(self, collection: str, changes: Sequence[Change]) -> list[bool]:
+        """Put each content (None: delete) where the token is still the document's; False: it is not.
+
+        All that succeed are written in one commit.
+        """
+        done: list[bool] = []
+        entries: list[_Entry] = []
         with self._lock:
             held = self._held.setdefault(collection, {})
-            standing = held.get(name)
-            if (standing.token if standing else None) != token:
-                return False
-            self._token += 1
-            entry = _Entry(collection, name, self._token, content)
-            written = self._writer.submit(self._write, entry)
-            if content is None:
-                del held[name]
-            else:
-                held[name] = entry
+            changed: dict[str, _Entry] = {}
+            for name, content, token in changes:
+                standing = changed.get(name) or held.get(name)
+                current = standing.token if standing and standing.content is not None else None
+                done.append(current == token)
+                if current == token:
+                    entry = _Entry(collection, name, self._token + len(entries) + 1, content)
+                    entries.append(entry)
+                    changed[name] = entry
+            if not entries:
+                return done
+            written = self._writer.submit(self._write, entries)
+            self._token += len(entries)
+            for name, entry in changed.items():
+                if entry.content is None:
+                    held.pop(name, None)
+                else:
+                    held[name] = entry
             self._unsettled = written
         if not self._batching:
             self._wait(written)
-        return True
+        return done
 
     @contextmanager
     def batch(self) -> Iterator[None]:
@@ -127,7 +154,8 @@ class DocumentLog:
         self._logged = len(rows)
         self._unsettled = None
 
-    def _write(self, transaction: Transaction, entries: list[_Entry]) -> list[None]:
+    def _write(self, transaction: Transaction, calls: list[list[_Entry]]) -> list[None]:
+        entries = [entry for call in calls for entry in call]
         table = pa.table(
             {
                 "collection": [e.collection for e in entries],
@@ -148,7 +176,7 @@ class DocumentLog:
             self._logged = logged
 
         transaction.after_commit(publish)
-        return [None] * len(entries)
+        return [None] * len(calls)
 
     @staticmethod
     def _rewrite(transaction: Transaction) -> int:
@@ -190,21 +218,24 @@ class Documents:
         return self._log.get(self._collection, name)
 
     def swap(self, name: str, value: Json, token: int | None) -> bool:
-        try:
-            content = msgspec.json.encode(value)
-        except (TypeError, UnicodeEncodeError) as error:
-            raise KedgeError(f"document {name!r} is not JSON: {error}") from None
-        return self._log.swap(self._collection, name, content, token)
+        return self.swap_many([(name, value, token)])[0]
 
     def find(self, prefix: str = "") -> dict[str, Stored]:
         return self._log.find(self._collection, prefix)
 
     def delete(self, name: str, token: int) -> bool:
-        return self._log.swap(self._collection, name, None, token)
+        return self._log.swap(self._collection, [Change(name, None, token)])[0]
 
     def get_many(self, names: Collection[str]) -> dict[str, Stored]:
-        found = ((name, self.get(name)) for name in names)
-        return {name: stored for name, stored in found if stored is not None}
+        return self._log.get_many(self._collection, names)
 
     def swap_many(self, changes: Sequence[tuple[str, Json, Any | None]]) -> list[bool]:
-        return [self.swap(*change) for change in changes]
+        encoded = [Change(name, _encoded(name, value), token) for name, value, token in changes]
+        return self._log.swap(self._collection, encoded)
+
+
+def _encoded(name: str, value: Json) -> bytes:
+    try:
+        return msgspec.json.encode(value)
+    except (TypeError, UnicodeEncodeError) as error:
+        raise KedgeError(f"document {name!r} is not JSON: {error}") from None

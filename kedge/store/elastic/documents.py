@@ -5,14 +5,16 @@ from typing import Any
 from urllib.parse import quote
 
 from kedge.alerting.finding import Severity
+from kedge.errors import KedgeError, StoreUnavailable
 from kedge.store.base import Json, Stored, digest
-from kedge.store.elastic.client import Client, Refused
+from kedge.store.elastic.client import Client, Operation, Refused
 from kedge.store.elastic.indices import scroll
 from kedge.store.elastic.names import escape
 
 _PAGE = 1_000
 _ID_BYTES = 512
 _SOURCE = {"_source_includes": "name,value"}
+_GOT = "docs.found,docs._source,docs._seq_no,docs._primary_term,docs.error,docs._id"
 
 
 class Documents:
@@ -41,8 +43,7 @@ class Documents:
         else:
             path = self._path("_doc", name)
             params["if_seq_no"], params["if_primary_term"] = token
-        body = _searchable(value) | {"name": name, "value": value}
-        return self._changed("PUT", path, body, params)
+        return self._changed("PUT", path, _document(name, value), params)
 
     def delete(self, name: str, token: Any) -> bool:
         seq_no, primary_term = token
@@ -82,15 +83,54 @@ class Documents:
         }
 
     def get_many(self, names: Collection[str]) -> dict[str, Stored]:
-        found = ((name, self.get(name)) for name in names)
-        return {name: stored for name, stored in found if stored is not None}
+        wanted = list(dict.fromkeys(names))
+        found: dict[str, Stored] = {}
+        params = {"filter_path": _GOT} | _SOURCE
+        for start in range(0, len(wanted), _PAGE):
+            page = wanted[start : start + _PAGE]
+            body = {"ids": [_id(name) for name in page]}
+            docs = self._client.request("POST", f"/{self._alias}/_mget", body, params=params)["docs"]
+            for name, doc in zip(page, docs, strict=True):
+                if doc.get("error"):
+                    raise self._unreadable(doc["error"])
+                if doc.get("found"):
+                    token = (doc["_seq_no"], doc["_primary_term"])
+                    found[name] = Stored(doc["_source"]["value"], token)
+        return found
 
     def swap_many(self, changes: Sequence[tuple[str, Json, Any | None]]) -> list[bool]:
-        return [self.swap(*change) for change in changes]
+        items = self._client.bulk([self._operation(*change) for change in changes])
+        for (name, _, _), item in zip(changes, items, strict=True):
+            if item.no_index:
+                raise self._unreadable({"type": item.kind, "reason": item.reason})
+            if not item.ok and not item.conflict:
+                raise StoreUnavailable(f"{self._client.host} refuses the document {name!r}: {item.reason}")
+        return [item.ok for item in items]
+
+    def _operation(self, name: str, value: Json, token: Any | None) -> Operation:
+        where: Json = {"_index": self._alias, "_id": _id(name)}
+        action = "create"
+        if token is not None:
+            action = "index"
+            where["if_seq_no"], where["if_primary_term"] = token
+        return Operation.of(action, _document(name, value), **where)
+
+    def _unreadable(self, error: Json) -> KedgeError:
+        reason = f"{self._client.host}: {error.get('reason') or error.get('type')}"
+        if error.get("type") == "index_not_found_exception":
+            return KedgeError(f"{reason}: run `kedge setup` first")
+        return StoreUnavailable(reason)
 
     def _path(self, endpoint: str, name: str) -> str:
-        id = name if 0 < len(name.encode()) <= _ID_BYTES else digest(name)
-        return f"/{self._alias}/{endpoint}/{quote(id, safe='')}"
+        return f"/{self._alias}/{endpoint}/{quote(_id(name), safe='')}"
+
+
+def _id(name: str) -> str:
+    return name if 0 < len(name.encode()) <= _ID_BYTES else digest(name)
+
+
+def _document(name: str, value: Json) -> Json:
+    return _searchable(value) | {"name": name, "value": value}
 
 
 def _searchable(value: Json) -> Json:
