@@ -6,7 +6,8 @@ from kedge.records import Prediction
 from kedge.sketch import CategoricalEdges, Cells, NumericEdges, PartName
 from kedge.store.base import Grouping, Store, SummaryRequest
 from kedge.windows import DAY, HOUR, MINUTE, Millis, Window
-from tests.contract.helpers import ALL_PARTS, append, asking, assert_summarises
+from tests.contract.helpers import ALL_PARTS, append, asking, assert_summarises, by_key
+from tests.support.oracle import answer_to, differences
 from tests.support.rows import EDGES, SPAN, START, Kind, random_rows
 
 CASES: dict[str, tuple[Kind, int]] = {
@@ -57,6 +58,29 @@ def test_all_parts_of_all_buckets(
 )
 def test_groups(store: Store, stored: dict[str, list[Prediction]], groupings: tuple[Grouping, ...]) -> None:
     assert_summarises(store, asking("four classes", groupings=groupings), stored["four classes"])
+
+
+def test_many_requests_are_answered_each_as_if_alone(
+    store: Store, stored: dict[str, list[Prediction]]
+) -> None:
+    requests = [
+        asking("two classes"),
+        asking("regression", bucket=DAY, window=Window(START // DAY * DAY, START // DAY * DAY + 2 * DAY)),
+        asking("no such model"),
+        asking("two classes", window=Window(START, START + HOUR), bucket=MINUTE, groupings=((), ("host",))),
+        asking("four classes", parts=frozenset({PartName.LABELS})),
+        asking("four classes", parts=frozenset({PartName.CELLS}), groupings=(("version",),)),
+        asking("two classes"),
+        asking("regression", groupings=()),
+    ]
+    answers = store.summarise_many(requests)
+    assert len(answers) == len(requests)
+    for request, answer in zip(requests, answers, strict=True):
+        expected = answer_to(request, stored.get(request.model, []))
+        found = by_key(answer)
+        assert found.keys() == expected.keys()
+        assert [line for key, part in expected.items() for line in differences(part, found[key].part)] == []
+    assert store.summarise_many([]) == []
 
 
 @pytest.mark.parametrize("part", list(PartName))

@@ -9,7 +9,7 @@ import pytest
 
 from kedge.errors import BadInput, KedgeError, PartialResult, StoreUnavailable, TooManyBuckets
 from kedge.store.elastic import open_elastic
-from kedge.store.elastic.client import Client, Operation
+from kedge.store.elastic.client import Client, Operation, Search
 
 SECRET = "hunter2"
 
@@ -95,6 +95,53 @@ def test_an_answer_that_cannot_be_used_raises_and_names_the_host(
     assert f"127.0.0.1:{server.server_port}" in str(caught.value)
     assert SECRET not in str(caught.value)
     assert type(caught.value) is expected or expected is KedgeError
+    client.close()
+
+
+MANY = "aggregations,-aggregations.x.key"
+
+
+def ask(client: Client, n: int) -> list[object]:
+    return list(client.search_many([Search.of("x", {"size": 0})] * n, filter_path=MANY))
+
+
+@pytest.mark.parametrize(
+    ("response", "expected"),
+    [
+        ({"status": 429, **failure("circuit_breaking_exception")}, StoreUnavailable),
+        ({"status": 503, **failure("search_phase_execution_exception")}, PartialResult),
+        ({"status": 200, "timed_out": True, "_shards": {"failed": 0}}, PartialResult),
+        ({"status": 200, "timed_out": False, "_shards": {"failed": 1}}, PartialResult),
+        ({"status": 403, **failure("security_exception")}, KedgeError),
+    ],
+)
+def test_one_unusable_answer_among_many_raises(
+    server: Answers, response: object, expected: type[KedgeError]
+) -> None:
+    fine = {"status": 200, "timed_out": False, "_shards": {"failed": 0}, "aggregations": {"n": 1}}
+    server.queue = [(200, {"responses": [fine, response, fine]})]
+    client = Client(server.url)
+    with pytest.raises(expected) as caught:
+        ask(client, 3)
+    assert f"127.0.0.1:{server.server_port}" in str(caught.value)
+    assert SECRET not in str(caught.value)
+    assert type(caught.value) is expected or expected is KedgeError
+    client.close()
+
+
+def test_a_search_over_the_bucket_limit_costs_no_other_of_the_same_request(server: Answers) -> None:
+    fine = {"status": 200, "timed_out": False, "_shards": {"failed": 0}, "aggregations": {"n": 1}}
+    over = {
+        "status": 400,
+        **failure("search_phase_execution_exception", cause="too_many_buckets_exception"),
+    }
+    server.queue = [(200, {"responses": [fine, over, fine]})]
+    client = Client(server.url)
+    first, second, third = ask(client, 3)
+    assert first == third == fine
+    assert isinstance(second, TooManyBuckets)
+    head = json.loads(server.bodies[0].split(b"\n")[0])
+    assert head["allow_partial_search_results"] is False
     client.close()
 
 

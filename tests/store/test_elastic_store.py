@@ -153,6 +153,37 @@ def test_more_groups_than_one_answer_may_hold_are_asked_for_in_pieces(store: Ela
     same(store, asked, rows)
 
 
+def test_requests_that_the_server_finds_too_large_are_cut_until_they_are_answered(
+    store: ElasticStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server's own error decides, where nothing was cut beforehand; what is beside it is asked once."""
+    rows = [
+        prediction(
+            f"cut-{model}-{i}", f"cut {model}", timestamp=T0 + i * MINUTE, latency_ms=float(i), cls="a"
+        )
+        for model in ("large", "small")
+        for i in range(300 if model == "large" else 3)
+    ]
+    store.append(rows)
+    store.changed({})
+    asked = [
+        request(f"cut {model}", PartName.CORE, bucket=MINUTE, groupings=((), ("version",)))
+        for model in ("small", "large", "none")
+    ]
+    monkeypatch.setattr(store._client, "max_buckets", 10**9)  # it is told that all fits
+    before = store.counters.by_verb.get("_msearch", 0)
+    found = store.summarise_many(asked)
+    assert store.counters.by_verb["_msearch"] > before + 1, (
+        "the server refused nothing: the test is too small"
+    )
+    for each, answer in zip(asked, found, strict=True):
+        expected = answer_to(each, rows)
+        keyed = {row.key: row.part for row in answer}
+        assert len(keyed) == len(answer)
+        assert keyed.keys() == expected.keys()
+        assert [line for key, part in expected.items() for line in differences(part, keyed[key])] == []
+
+
 def test_more_values_than_a_dimension_may_have_is_an_error_and_nothing_is_left_out(
     store: ElasticStore,
 ) -> None:

@@ -28,6 +28,10 @@ from kedge.store.base import Counters
 Json = dict[str, Any]
 
 BULK_BYTES = 8 * 2**20
+SEARCHES = 50
+"""Searches in one request at most."""
+SEARCHES_AT_ONCE = 4
+"""How many of them a server runs side by side at most, so that one worker leaves room for people."""
 BULK_ITEMS = 5_000
 BULK_ATTEMPTS = 6
 """Tries of the items that the server was too busy for; the pauses between them add up to about 3 s."""
@@ -104,6 +108,24 @@ class Operation:
             return cls(head + b"\n")
         body = source if isinstance(source, bytes) else orjson.dumps(source)
         return cls(b"%b\n%b\n" % (head, body))
+
+
+class Search(NamedTuple):
+    """One search of a request of many: its lines, encoded once."""
+
+    lines: bytes
+
+    @classmethod
+    def of(cls, index: str, body: Json) -> "Search":
+        head = orjson.dumps(
+            {
+                "index": index,
+                "allow_partial_search_results": False,
+                "expand_wildcards": "open,closed",
+                "request_cache": False,
+            }
+        )
+        return cls(b"%b\n%b\n" % (head, orjson.dumps(body)))
 
 
 class Item(NamedTuple):
@@ -188,8 +210,11 @@ class Client:
             ) from None
 
     def _translated(self, error: ApiError) -> KedgeError:
-        status = error.meta.status
-        kinds, reason = _causes(error.body)
+        return self._failure(error.meta.status, error.body)
+
+    def _failure(self, status: int, body: Any) -> KedgeError:
+        """What an answer with an error says."""
+        kinds, reason = _causes(body)
         kind = kinds[0] if kinds else ""
         if "too_many_buckets_exception" in kinds:
             return TooManyBuckets(f"{self.host}: {_short(reason)}")
@@ -222,6 +247,34 @@ class Client:
         answer: Json = self.request("POST", f"/{index}/_search", body, params=params)
         self._whole(answer)
         return answer
+
+    def search_many(self, searches: Sequence[Search], *, filter_path: str) -> list[Json | TooManyBuckets]:
+        """Many searches in few requests, each by the rules of `search`; their answers in order.
+
+        A search that meets the bucket limit has that error as its answer, since it alone must be cut; any
+        other error is raised. Answers are not kept in the server's cache: nobody asks twice.
+        """
+        answers: list[Json | TooManyBuckets] = []
+        paths = [f"responses.{path}" for path in ("timed_out", "_shards.failed", "status", "error")]
+        paths += [
+            f"-responses.{path[1:]}" if path.startswith("-") else f"responses.{path}"
+            for path in filter_path.split(",")
+        ]
+        params = {"max_concurrent_searches": SEARCHES_AT_ONCE, "filter_path": ",".join(paths)}
+        for start in range(0, len(searches), SEARCHES):
+            body = b"".join([search.lines for search in searches[start : start + SEARCHES]])
+            answer = self.request("POST", "/_msearch", body, params=params, ndjson=True)
+            answers += map(self._answer, answer["responses"])
+        return answers
+
+    def _answer(self, response: Json) -> Json | TooManyBuckets:
+        if response.get("error"):
+            failure = self._failure(response["status"], response)
+            if isinstance(failure, TooManyBuckets):
+                return failure
+            raise failure
+        self._whole(response)
+        return response
 
     def refresh(self, index: str) -> None:
         params = {"filter_path": "_shards.failed"}

@@ -1,13 +1,14 @@
 """Summaries computed inside the server, in requests that its bucket limit allows."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from kedge.errors import TooManyBuckets
 from kedge.sketch import PartName
 from kedge.store.base import Grouping, Json, PartRow, SummaryRequest
 from kedge.store.elastic.aggregations import LABELLED, cost, filter_path, time_buckets
-from kedge.store.elastic.client import Client
+from kedge.store.elastic.client import SEARCHES, Client, Search
 from kedge.store.elastic.logs import within
 from kedge.store.elastic.names import Names
 from kedge.store.elastic.parse import nodes_per_bucket, part_rows
@@ -17,6 +18,11 @@ _GROUPS_GUESS = 4
 """Groups of a grouping in one bucket of time, for requests so small that counting them first would not
 pay."""
 _MOST_PARTITIONS = 256
+_MOST_AT_ONCE = 250_000
+"""Buckets in one answer to many searches, about 10 MB of it."""
+
+_Shape = list[tuple[Millis, int]]
+"""Buckets of time that have rows, and how many nodes each holds."""
 
 
 @dataclass(frozen=True)
@@ -29,35 +35,72 @@ class _Slice:
     partition: tuple[int, int] = (0, 1)
 
 
+class _Piece(NamedTuple):
+    """A slice, the number of the request that it is of, and about how many buckets its answer makes."""
+
+    of: int
+    slice: _Slice
+    size: int
+
+
 class Summariser:
-    """`LogStore.summarise`."""
+    """`LogStore.summarise` and `summarise_many`."""
 
     def __init__(self, client: Client, names: Names) -> None:
         self._client = client
         self._names = names
 
     def summarise(self, request: SummaryRequest) -> list[PartRow]:
-        parts = request.parts if request.edges is not None else request.parts - {PartName.CELLS}
-        if not parts or not request.groupings:
-            return []
-        whole = _Slice(request.window, parts, tuple(dict.fromkeys(request.groupings)))
-        rows: list[PartRow] = []
-        for piece in self._cut(request, whole):
-            rows += self._persistently(request, piece)
+        return self.summarise_many([request])[0]
+
+    def summarise_many(self, requests: Sequence[SummaryRequest]) -> list[list[PartRow]]:
+        """A search for each request, or for each piece that the server's limit cuts it into, many at once.
+
+        Memory is that of the rows, and of the answers to one request of `search_many`.
+        """
+        rows: list[list[PartRow]] = [[] for _ in requests]
+        left = self._cut(requests)
+        while left:
+            some, left = _first(left)
+            for piece, answer in zip(some, self._ask(requests, some), strict=True):
+                request = requests[piece.of]
+                if isinstance(answer, TooManyBuckets):
+                    smaller = _split(piece.slice, request.bucket)
+                    if not smaller:
+                        raise answer
+                    left += [_Piece(piece.of, part, self._most) for part in smaller]
+                else:
+                    rows[piece.of] += part_rows(request, piece.slice.parts, piece.slice.groupings, answer)
         return rows
 
-    def _cut(self, request: SummaryRequest, whole: _Slice) -> Iterator[_Slice]:
+    def _cut(self, requests: Sequence[SummaryRequest]) -> list[_Piece]:
         """Runs of buckets that make about half of the buckets that the server allows in one answer."""
-        most = self._client.max_buckets // 2
+        pieces: list[_Piece] = []
+        long: list[_Piece] = []
+        for i, request in enumerate(requests):
+            parts = request.parts if request.edges is not None else request.parts - {PartName.CELLS}
+            if not parts or not request.groupings:
+                continue
+            whole = _Slice(request.window, parts, tuple(dict.fromkeys(request.groupings)))
+            guess = sum(_GROUPS_GUESS if grouping else 1 for grouping in whole.groupings)
+            nodes = request.window.length // request.bucket * guess
+            size = nodes * cost(request, parts)
+            (pieces if size <= self._most else long).append(_Piece(i, whole, size))
+        for piece, shape in zip(long, self._shapes(requests, long), strict=True):
+            runs = self._runs(requests[piece.of], piece.slice, shape)
+            pieces += [_Piece(piece.of, run, self._most) for run in runs]
+        return pieces
+
+    @property
+    def _most(self) -> int:
+        return self._client.max_buckets // 2
+
+    def _runs(self, request: SummaryRequest, whole: _Slice, shape: _Shape) -> Iterator[_Slice]:
         each = cost(request, whole.parts)
-        guess = sum(_GROUPS_GUESS if grouping else 1 for grouping in whole.groupings)
-        if whole.window.length // request.bucket * guess * each <= most:
-            yield whole
-            return
         start: Millis | None = None
         end = made = 0
-        for bucket, nodes in self._shape(request, whole):
-            if start is not None and made + nodes * each > most:
+        for bucket, nodes in sorted(shape):
+            if start is not None and made + nodes * each > self._most:
                 yield replace(whole, window=Window(start, end))
                 start = None
             if start is None:
@@ -67,31 +110,36 @@ class Summariser:
         if start is not None:
             yield replace(whole, window=Window(start, end))
 
-    def _shape(self, request: SummaryRequest, piece: _Slice) -> list[tuple[Millis, int]]:
+    def _shapes(self, requests: Sequence[SummaryRequest], pieces: Sequence[_Piece]) -> list[_Shape]:
         """The buckets of time that have rows, and how many groups are in each: cheap, with nothing
         counted."""
-        try:
-            return nodes_per_bucket(piece.groupings, self._ask(request, piece, frozenset()))
-        except TooManyBuckets:
-            if piece.window.length <= request.bucket:
-                return [(piece.window.start, self._client.max_buckets)]
-        return [entry for half in _halves(piece, request.bucket) for entry in self._shape(request, half)]
+        shapes: list[_Shape] = [[] for _ in pieces]
+        left = list(enumerate(pieces))
+        while left:
+            some, left = left[:SEARCHES], left[SEARCHES:]
+            answers = self._ask(requests, [piece for _, piece in some], counted=False)
+            for (i, piece), answer in zip(some, answers, strict=True):
+                bucket = requests[piece.of].bucket
+                if not isinstance(answer, TooManyBuckets):
+                    shapes[i] += nodes_per_bucket(piece.slice.groupings, answer)
+                elif piece.slice.window.length <= bucket:
+                    shapes[i].append((piece.slice.window.start, self._client.max_buckets))
+                else:
+                    left += [(i, piece._replace(slice=half)) for half in _halves(piece.slice, bucket)]
+        return shapes
 
-    def _persistently(self, request: SummaryRequest, piece: _Slice) -> list[PartRow]:
-        try:
-            return self._search(request, piece)
-        except TooManyBuckets:
-            smaller = _split(piece, request.bucket)
-            if not smaller:
-                raise
-        return [row for part in smaller for row in self._persistently(request, part)]
+    def _ask(
+        self, requests: Sequence[SummaryRequest], pieces: Sequence[_Piece], *, counted: bool = True
+    ) -> list[Json | TooManyBuckets]:
+        """The aggregations of each piece, with its parts in its nodes if they are to be counted."""
+        searches = [
+            self._search(requests[of], piece, piece.parts if counted else frozenset())
+            for of, piece, _ in pieces
+        ]
+        answers = self._client.search_many(searches, filter_path=filter_path())
+        return [a if isinstance(a, TooManyBuckets) else a.get("aggregations", {}) for a in answers]
 
-    def _search(self, request: SummaryRequest, piece: _Slice) -> list[PartRow]:
-        aggregations = self._ask(request, piece, piece.parts)
-        return list(part_rows(request, piece.parts, piece.groupings, aggregations))
-
-    def _ask(self, request: SummaryRequest, piece: _Slice, counted: frozenset[PartName]) -> Json:
-        """The aggregations of a slice, with the parts `counted` in its nodes."""
+    def _search(self, request: SummaryRequest, piece: _Slice, counted: frozenset[PartName]) -> Search:
         labels_only = piece.parts == {PartName.LABELS}
         body: Json = {
             "size": 0,
@@ -99,9 +147,17 @@ class Summariser:
             "query": within(request.model, piece.window, *([LABELLED] if labels_only else [])),
             "aggs": time_buckets(request, counted, piece.groupings, piece.partition),
         }
-        index = self._names.predictions_over(piece.window)
-        answer: Json = self._client.search(index, body, filter_path=filter_path()).get("aggregations", {})
-        return answer
+        return Search.of(self._names.predictions_over(piece.window), body)
+
+
+def _first(pieces: list[_Piece]) -> tuple[list[_Piece], list[_Piece]]:
+    """Those of the next request of many, and the others."""
+    size = 0
+    for i, piece in enumerate(pieces[:SEARCHES]):
+        size += piece.size
+        if i and size > _MOST_AT_ONCE:
+            return pieces[:i], pieces[i:]
+    return pieces[:SEARCHES], pieces[SEARCHES:]
 
 
 def _halves(piece: _Slice, bucket: Millis) -> list[_Slice]:
