@@ -14,19 +14,11 @@ from typing import Any
 
 from kedge.sketch import DELAY, LATENCY, SCORE_CELLS, SCORE_WIDTH, EdgeSet, LogScale, PartName
 from kedge.store.base import Grouping, Json, SummaryRequest
-from kedge.store.elastic.names import escape, field_of
+from kedge.store.elastic.place import Field, Place
 
 MOST_CLASSES = 1_000
 MOST_GROUPS = 1_000
 """Values of one dimension in one bucket of time."""
-
-LABELLED: Json = {
-    "bool": {
-        "should": [{"exists": {"field": "label.class"}}, {"exists": {"field": "label.value"}}],
-        "minimum_should_match": 1,
-    }
-}
-FAILED: Json = {"term": {"event.outcome": "failure"}}
 
 TRIMMED = ("key", "from", "to", "from_as_string", "to_as_string")
 """What `range` aggregations say of each cell besides its count; they answer in the order of the request."""
@@ -35,7 +27,7 @@ MOMENTS: Mapping[str, str] = {
     "latency_ms": "latency_ms",
     "confidence": "prediction.probability",
     "entropy": "prediction.entropy",
-    "value": "prediction.value.float",
+    "value": "prediction.value",
 }
 LABEL_MOMENTS: Mapping[str, str] = {
     "log_loss": "outcome.log_loss",
@@ -43,23 +35,29 @@ LABEL_MOMENTS: Mapping[str, str] = {
     "error": "outcome.error",
     "abs_error": "outcome.abs_error",
     "squared_error": "outcome.squared_error",
-    "value": "label.value.float",
+    "value": "label.value",
 }
 
 
 def time_buckets(
+    place: Place,
     request: SummaryRequest,
     parts: frozenset[PartName],
     groupings: Sequence[Grouping],
     partition: tuple[int, int] = (0, 1),
 ) -> Json:
-    """The aggregations of one search. With `partition` (i, n) only each n-th of a grouping's first values."""
-    node = _node(request, parts)
+    """The aggregations of one search; what the place has no field for is left out.
+
+    With `partition` (i, n) only each n-th of a grouping's first values.
+    """
+    node = _node(place, request, parts)
     inside: Json = dict(node) if () in groupings else {}
     for j, grouping in enumerate(groupings):
-        if grouping:
-            inside[f"group{j}"] = _groups(grouping, node, partition)
-    histogram = {"field": "@timestamp", "fixed_interval": f"{request.bucket}ms", "min_doc_count": 1}
+        fields = [place.dimension(name) for name in grouping]
+        paths = [field.path for field in fields if field]
+        if paths and len(paths) == len(fields):
+            inside[f"group{j}"] = _groups(paths, node, partition)
+    histogram = {"field": place.timestamp, "fixed_interval": f"{request.bucket}ms", "min_doc_count": 1}
     return {"time": {"date_histogram": histogram, "aggs": inside}}
 
 
@@ -82,87 +80,101 @@ def cost(request: SummaryRequest, parts: frozenset[PartName]) -> int:
     return made
 
 
-def _groups(grouping: Grouping, node: Json, partition: tuple[int, int]) -> Json:
-    first, *rest = grouping
-    terms: Json = {"field": field_of(first), "size": MOST_GROUPS}
+def _groups(paths: Sequence[str], node: Json, partition: tuple[int, int]) -> Json:
+    first, *rest = paths
+    terms: Json = {"field": first, "size": MOST_GROUPS}
     which, of = partition
     if of > 1:
         terms["include"] = {"partition": which, "num_partitions": of}
-    return {"terms": terms, "aggs": {"group": _groups(tuple(rest), node, (0, 1))} if rest else node}
+    return {"terms": terms, "aggs": {"group": _groups(rest, node, (0, 1))} if rest else node}
 
 
-def _node(request: SummaryRequest, parts: frozenset[PartName]) -> Json:
+def _node(place: Place, request: SummaryRequest, parts: frozenset[PartName]) -> Json:
     node: Json = {}
     if PartName.CORE in parts:
-        node |= _core(request)
+        node |= _core(place, request)
     if PartName.CELLS in parts and request.edges is not None:
-        node |= _cells(request.edges)
-    if PartName.LABELS in parts:
-        node["labels"] = {"filter": LABELLED, "aggs": _labels()}
+        node |= _cells(place, request.edges)
+    if PartName.LABELS in parts and place.labelled:
+        node["labels"] = {"filter": place.labelled, "aggs": _labels(place)}
     return node
 
 
-def _core(request: SummaryRequest) -> Json:
-    core: Json = {
-        "errors": {"filter": FAILED},
-        "cells_latency": _scale(LATENCY, "latency_ms"),
-        "classes": _classes("prediction.class", {"scores": _SCORES}),
-    }
-    core |= {name: _stats(field) for name, field in MOMENTS.items()}
-    core |= {f"num{i}": _stats(f"features.num.{escape(f)}") for i, f in enumerate(request.numeric)}
-    core |= {f"cat{i}": _present(f) for i, f in enumerate(request.categorical)}
-    if request.invalid:
-        core["invalid"] = _among("features.invalid", request.invalid)
+def _core(place: Place, request: SummaryRequest) -> Json:
+    core = _all_stats(place, MOMENTS)
+    if place.failed:
+        core["errors"] = {"filter": place.failed}
+    if latency := place.field("latency_ms"):
+        core["cells_latency"] = _scale(LATENCY, latency)
+    if predicted := place.field("prediction.class"):
+        core["classes"] = _classes(predicted, _scores(place))
+    for i, feature in enumerate(request.numeric):
+        if number := place.numeric(feature):
+            core[f"num{i}"] = _stats(number)
+    for i, feature in enumerate(request.categorical):
+        if text := place.categorical(feature):
+            core[f"cat{i}"] = _present(text)
+    if request.invalid and (invalid := place.field("features.invalid")):
+        core["invalid"] = _among(invalid, request.invalid)
     return core
 
 
-def _cells(edges: EdgeSet) -> Json:
+def _cells(place: Place, edges: EdgeSet) -> Json:
     cells: Json = {}
     for i, (feature, numeric) in enumerate(edges.numeric.items()):
-        cells[f"cells{i}"] = _range(f"features.num.{escape(feature)}", numeric.edges)
+        if number := place.numeric(feature):
+            cells[f"cells{i}"] = _range(number, numeric.edges)
     for i, (feature, known) in enumerate(edges.categorical.items()):
-        field = f"features.cat.{escape(feature)}"
-        cells[f"values{i}"] = _among(field, (*known.values, *known.others))
-        cells[f"values{i}_present"] = _present(feature)
+        if text := place.categorical(feature):
+            cells[f"values{i}"] = _among(text, (*known.values, *known.others))
+            cells[f"values{i}_present"] = _present(text)
     return cells
 
 
-def _labels() -> Json:
-    labels: Json = {
-        # Doubles, exact to 2^53: a bucket of 10 M labelled rows in an index of 900 M writes.
-        "fingerprint": {"sum": {"field": "_seq_no"}},
-        "cells_delay": _scale(DELAY, "label.delay_ms"),
-        "classes": _classes("prediction.class", {"actual": _classes("label.class", {"scores": _SCORES})}),
-    }
-    return labels | {name: _stats(field) for name, field in LABEL_MOMENTS.items()}
+def _labels(place: Place) -> Json:
+    # Doubles, exact to 2^53: a bucket of 10 M labelled rows in an index of 900 M writes.
+    labels: Json = {"fingerprint": {"sum": {"field": "_seq_no"}}, **_all_stats(place, LABEL_MOMENTS)}
+    if delay := place.field("label.delay_ms"):
+        labels["cells_delay"] = _scale(DELAY, delay)
+    predicted, actual = place.field("prediction.class"), place.field("label.class")
+    if predicted and actual:
+        labels["classes"] = _classes(predicted, {"actual": _classes(actual, _scores(place))})
+    return labels
 
 
-_SCORES: Json = {
-    "histogram": {"field": "prediction.probability", "interval": SCORE_WIDTH, "min_doc_count": 1}
-}
+def _scores(place: Place) -> Json:
+    score = place.field("prediction.probability")
+    if score is None:
+        return {}
+    return {"scores": {"histogram": {"field": score.path, "interval": SCORE_WIDTH, "min_doc_count": 1}}}
 
 
-def _stats(field: str) -> Json:
-    return {"extended_stats": {"field": field}}
+def _all_stats(place: Place, names: Mapping[str, str]) -> Json:
+    fields = {name: place.field(path) for name, path in names.items()}
+    return {name: _stats(field) for name, field in fields.items() if field}
 
 
-def _present(feature: str) -> Json:
-    return {"value_count": {"field": f"features.cat.{escape(feature)}"}}
+def _stats(field: Field) -> Json:
+    return {"extended_stats": {"field": field.path}}
 
 
-def _classes(field: str, inside: Json) -> Json:
-    return {"terms": {"field": field, "size": MOST_CLASSES}, "aggs": inside}
+def _present(field: Field) -> Json:
+    return {"value_count": {"field": field.path}}
 
 
-def _among(field: str, values: Sequence[str]) -> Json:
-    return {"terms": {"field": field, "include": list(values), "size": len(values)}}
+def _classes(field: Field, inside: Json) -> Json:
+    return {"terms": {"field": field.path, "size": MOST_CLASSES}, "aggs": inside}
 
 
-def _range(field: str, edges: Sequence[float]) -> Json:
-    return {"range": {"field": field, "ranges": _ranges(tuple(edges))}}
+def _among(field: Field, values: Sequence[str]) -> Json:
+    return {"terms": {"field": field.path, "include": list(values), "size": len(values)}}
 
 
-def _scale(scale: LogScale, field: str) -> Json:
+def _range(field: Field, edges: Sequence[float]) -> Json:
+    return {"range": {"field": field.path, "ranges": _ranges(field.edges(edges))}}
+
+
+def _scale(scale: LogScale, field: Field) -> Json:
     return _range(field, _edges_of(scale))
 
 

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from kedge.errors import PartialResult
 from kedge.store.base import Changes, Json
 from kedge.store.elastic.client import Client
-from kedge.store.elastic.names import Names, series_of
+from kedge.store.elastic.place import Place
 from kedge.windows import MINUTE, Millis
 
 _PAGE = 10_000
@@ -37,9 +37,9 @@ class Feed:
     """`LogStore.changed`. The watermark: {"shards": {"<index uuid>/<shard>": seq_no}, "indices": {name:
     uuid}}."""
 
-    def __init__(self, client: Client, names: Names) -> None:
+    def __init__(self, client: Client, place: Place) -> None:
         self._client = client
-        self._names = names
+        self._place = place
 
     def changed(self, since: Json) -> Changes:
         seen: dict[str, int] = since.get("shards", {})
@@ -53,7 +53,7 @@ class Feed:
             for shard in moved:
                 for model, minute in self._touched(shard, seen.get(shard.key, -1)):
                     dirty[model].add(minute)
-        indices = {series_of(s.name): s.uuid for s in shards}
+        indices = {self._place.series(s.name): s.uuid for s in shards}
         # An alias that a rebuilt index stands behind now: its numbers began anew.
         replaced = any(known.get(name, uuid) != uuid for name, uuid in indices.items())
         watermark = {"shards": {s.key: s.checkpoint for s in shards}, "indices": indices}
@@ -62,7 +62,7 @@ class Feed:
     def _shards(self) -> list[_Shard]:
         answer = self._client.request(
             "GET",
-            f"/{self._names.all_predictions}/_stats/docs",
+            f"/{self._place.everywhere}/_stats/docs",
             params={
                 "level": "shards",
                 "filter_path": "_shards.failed,indices.*.uuid,indices.*.shards.*.seq_no.global_checkpoint",
@@ -88,7 +88,11 @@ class Feed:
             "size": _PAGE,
             "sources": [
                 {"model": {"terms": {"field": "model.name"}}},
-                {"minute": {"date_histogram": {"field": "@timestamp", "fixed_interval": f"{MINUTE}ms"}}},
+                {
+                    "minute": {
+                        "date_histogram": {"field": self._place.timestamp, "fixed_interval": f"{MINUTE}ms"}
+                    }
+                },
             ],
         }
         params = {} if shard.only else {"preference": f"_shards:{shard.number}"}

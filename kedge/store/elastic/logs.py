@@ -8,6 +8,7 @@ from kedge.store.elastic.client import SEARCH_PAGE, Client, Operation
 from kedge.store.elastic.encode import decode, encode
 from kedge.store.elastic.indices import Addressed, Indices
 from kedge.store.elastic.names import Names
+from kedge.store.elastic.place import Place
 from kedge.windows import Window
 
 _ID_BYTES = 512
@@ -17,9 +18,10 @@ _ID_BYTES = 512
 class Logs:
     """`LogStore.append` and `examples`."""
 
-    def __init__(self, client: Client, names: Names, indices: Indices) -> None:
+    def __init__(self, client: Client, names: Names, indices: Indices, place: Place) -> None:
         self._client = client
         self._names = names
+        self._place = place
         self._indices = indices
 
     def append(self, rows: Sequence[Prediction]) -> list[AppendResult]:
@@ -49,17 +51,11 @@ class Logs:
 
     def examples(self, model: str, window: Window, limit: int) -> list[Json]:
         body = {
-            "query": within(model, window),
+            "query": self._place.rows(model, window),
             "sort": [{"@timestamp": "desc"}],
             "size": min(limit, SEARCH_PAGE),
             "track_total_hits": False,
         }
-        index = self._names.predictions_over(window)
+        index = self._place.over(window)
         hits = self._client.search(index, body, filter_path="hits.hits._source").get("hits", {})
         return [decode(hit["_source"]) for hit in hits.get("hits", [])]
-
-
-def within(model: str, window: Window, *more: Json) -> Json:
-    """The query for one model's rows with event time in a window."""
-    times = {"gte": window.start, "lt": window.end, "format": "epoch_millis"}
-    return {"bool": {"filter": [{"term": {"model.name": model}}, {"range": {"@timestamp": times}}, *more]}}

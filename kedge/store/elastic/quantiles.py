@@ -1,6 +1,6 @@
 """Edges of reference cells, from quantiles and value counts computed inside the server."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,8 +9,7 @@ from kedge.sketch import Edges, EdgeSet, categorical_edges, numeric_edges
 from kedge.sketch.edges import KNOWN_VALUES, NUMERIC_CELLS
 from kedge.store.base import Json
 from kedge.store.elastic.client import Client
-from kedge.store.elastic.logs import within
-from kedge.store.elastic.names import Names, escape
+from kedge.store.elastic.place import Field, Place
 from kedge.windows import Window
 
 _MOST_DISTINCT = 30_000
@@ -24,48 +23,51 @@ _QUANTILES = np.linspace(0.0, 1.0, NUMERIC_CELLS + 1)
 class Quantiles:
     """`LogStore.edges`."""
 
-    def __init__(self, client: Client, names: Names) -> None:
+    def __init__(self, client: Client, place: Place) -> None:
         self._client = client
-        self._names = names
+        self._place = place
 
     def edges(
         self, model: str, window: Window, numeric: Sequence[str], categorical: Sequence[str]
     ) -> EdgeSet:
         found: dict[str, Edges | None] = {}
-        if numeric:
-            distinct = self._distinct(model, window, numeric)
-            for feature in numeric:
-                found[feature] = numeric_edges(self._quantiles(model, window, feature, distinct[feature]))
+        numbers = {f: field for f in numeric if (field := self._place.numeric(f))}
+        distinct = self._distinct(model, window, numbers)
+        for feature, field in numbers.items():
+            found[feature] = numeric_edges(self._quantiles(model, window, field, distinct[feature]))
         for feature in categorical:
-            found[feature] = categorical_edges(self._commonest(model, window, feature))
+            if text := self._place.categorical(feature):
+                found[feature] = categorical_edges(self._commonest(model, window, text))
         return EdgeSet({feature: edges for feature, edges in found.items() if edges is not None})
 
     def _ask(self, model: str, window: Window, aggregations: Json) -> Json:
         body = {
             "size": 0,
             "track_total_hits": False,
-            "query": within(model, window),
+            "query": self._place.rows(model, window),
             "aggs": aggregations,
         }
-        index = self._names.predictions_over(window)
+        index = self._place.over(window)
         answer: Json = self._client.search(index, body, filter_path="aggregations").get("aggregations", {})
         return answer
 
-    def _distinct(self, model: str, window: Window, features: Sequence[str]) -> dict[str, int]:
+    def _distinct(self, model: str, window: Window, features: Mapping[str, Field]) -> dict[str, int]:
         """About how many distinct values each feature has."""
+        if not features:
+            return {}
         asked = {
-            f"n{i}": {"cardinality": {"field": _num(f), "precision_threshold": 40_000}}
-            for i, f in enumerate(features)
+            f"n{i}": {"cardinality": {"field": field.path, "precision_threshold": 40_000}}
+            for i, field in enumerate(features.values())
         }
         answer = self._ask(model, window, asked)
         return {f: int(answer.get(f"n{i}", {}).get("value", 0)) for i, f in enumerate(features)}
 
-    def _quantiles(self, model: str, window: Window, feature: str, distinct: int) -> NDArray[np.float64]:
+    def _quantiles(self, model: str, window: Window, field: Field, distinct: int) -> NDArray[np.float64]:
         if not distinct:
             return np.array([])
         limit = min(_MOST_DISTINCT, self._client.max_buckets // 2)
         if distinct < 0.9 * limit:
-            asked = {"field": _num(feature), "size": limit, "order": {"_key": "asc"}}
+            asked = {"field": field.path, "size": limit, "order": {"_key": "asc"}}
             values = self._ask(model, window, {"values": {"terms": asked}}).get("values", {})
             if not values.get("sum_other_doc_count"):
                 buckets = values.get("buckets", [])
@@ -80,31 +82,27 @@ class Quantiles:
             {
                 "inner": {
                     "percentiles": {
-                        "field": _num(feature),
+                        "field": field.path,
                         "percents": inner,
                         "keyed": False,
                         "tdigest": {"compression": _COMPRESSION},
                     }
                 },
-                "ends": {"stats": {"field": _num(feature)}},
+                "ends": {"stats": {"field": field.path}},
             },
         )
         middle = [entry["value"] for entry in answer["inner"]["values"]]
         return np.array([answer["ends"]["min"], *middle, answer["ends"]["max"]], np.float64)
 
-    def _commonest(self, model: str, window: Window, feature: str) -> list[tuple[str, int]]:
+    def _commonest(self, model: str, window: Window, field: Field) -> list[tuple[str, int]]:
         asked = {
-            "field": f"features.cat.{escape(feature)}",
+            "field": field.path,
             "size": KNOWN_VALUES,
             "order": [{"_count": "desc"}, {"_key": "asc"}],
             "shard_size": 10 * KNOWN_VALUES,  # so that several days agree on what is common
         }
         values = self._ask(model, window, {"values": {"terms": asked}}).get("values", {})
         return [(bucket["key"], bucket["doc_count"]) for bucket in values.get("buckets", [])]
-
-
-def _num(feature: str) -> str:
-    return f"features.num.{escape(feature)}"
 
 
 def _linear(values: NDArray[np.float64], counts: NDArray[np.int64]) -> NDArray[np.float64]:

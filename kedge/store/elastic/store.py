@@ -29,6 +29,7 @@ from kedge.store.elastic.labels import Labels
 from kedge.store.elastic.logs import Logs
 from kedge.store.elastic.metrics import Metrics
 from kedge.store.elastic.names import Names
+from kedge.store.elastic.place import OwnPlace
 from kedge.store.elastic.quantiles import Quantiles
 from kedge.store.elastic.setup import Setup
 from kedge.store.elastic.summaries import Summaries
@@ -48,11 +49,12 @@ class ElasticStore:
         self._client = client
         self._clock = clock
         indices = Indices(client, names)
-        self._logs = Logs(client, names, indices)
+        place = OwnPlace(names)
+        self._logs = Logs(client, names, indices, place)
         self._labels = Labels(client, names, indices)
-        self._feed = Feed(client, names)
-        self._summariser = Summariser(client, names)
-        self._quantiles = Quantiles(client, names)
+        self._feed = Feed(client, place)
+        self._summariser = Summariser(client, place)
+        self._quantiles = Quantiles(client, place)
         self._summaries = Summaries(client, names, indices)
         self._metrics = Metrics(client, names, indices)
         self._setup = Setup(client, names, indices)

@@ -7,11 +7,10 @@ from typing import NamedTuple
 from kedge.errors import TooManyBuckets
 from kedge.sketch import PartName
 from kedge.store.base import Grouping, Json, PartRow, SummaryRequest
-from kedge.store.elastic.aggregations import LABELLED, cost, filter_path, time_buckets
+from kedge.store.elastic.aggregations import cost, filter_path, time_buckets
 from kedge.store.elastic.client import SEARCHES, Client, Search
-from kedge.store.elastic.logs import within
-from kedge.store.elastic.names import Names
 from kedge.store.elastic.parse import nodes_per_bucket, part_rows
+from kedge.store.elastic.place import Place
 from kedge.windows import Millis, Window
 
 _GROUPS_GUESS = 4
@@ -46,9 +45,9 @@ class _Piece(NamedTuple):
 class Summariser:
     """`LogStore.summarise` and `summarise_many`."""
 
-    def __init__(self, client: Client, names: Names) -> None:
+    def __init__(self, client: Client, place: Place) -> None:
         self._client = client
-        self._names = names
+        self._place = place
 
     def summarise(self, request: SummaryRequest) -> list[PartRow]:
         return self.summarise_many([request])[0]
@@ -140,14 +139,14 @@ class Summariser:
         return [a if isinstance(a, TooManyBuckets) else a.get("aggregations", {}) for a in answers]
 
     def _search(self, request: SummaryRequest, piece: _Slice, counted: frozenset[PartName]) -> Search:
-        labels_only = piece.parts == {PartName.LABELS}
+        labelled = self._place.labelled if piece.parts == {PartName.LABELS} else None
         body: Json = {
             "size": 0,
             "track_total_hits": False,
-            "query": within(request.model, piece.window, *([LABELLED] if labels_only else [])),
-            "aggs": time_buckets(request, counted, piece.groupings, piece.partition),
+            "query": self._place.rows(request.model, piece.window, *([labelled] if labelled else [])),
+            "aggs": time_buckets(self._place, request, counted, piece.groupings, piece.partition),
         }
-        return Search.of(self._names.predictions_over(piece.window), body)
+        return Search.of(self._place.over(piece.window), body)
 
 
 def _first(pieces: list[_Piece]) -> tuple[list[_Piece], list[_Piece]]:

@@ -1,0 +1,120 @@
+"""Where rows lie and what their fields are called: kedge's own indices, or a source that others fill.
+
+Everything that reads rows (the change feed, summaries, edges, examples) is given a `Place`, and names fields
+by what they mean: `prediction.class`, the feature `age`, the dimension `version`. A place says which stored
+field that is, or None where its rows have no such thing.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Protocol
+
+from kedge.store.base import Json
+from kedge.store.elastic.names import Names, escape, field_of, series_of
+from kedge.windows import Window
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """A stored field that the server can count by."""
+
+    path: str
+
+    def edges(self, edges: Sequence[float]) -> tuple[float, ...]:
+        """The float32 edges of cells, as numbers to compare the stored values with."""
+        return tuple(edges)
+
+
+class Place(Protocol):
+    """The indices of one kind of rows, and the fields in them."""
+
+    @property
+    def everywhere(self) -> str:
+        """All its indices, as a search path."""
+        ...
+
+    @property
+    def wildcards(self) -> str:
+        """`expand_wildcards`: which states of indices its patterns reach."""
+        ...
+
+    def over(self, window: Window) -> str:
+        """Those that may have rows in a window, as a search path."""
+        ...
+
+    def series(self, index: str) -> str:
+        """What an index is a generation of: where another index takes its place, its rows were rebuilt."""
+        ...
+
+    @property
+    def timestamp(self) -> str: ...
+
+    def field(self, name: str) -> Field | None:
+        """By kedge's name (DESIGN §4): `latency_ms`, `label.class`."""
+        ...
+
+    def numeric(self, feature: str) -> Field | None: ...
+
+    def categorical(self, feature: str) -> Field | None: ...
+
+    def dimension(self, name: str) -> Field | None: ...
+
+    @property
+    def labelled(self) -> Json | None:
+        """The query for rows with a label; None where rows have none."""
+        ...
+
+    @property
+    def failed(self) -> Json | None:
+        """The query for rows that are errors."""
+        ...
+
+    def rows(self, model: str, window: Window, *more: Json) -> Json:
+        """The query for one model's rows with event time in a window."""
+        ...
+
+
+class OwnPlace:
+    """kedge's own prediction indices."""
+
+    timestamp = "@timestamp"
+    wildcards = "open,closed"  # a closed index in reach is an error, its rows must not count as none
+    labelled: ClassVar[Json] = {
+        "bool": {
+            "should": [{"exists": {"field": "label.class"}}, {"exists": {"field": "label.value"}}],
+            "minimum_should_match": 1,
+        }
+    }
+    failed: ClassVar[Json] = {"term": {"event.outcome": "failure"}}
+
+    def __init__(self, names: Names) -> None:
+        self._names = names
+
+    @property
+    def everywhere(self) -> str:
+        return self._names.all_predictions
+
+    def over(self, window: Window) -> str:
+        return self._names.predictions_over(window)
+
+    def series(self, index: str) -> str:
+        return series_of(index)
+
+    def field(self, name: str) -> Field | None:
+        # Regressions keep the exact double, and a float beside it to be counted in cells.
+        return Field(f"{name}.float" if name in ("prediction.value", "label.value") else name)
+
+    def numeric(self, feature: str) -> Field | None:
+        return Field(f"features.num.{escape(feature)}")
+
+    def categorical(self, feature: str) -> Field | None:
+        return Field(f"features.cat.{escape(feature)}")
+
+    def dimension(self, name: str) -> Field | None:
+        return Field(field_of(name))
+
+    def rows(self, model: str, window: Window, *more: Json) -> Json:
+        times = {"gte": window.start, "lt": window.end, "format": "epoch_millis"}
+        return {
+            "bool": {"filter": [{"term": {"model.name": model}}, {"range": {self.timestamp: times}}, *more]}
+        }
