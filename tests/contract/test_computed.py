@@ -3,7 +3,7 @@
 import pytest
 
 from kedge.sketch import PartName
-from kedge.store.base import MetricDoc, PartRow, Store, SummaryKey, SummaryRequest
+from kedge.store.base import MetricDoc, PartRow, Store, SummaryKey, SummaryQuery, SummaryRequest
 from kedge.windows import DAY, HOUR, Window
 from tests.contract.helpers import ALL_PARTS, asking, by_key
 from tests.support.oracle import answer_to
@@ -42,6 +42,53 @@ def test_reading_is_by_part_grouping_window_tier_and_edges(store: Store, model: 
     assert found(tier=DAY) == set()
     assert found(edges="others") == {k for k in keys if k.part is not PartName.CELLS}
     assert store.read("no such model", HOUR, SPAN, ALL_PARTS) == []
+
+
+def test_many_reads_are_answered_each_as_if_alone(store: Store, model: str) -> None:
+    other = f"{model} too"
+    rows = [*parts_of(model), *parts_of(other, seed=43, version=8)]
+    store.write(rows)
+    hour = Window(START + HOUR, START + 2 * HOUR)
+    core, cells = frozenset({PartName.CORE}), frozenset({PartName.CELLS})
+    queries = [
+        SummaryQuery(other, HOUR, SPAN, ALL_PARTS, edges=EDGES.hash),
+        SummaryQuery(model, HOUR, SPAN, ALL_PARTS, edges=EDGES.hash),
+        SummaryQuery(model, HOUR, SPAN, ALL_PARTS, edges="others"),
+        SummaryQuery("no such model", HOUR, SPAN, ALL_PARTS),
+        SummaryQuery(model, HOUR, hour, core, grouping=()),
+        SummaryQuery(other, HOUR, hour, core, grouping=()),
+        SummaryQuery(other, HOUR, SPAN, cells, ("segment.region", "version"), EDGES.hash),
+        SummaryQuery(model, DAY, SPAN, core),
+        SummaryQuery(model, HOUR, SPAN, frozenset()),
+        SummaryQuery(model, HOUR, SPAN, ALL_PARTS, edges=EDGES.hash),
+    ]
+    answers = store.read_many(queries)
+    for asked, answer in zip(queries, answers, strict=True):
+        expected = [
+            row
+            for row in rows
+            if row.key.model == asked.model
+            and row.key.tier == asked.tier
+            and row.key.bucket in asked.window
+            and row.key.part in asked.parts
+            and asked.grouping in (None, row.key.grouping)
+            and (row.key.part is not PartName.CELLS or row.key.edges == asked.edges)
+        ]
+        assert by_key(answer) == by_key(expected)
+        assert [row.key.bucket for row in answer] == sorted(row.key.bucket for row in answer)
+    assert len(answers[0]) > len(answers[2]) > len(answers[4]) > 0
+    assert store.read_many([]) == []
+
+
+def test_versions_of_many_models_are_read_at_once(store: Store, model: str) -> None:
+    other = f"{model} too"
+    rows = [*parts_of(model), *parts_of(other, version=8)]
+    store.write(rows)
+    assert store.versions_many([model, other, "no such model"], HOUR, SPAN) == {
+        r.key: r.version for r in rows
+    }
+    assert store.versions_many([other], DAY, SPAN) == {}
+    assert store.versions_many([], HOUR, SPAN) == {}
 
 
 def test_a_stale_version_is_refused_and_an_equal_one_is_written(store: Store, model: str) -> None:

@@ -10,9 +10,9 @@ import pytest
 from kedge.alerting.finding import Severity
 from kedge.errors import KedgeError, TooManyBuckets
 from kedge.records import Label, Prediction
-from kedge.sketch import EdgeSet, NumericEdges, PartName, categorical_edges, numeric_edges
-from kedge.store.base import Joined, MetricDoc, SummaryRequest, Written
-from kedge.store.elastic import ElasticStore, open_elastic, quantiles
+from kedge.sketch import Core, EdgeSet, NumericEdges, PartName, categorical_edges, numeric_edges
+from kedge.store.base import Joined, MetricDoc, PartRow, SummaryKey, SummaryQuery, SummaryRequest, Written
+from kedge.store.elastic import ElasticStore, open_elastic, quantiles, summaries
 from kedge.store.elastic.client import Client
 from kedge.windows import DAY, HOUR, MINUTE, Window, parse_time
 from tests.store.conftest import indices
@@ -279,6 +279,26 @@ def test_a_single_bucket_beyond_the_limit_says_so(store: ElasticStore) -> None:
     huge = EdgeSet({f"x{i}": edges for i in range(220)})
     with pytest.raises(TooManyBuckets):
         store.summarise(request("huge", PartName.CELLS, edges=huge))
+
+
+def test_summaries_of_many_models_come_whole_over_several_pages(
+    store: ElasticStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [
+        PartRow(
+            SummaryKey(f"pages {m}", (), MINUTE, T0 + i * MINUTE, PartName.CORE), m * 10 + i, Core(rows=i)
+        )
+        for m in range(3)
+        for i in range(5)
+    ]
+    assert all(store.write(rows))
+    monkeypatch.setattr(summaries, "_PAGE", 4)
+    monkeypatch.setattr(summaries, "_MODELS", 2)
+    window = Window(T0, T0 + HOUR)
+    names = [f"pages {m}" for m in range(3)]
+    assert store.versions_many(names, MINUTE, window) == {row.key: row.version for row in rows}
+    queries = [SummaryQuery(name, MINUTE, window, frozenset(PartName)) for name in names]
+    assert store.read_many(queries) == [[row for row in rows if row.key.model == name] for name in names]
 
 
 def test_metrics_are_columns_that_people_can_chart(store: ElasticStore, client: Client, prefix: str) -> None:

@@ -1,6 +1,6 @@
 """What is computed from logs, stored by key and version: parts of Summaries, and metrics for people."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -12,10 +12,11 @@ from kedge.store.base import (
     MetricDoc,
     PartRow,
     SummaryKey,
+    SummaryQuery,
     group_key,
     parse_group,
 )
-from kedge.store.duckdb.database import Database, feed
+from kedge.store.duckdb.database import Database, feed, spoken
 from kedge.store.duckdb.writer import Transaction, Writer
 from kedge.windows import Millis, Window
 
@@ -115,31 +116,57 @@ class Summaries:
         grouping: Grouping | None = None,
         edges: str = "",
     ) -> list[PartRow]:
-        where = ["part IN (SELECT unnest($5))", "(part <> $6 OR edges = $7)"]
-        wanted = [part.value for part in parts]
-        parameters: list[object] = [model, tier, *window, wanted, PartName.CELLS.value, edges]
-        if grouping is not None:
-            where.append("grouping = $8")
-            parameters.append(_grouping(grouping))
-        rows = self._database.rows(
-            "SELECT bucket, grp, part, edges, version, data FROM kedge_summaries"
-            " WHERE model = $1 AND tier = $2 AND bucket >= $3 AND bucket < $4 AND "
-            + " AND ".join(where)
-            + " ORDER BY bucket, grp, part",
-            parameters,
+        query = SummaryQuery(model, tier, window, frozenset(parts), grouping, edges)
+        return self.read_many([query])[0]
+
+    def read_many(self, queries: Sequence[SummaryQuery]) -> list[list[PartRow]]:
+        """All by one statement."""
+        answers: list[list[PartRow]] = [[] for _ in queries]
+        wanted = [(i, part, query) for i, query in enumerate(queries) for part in query.parts]
+        if not wanted:
+            return answers
+        asked = pa.table(
+            {
+                "number": pa.array([i for i, _, _ in wanted], pa.int32()),
+                "model": [q.model for _, _, q in wanted],
+                "tier": pa.array([q.tier for _, _, q in wanted], pa.int64()),
+                "part": [part.value for _, part, _ in wanted],
+                "first": pa.array([q.window.start for _, _, q in wanted], pa.int64()),
+                "past": pa.array([q.window.end for _, _, q in wanted], pa.int64()),
+                "grouping": pa.array(
+                    [None if q.grouping is None else _grouping(q.grouping) for _, _, q in wanted], pa.string()
+                ),
+                "edges": [q.edges for _, _, q in wanted],
+            }
         )
-        return [
-            PartRow(_key(model, tier, bucket, group, part, digest), version, unpack(PartName(part), data))
-            for bucket, group, part, digest, version, data in rows
-        ]
+        span = [min(q.window.start for _, _, q in wanted), max(q.window.end for _, _, q in wanted)]
+        with spoken():
+            rows = feed(self._database.cursor, _READ, asked, span).fetchall()
+        for number, bucket, group, part, digest, version, data in rows:
+            query = queries[number]
+            key = _key(query.model, query.tier, bucket, group, part, digest)
+            answers[number].append(PartRow(key, version, unpack(key.part, data)))
+        return answers
 
     def versions(self, model: str, tier: Millis, window: Window) -> dict[SummaryKey, int]:
+        return self.versions_many([model], tier, window)
+
+    def versions_many(self, models: Collection[str], tier: Millis, window: Window) -> dict[SummaryKey, int]:
         rows = self._database.rows(
-            "SELECT bucket, grp, part, edges, version FROM kedge_summaries"
-            " WHERE model = $1 AND tier = $2 AND bucket >= $3 AND bucket < $4",
-            [model, tier, *window],
+            "SELECT model, bucket, grp, part, edges, version FROM kedge_summaries"
+            " WHERE model IN (SELECT unnest($1)) AND tier = $2 AND bucket >= $3 AND bucket < $4",
+            [list(models), tier, *window],
         )
-        return {_key(model, tier, *identity): version for *identity, version in rows}
+        return {_key(model, tier, *identity): version for model, *identity, version in rows}
+
+
+_READ = """
+    SELECT q.number, s.bucket, s.grp, s.part, s.edges, s.version, s.data
+    FROM kedge_summaries s JOIN arrived q ON s.model = q.model AND s.tier = q.tier AND s.part = q.part
+    WHERE s.bucket >= $1 AND s.bucket < $2 AND s.bucket >= q.first AND s.bucket < q.past
+    AND (q.grouping IS NULL OR s.grouping = q.grouping) AND (s.part <> 'cells' OR s.edges = q.edges)
+    ORDER BY q.number, s.bucket, s.grp, s.part
+"""
 
 
 def _grouping(grouping: Grouping) -> str:

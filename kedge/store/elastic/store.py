@@ -116,17 +116,10 @@ class ElasticStore:
         return self._summaries.versions(model, tier, window)
 
     def read_many(self, queries: Sequence[SummaryQuery]) -> list[list[PartRow]]:
-        return [
-            self._summaries.read(q.model, q.tier, q.window, q.parts, grouping=q.grouping, edges=q.edges)
-            for q in queries
-        ]
+        return self._summaries.read_many(queries)
 
     def versions_many(self, models: Collection[str], tier: Millis, window: Window) -> dict[SummaryKey, int]:
-        return {
-            key: version
-            for model in models
-            for key, version in self._summaries.versions(model, tier, window).items()
-        }
+        return self._summaries.versions_many(models, tier, window)
 
     def write_metrics(self, docs: Sequence[MetricDoc]) -> None:
         self._metrics.write_metrics(docs)

@@ -3,12 +3,12 @@ server."""
 
 import base64
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any
 
 from kedge.errors import StoreUnavailable
 from kedge.sketch import PartName, pack, unpack
-from kedge.store.base import Grouping, Json, PartRow, SummaryKey, group_key, parse_group
+from kedge.store.base import Grouping, Json, PartRow, SummaryKey, SummaryQuery, group_key, parse_group
 from kedge.store.elastic.client import Client, Operation
 from kedge.store.elastic.indices import Addressed, Indices, scroll
 from kedge.store.elastic.names import Names
@@ -16,6 +16,8 @@ from kedge.windows import Millis, Window
 
 _PAGE = 5_000
 """About 5 MB an answer."""
+_MODELS = 5_000
+"""Of one search: the servers take 65,536 values of a field."""
 _HIT = "hits.hits._source,hits.hits._version"
 
 
@@ -44,35 +46,66 @@ class Summaries:
         grouping: Grouping | None = None,
         edges: str = "",
     ) -> list[PartRow]:
-        wanted: list[Json] = []
-        for part in set(parts):
-            of_part: list[Json] = [{"term": {"part": part.value}}]
-            if part is PartName.CELLS:
-                of_part.append({"term": {"edges": edges}})
-            wanted.append({"bool": {"filter": of_part}})
-        if not wanted:
-            return []
-        conditions: list[Json] = [{"bool": {"should": wanted, "minimum_should_match": 1}}]
-        if grouping is not None:
-            conditions.append({"term": {"grouping": _grouping_key(grouping)}})
-        return self._search(model, tier, window, conditions, {}, _row)
+        query = SummaryQuery(model, tier, window, frozenset(parts), grouping, edges)
+        return self.read_many([query])[0]
+
+    def read_many(self, queries: Sequence[SummaryQuery]) -> list[list[PartRow]]:
+        """One search, page by page, for all that differ in model and edges alone."""
+        alike: dict[tuple[Any, ...], dict[str, list[int]]] = {}
+        for i, query in enumerate(queries):
+            if query.parts:
+                kind = (query.tier, query.window, query.parts, query.grouping)
+                alike.setdefault(kind, {}).setdefault(query.model, []).append(i)
+        answers: list[list[PartRow]] = [[] for _ in queries]
+        for (tier, window, parts, grouping), by_model in alike.items():
+            edges = {queries[i].edges for numbers in by_model.values() for i in numbers}
+            conditions = [_content(parts, edges)]
+            if grouping is not None:
+                conditions.append({"term": {"grouping": _grouping_key(grouping)}})
+            for row in self._search(by_model, tier, window, conditions, {}, _row):
+                for i in by_model[row.key.model]:
+                    if row.key.part is not PartName.CELLS or row.key.edges == queries[i].edges:
+                        answers[i].append(row)
+        return answers
 
     def versions(self, model: str, tier: Millis, window: Window) -> dict[SummaryKey, int]:
+        return self.versions_many([model], tier, window)
+
+    def versions_many(self, models: Collection[str], tier: Millis, window: Window) -> dict[SummaryKey, int]:
         content = {"_source": {"excludes": ["data"]}}
-        return dict(self._search(model, tier, window, [], content, lambda hit: (_key(hit), hit["_version"])))
+        return dict(self._search(models, tier, window, [], content, lambda hit: (_key(hit), hit["_version"])))
 
     def _search(
-        self, model: str, tier: Millis, window: Window, conditions: list[Json], content: Json, keep: Any
-    ) -> list[Any]:
+        self,
+        models: Collection[str],
+        tier: Millis,
+        window: Window,
+        conditions: list[Json],
+        content: Json,
+        keep: Any,
+    ) -> Iterator[Any]:
         buckets = {"gte": window.start, "lt": window.end, "format": "epoch_millis"}
-        filters = [{"term": {"model.name": model}}, {"range": {"bucket": buckets}}, *conditions]
-        body = {
-            "query": {"bool": {"filter": filters}},
-            "sort": [{"bucket": "asc"}, {"key": "asc"}],
-            "version": True,
-        }
         index = self._names.series_over("summaries", tier, window)
-        return scroll(self._client, index, body | content, page=_PAGE, filter_path=_HIT, keep=keep)
+        names = sorted(models)
+        for start in range(0, len(names), _MODELS):
+            some = {"terms": {"model.name": names[start : start + _MODELS]}}
+            body = {
+                "query": {"bool": {"filter": [some, {"range": {"bucket": buckets}}, *conditions]}},
+                "sort": [{"bucket": "asc"}, {"key": "asc"}],
+                "version": True,
+            }
+            yield from scroll(self._client, index, body | content, page=_PAGE, filter_path=_HIT, keep=keep)
+
+
+def _content(parts: Collection[PartName], edges: Collection[str]) -> Json:
+    """The condition for these parts, cells only on one of the edges."""
+    wanted: list[Json] = []
+    for part in sorted(parts):
+        of_part: list[Json] = [{"term": {"part": part.value}}]
+        if part is PartName.CELLS:
+            of_part.append({"terms": {"edges": sorted(edges)}})
+        wanted.append({"bool": {"filter": of_part}})
+    return {"bool": {"should": wanted, "minimum_should_match": 1}}
 
 
 def versioned(alias: str, id: str, version: int, source: Json) -> Operation:
