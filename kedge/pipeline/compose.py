@@ -14,9 +14,15 @@ from kedge.pipeline.rulebook import RuleSource
 from kedge.store.base import Store
 
 
-def open_store(settings: Settings, clock: Clock, environment: Mapping[str, str] | None = None) -> Store:
-    """The store that the settings name. Each client library is imported only where it is used: they are slow
-    to load.
+def open_store(
+    settings: Settings,
+    clock: Clock,
+    environment: Mapping[str, str] | None = None,
+    *,
+    timeout_s: float = 60.0,
+) -> Store:
+    """The store that the settings name; a server's answer may take `timeout_s`. Each client library is
+    imported only where it is used: they are slow to load.
     """
     if settings.embedded:
         from kedge.store.duckdb import open_duckdb
@@ -26,7 +32,11 @@ def open_store(settings: Settings, clock: Clock, environment: Mapping[str, str] 
 
     env = os.environ if environment is None else environment
     return open_elastic(
-        settings.store, prefix=settings.prefix, api_key=env.get(STORE_KEY) or None, clock=clock
+        settings.store,
+        prefix=settings.prefix,
+        api_key=env.get(STORE_KEY) or None,
+        clock=clock,
+        timeout=timeout_s,
     )
 
 

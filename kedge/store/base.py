@@ -79,6 +79,36 @@ class Joined(StrEnum):
     """No such prediction is visible yet: kept in the pending labels and retried."""
 
 
+REJECTED_BYTES = 32_000
+"""Of a rejected row's text that are kept."""
+
+
+class RejectedRow(NamedTuple):
+    """A row that was not stored as a log, for people to look up."""
+
+    at: Millis
+    """When it arrived."""
+    reason: str
+    row: str
+    """JSON text: as the client sent it, or as it was to be stored."""
+    model: str = ""
+    event: str = ""
+    """The id that it came with."""
+
+    @property
+    def id(self) -> str:
+        """Of its content: the same row refused again on the same day is kept once."""
+        return digest(self.model, self.event, self.reason, self.row)
+
+    @classmethod
+    def of(cls, at: Millis, reason: str, row: bytes, model: str = "", event: str = "") -> "RejectedRow":
+        """Cut to what can be kept; bytes that are no text are replaced."""
+        texts = (reason.encode("utf-8", "replace")[:1_000], row[:REJECTED_BYTES])
+        names = (name.encode("utf-8", "replace")[:512] for name in (model, event))
+        said, content, *others = (text.decode("utf-8", "ignore") for text in (*texts, *names))
+        return cls(at, said, content, *others)
+
+
 class PendingCounts(NamedTuple):
     joined: int
     superseded: int
@@ -219,6 +249,14 @@ class LogStore(Protocol):
 
     def examples(self, model: str, window: Window, limit: int = 20) -> list[Json]:
         """The newest rows of a window as stored documents (nested maps, DESIGN §4 names)."""
+        ...
+
+    def reject(self, rows: Sequence[RejectedRow]) -> None:
+        """Keep rows that are not stored as logs, with their reasons, by the day they arrived."""
+        ...
+
+    def rejected(self, limit: int = 100) -> list[RejectedRow]:
+        """The newest of them, newest first; sees every earlier `reject`."""
         ...
 
 

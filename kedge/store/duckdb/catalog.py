@@ -44,6 +44,9 @@ TABLES = {
         "id VARCHAR, model VARCHAR, width BIGINT, start BIGINT, grp VARCHAR, feature VARCHAR,"
         " version BIGINT, content VARCHAR"
     ),
+    "kedge_rejected": (
+        "id VARCHAR, ingested BIGINT, reason VARCHAR, content VARCHAR, model VARCHAR, event VARCHAR"
+    ),
     "kedge_documents": "collection VARCHAR, name VARCHAR, token BIGINT, content VARCHAR",
 }
 

@@ -19,6 +19,7 @@ from kedge.store.base import (
     MetricDoc,
     PartRow,
     PendingCounts,
+    RejectedRow,
     SummaryKey,
     SummaryQuery,
     SummaryRequest,
@@ -29,6 +30,7 @@ from kedge.store.duckdb.documents import DocumentLog, Documents
 from kedge.store.duckdb.labels import Labels
 from kedge.store.duckdb.logs import Logs
 from kedge.store.duckdb.reading import Reader
+from kedge.store.duckdb.rejected import Rejected
 from kedge.store.duckdb.summaries import Metrics, Summaries
 from kedge.store.duckdb.summarise import Summariser
 from kedge.store.duckdb.writer import Transaction, Writer
@@ -62,6 +64,7 @@ class DuckStore:
         self._writer = Writer(database.writing, self._rolled_back)
         self._logs = Logs(database, self._catalog, self._writer)
         self._labels = Labels(self._catalog, self._writer)
+        self._rejected = Rejected(database, self._writer)
         self._summariser = Summariser(database, self._catalog)
         self._reader = Reader(database, self._catalog)
         self._summaries = Summaries(database, self._writer)
@@ -163,6 +166,12 @@ class DuckStore:
 
     def examples(self, model: str, window: Window, limit: int = 20) -> list[Json]:
         return self._reader.examples(model, window, limit)
+
+    def reject(self, rows: Sequence[RejectedRow]) -> None:
+        self._rejected.reject(rows)
+
+    def rejected(self, limit: int = 100) -> list[RejectedRow]:
+        return self._rejected.rejected(limit)
 
     # --- what is computed from them
 

@@ -13,7 +13,7 @@ from kedge.store.base import Json
 from kedge.store.elastic.client import Client, Item, Operation, Refused
 from kedge.store.elastic.names import Names, first_index, period_start
 
-_TEMPLATES = ("predictions", "summaries", "metrics", "labels")
+_TEMPLATES = ("predictions", "summaries", "metrics", "labels", "rejected")
 """Collections with a template of their own."""
 _ROUNDS = 3
 """A new alias is seen by the second try; the third is for one that retention drops in between."""

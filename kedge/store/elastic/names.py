@@ -57,6 +57,14 @@ class Names:
         """The alias of the event time `t`."""
         return f"{self.prefix}-predictions-{self.namespace}-{_stamp(t, DAY)}"
 
+    def rejected(self, t: Millis) -> str:
+        """The alias of rows refused on the day of `t`."""
+        return f"{self.prefix}-rejected-{_stamp(t, DAY)}"
+
+    @property
+    def all_rejected(self) -> str:
+        return f"{self.prefix}-rejected-*"
+
     @property
     def all_predictions(self) -> str:
         return f"{self.prefix}-predictions-*"

@@ -17,6 +17,7 @@ from kedge.store.base import (
     MetricDoc,
     PartRow,
     PendingCounts,
+    RejectedRow,
     SummaryKey,
     SummaryQuery,
     SummaryRequest,
@@ -31,11 +32,13 @@ from kedge.store.elastic.metrics import Metrics
 from kedge.store.elastic.names import Names
 from kedge.store.elastic.place import OwnPlace
 from kedge.store.elastic.quantiles import Quantiles
+from kedge.store.elastic.rejected import Rejected
 from kedge.store.elastic.setup import Setup
 from kedge.store.elastic.summaries import Summaries
 from kedge.store.elastic.summarise import Summariser
 from kedge.windows import Millis, Window
 
+TIMEOUT_S = 60.0
 _PREFIX = re.compile(r"[a-z0-9][a-z0-9._-]{0,60}")
 
 
@@ -52,6 +55,7 @@ class ElasticStore:
         place = OwnPlace(names)
         self._logs = Logs(client, names, indices, place)
         self._labels = Labels(client, names, indices)
+        self._rejected = Rejected(client, names, indices)
         self._feed = Feed(client, place)
         self._summariser = Summariser(client, place)
         self._quantiles = Quantiles(client, place)
@@ -94,6 +98,12 @@ class ElasticStore:
 
     def examples(self, model: str, window: Window, limit: int = 20) -> list[Json]:
         return self._logs.examples(model, window, limit)
+
+    def reject(self, rows: Sequence[RejectedRow]) -> None:
+        self._rejected.reject(rows)
+
+    def rejected(self, limit: int = 100) -> list[RejectedRow]:
+        return self._rejected.rejected(limit)
 
     # --- summaries and metrics --------------------------------------------------------------------
 
@@ -145,16 +155,21 @@ class ElasticStore:
 
 
 def open_elastic(
-    url: str, *, prefix: str = "kedge", api_key: str | None = None, clock: Callable[[], Millis]
+    url: str,
+    *,
+    prefix: str = "kedge",
+    api_key: str | None = None,
+    clock: Callable[[], Millis],
+    timeout: float = TIMEOUT_S,
 ) -> ElasticStore:
     """The store at `url` (`https://host:9200`; several nodes of one cluster by commas; a user in it is used).
 
-    Every index, alias and template begins with `prefix`. Nothing is sent before the first call, so that a
-    gateway can start, and spool, while the cluster is down. Raises BadInput for a URL or prefix that cannot
-    be.
+    Every index, alias and template begins with `prefix`. `timeout` is in seconds, of one request.
+    Nothing is sent before the first call, so that a gateway can start, and spool, while the cluster is down.
+    Raises BadInput for a URL or prefix that cannot be.
     """
     if not _PREFIX.fullmatch(prefix):
         raise BadInput(
             f'the prefix "{prefix}" cannot begin an index name: use lower-case letters, digits, - and _'
         )
-    return ElasticStore(Client(url, api_key), Names(prefix), clock)
+    return ElasticStore(Client(url, api_key, timeout=timeout), Names(prefix), clock)
