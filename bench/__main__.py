@@ -1,7 +1,8 @@
 """`python -m bench [PART …]`: measure, print tables, and keep the figures in bench/results/.
 
-Parts are `ingest`, `delay` and `compute`; without one, all of them. Servers come from KEDGE_TEST_*_URL where
-they are set (`python -m tests.services up` starts and leaves them), else they are started and ended here.
+Without a part, all of them. Servers come from KEDGE_TEST_*_URL where they are set (`python -m tests.services
+up` starts and leaves them), else they are started and ended here. The options are for trying a part in
+another size: its figures are then printed, not kept.
 """
 
 import argparse
@@ -15,34 +16,46 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from bench import compute, delay, ingest, machine
+from bench import compute, delay, ingest, machine, tick
 from tests.services import Pool, ServiceError
 
 RESULTS = Path(__file__).parent / "results"
 out = Console(highlight=False, width=110)
+Options = dict[str, Any]
 
 
-def _ingest(pool: Pool) -> dict[str, object]:
+def say(text: str) -> None:
+    """A line of progress."""
+    out.print(text, style="dim", markup=False)
+
+
+def _ingest(pool: Pool, _: Options) -> dict[str, object]:
     return ingest.measure(pool.url("elasticsearch"))
 
 
-def _delay(pool: Pool) -> dict[str, object]:
+def _delay(pool: Pool, _: Options) -> dict[str, object]:
     return delay.measure(pool.url("elasticsearch"), pool.url("redis"))
 
 
-def _compute(pool: Pool) -> dict[str, object]:
+def _compute(pool: Pool, _: Options) -> dict[str, object]:
     return compute.measure(pool.url("elasticsearch"))
 
 
-PARTS: dict[str, Callable[[Pool], dict[str, object]]] = {
+def _tick(pool: Pool, options: Options) -> dict[str, object]:
+    return tick.measure(pool.url("elasticsearch"), tick.Plan(**options), say)
+
+
+PARTS: dict[str, Callable[[Pool, Options], dict[str, object]]] = {
     "ingest": _ingest,
     "delay": _delay,
     "compute": _compute,
+    "tick": _tick,
 }
 TITLES = {
     "ingest": "Rows a second from HTTP to searchable, beside raw _bulk of the same documents",
     "delay": "From a row's post to the Slack post",
     "compute": "What the steps between rows and findings cost",
+    "tick": "One tick over many models",
 }
 
 
@@ -76,7 +89,17 @@ def _show(title: str, figures: dict[str, Any]) -> None:
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("parts", nargs="*", metavar="PART", help=", ".join(PARTS))
+    sizes = parser.add_argument_group("of tick")
+    sizes.add_argument("--models", type=int, metavar="N", help="models (500)")
+    sizes.add_argument("--rows", type=int, metavar="N", help="rows a model and minute (100)")
+    sizes.add_argument("--minutes", type=int, metavar="N", help="measured ticks of each history (2)")
+    sizes.add_argument("--labels", type=int, metavar="N", help="labels a model and minute (100); 0: none")
+    sizes.add_argument("--label-minutes", type=int, metavar="N", help="measured ticks with labels (5)")
+    sizes.add_argument("--days", type=int, metavar="N", help="days of history before the tenth hour (3)")
+    sizes.add_argument("--stages", nargs="+", choices=("first", "tenth"), help="both")
+    sizes.add_argument("--profile", action="store_true", default=None, help="print cProfile of the ticks")
     given = parser.parse_args()
+    options = {k: v for k, v in vars(given).items() if k != "parts" and v is not None}
     if unknown := set(given.parts) - set(PARTS):
         parser.error(f"there is no part {', '.join(sorted(unknown))} (there are {', '.join(PARTS)})")
     chosen = given.parts or list(PARTS)
@@ -91,12 +114,14 @@ def main() -> int:
     try:
         for part in chosen:
             try:
-                figures = PARTS[part](pool)
+                figures = PARTS[part](pool, options)
             except (ServiceError, RuntimeError) as error:
                 out.print(f"{part}: {error}\n", markup=False)
                 failed = True
                 continue
             _show(TITLES[part], figures)
+            if options:
+                continue
             record = {"measured": time.strftime("%Y-%m-%d"), "machine": on, part: figures}
             RESULTS.mkdir(exist_ok=True)
             (RESULTS / f"{part}.json").write_text(json.dumps(record, indent=2) + "\n")

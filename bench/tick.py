@@ -1,0 +1,315 @@
+"""One tick of the pipeline over many models on Elasticsearch: in the first hour, in the tenth, with labels.
+
+Time is the rows' own: a minute of every model is written, then `tick` runs at that minute's end plus the
+lag, so nothing waits for the clock on the wall. Two histories are measured, each under a prefix of its own:
+
+- *first*: nothing was logged before. The first tick meets all models as new and is shown apart.
+- *tenth*: three days and nine hours of history. Its rows are just those whose labels come during the
+  measurement; hours and days are summarised from them by the store, in wide buckets at once, and so are the
+  minutes of the last hour. What is missing against ten hours of ticks are older minutes, which no window of
+  the rules reads, and the other rows of the past, which no tick reads.
+
+Then labels come in each minute: `labels` a model, for predictions of an exponential age with a mean of a day.
+Joining them is the gateway's work and is timed beside the tick.
+"""
+
+import cProfile
+import io
+import pstats
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from bench.fleet import Event, Fleet, append, join, minute_of
+from bench.processes import kedge_on
+from ingest.schema import SchemaRegistry
+from kedge.alerting.loading import RuleBook, load_rules
+from kedge.clock import system_clock
+from kedge.config import Settings
+from kedge.notify.base import Message, Receipt
+from kedge.notify.receivers import Receivers
+from kedge.pipeline.baselines import Baseline, build_baseline, import_baseline
+from kedge.pipeline.compose import rules_folder
+from kedge.pipeline.context import Pipeline
+from kedge.pipeline.tick import drain, tick
+from kedge.sketch import PartName
+from kedge.store.base import PartRow, Store, SummaryRequest
+from kedge.store.duckdb import open_duckdb
+from kedge.store.elastic import ElasticStore
+from kedge.windows import DAY, HOUR, MINUTE, Millis, Window, ceil, floor
+
+TARGET_S = 15.0
+LAG = MINUTE
+REFERENCE_ROWS = 20_000
+WARM_ROWS = 5
+"""Rows a model and minute in the hour before the tenth hour's measured minutes."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is measured; `python -m bench tick` has an option for each."""
+
+    models: int = 500
+    rows: int = 100
+    """A model and minute."""
+    minutes: int = 2
+    """Measured ticks of each history, without labels."""
+    label_minutes: int = 5
+    """Measured ticks with labels: labels of the past are due every fifth minute."""
+    labels: int = 100
+    """A model and minute; 0 leaves this out."""
+    days: int = 3
+    """Of history before the tenth hour's day."""
+    stages: tuple[str, ...] = ("first", "tenth")
+    profile: bool = False
+
+
+@dataclass
+class Ticks:
+    """The ticks of one stage."""
+
+    seconds: list[float] = field(default_factory=list)
+    requests: list[int] = field(default_factory=list)
+    verbs: dict[str, int] = field(default_factory=dict)
+    buckets: int = 0
+    left: int = 0
+    profile: cProfile.Profile = field(default_factory=cProfile.Profile)
+
+    def figures(self, target: float = TARGET_S) -> dict[str, Any]:
+        return {
+            "tick_s": round(float(np.median(self.seconds)), 2),
+            "longest_s": round(max(self.seconds), 2),
+            "ticks_s": [round(s, 2) for s in self.seconds],
+            "target_s": f"under {target:g}",
+            "met": max(self.seconds) < target,
+            "requests": self.requests,
+            "requests_of_the_last": dict(sorted(self.verbs.items(), key=lambda kv: -kv[1])),
+            "buckets": self.buckets,
+            "left_for_later": self.left,
+        }
+
+
+class _Quiet:
+    """A receiver that nobody reads."""
+
+    def send(self, message: Message, *, thread: dict[str, str] | None = None, again: bool = False) -> Receipt:
+        return Receipt("quiet")
+
+
+@dataclass(frozen=True)
+class _World:
+    """One prefix with its models, their baselines and the ready-made rules."""
+
+    plan: Plan
+    fleet: Fleet
+    store: ElasticStore
+    reference: Baseline
+    say: Callable[[str], None]
+
+    def pipe(self, *, judging: bool) -> Pipeline:
+        book = load_rules([rules_folder()]) if judging else RuleBook()
+        return Pipeline(
+            store=self.store,
+            settings=Settings.model_validate(
+                {"store": "http://unused", "models": {"*": {"bucket": "1m", "positive_class": "fraud"}}}
+            ),
+            rules=lambda: book,
+            receivers=Receivers({"quiet": _Quiet()}, "quiet"),
+            holder="bench",
+        )
+
+    def begin(self, start: Millis) -> None:
+        """Models as they are once they have logged and have a reference."""
+        SchemaRegistry(self.store.state).register(list(self.fleet.rows([Event(start, 0)])))
+        for name in self.fleet.names:
+            import_baseline(self.store.state, replace(self.reference, model=name), use=True)
+
+    def ticks(
+        self, pipe: Pipeline, start: Millis, count: int, *, labels: Sequence[Sequence[Event]] = ()
+    ) -> tuple[Ticks, list[float]]:
+        """Write `count` minutes, each followed by its tick. Returns those, and the labels joined a second."""
+        done, joins = Ticks(), []
+        for i in range(count):
+            minute = start + i * MINUTE
+            began = time.perf_counter()
+            rows = append(self.store, self.fleet.rows(minute_of(minute, self.plan.rows)))
+            wrote = time.perf_counter() - began
+            text = f"  {rows:,} rows in {wrote:.1f} s"
+            if labels:
+                began = time.perf_counter()
+                joined = join(self.store, self.fleet.labels(labels[i], minute))
+                joins.append(joined / (time.perf_counter() - began))
+                text += f", {joined:,} labels at {joins[-1]:,.0f}/s"
+            self.tick(pipe, minute + MINUTE + LAG, done)
+            self.say(f"{text}, tick {done.seconds[-1]:.2f} s, {done.requests[-1]:,} requests")
+        return done, joins
+
+    def tick(self, pipe: Pipeline, now: Millis, done: Ticks) -> None:
+        before, verbs = self.store.counters.requests, dict(self.store.counters.by_verb)
+        if self.plan.profile:
+            done.profile.enable()
+        began = time.perf_counter()
+        report = tick(pipe, now)
+        done.seconds.append(time.perf_counter() - began)
+        done.profile.disable()
+        if report.skipped or report.problems:
+            raise RuntimeError(f"a tick did not run: {report}")
+        done.requests.append(self.store.counters.requests - before)
+        after = self.store.counters.by_verb
+        done.verbs = {verb: n - verbs.get(verb, 0) for verb, n in after.items() if n > verbs.get(verb, 0)}
+        done.buckets += report.summaries.buckets
+        done.left = report.summaries.left
+
+    def history(self, start: Millis, now: Millis, events: Sequence[Event]) -> None:
+        """The rows of `events` and of the last hour before `now`, and their summaries; nothing is due
+        after."""
+        first = minute_of(start, 1)
+        append(self.store, self.fleet.rows(first))
+        pipe = self.pipe(judging=False)
+        drain(pipe, start + MINUTE + LAG)  # all models are known now, and what their summaries hold
+        drain(pipe, now)
+        hour = [e for m in range(now - HOUR, now, MINUTE) for e in minute_of(m, WARM_ROWS)]
+        self.say(f"  {(len(events) + len(hour)) * self.plan.models:,} rows of history")
+        append(self.store, self.fleet.rows(events))
+        append(self.store, self.fleet.rows(hour))
+        stored = self.store.state.get("feed")
+        assert stored is not None
+        feed = stored.value
+        feed["watermark"] = self.store.changed(feed["watermark"]).watermark
+        feed["read_at"] = now
+        for model in feed["models"].values():
+            model["last"] = now - MINUTE
+        self.store.state.swap("feed", feed, stored.token)
+        written = 0
+        for bucket, window in (
+            (MINUTE, Window(now - HOUR, now)),
+            (HOUR, Window(floor(start, HOUR), ceil(now, HOUR))),
+            (DAY, Window(floor(start, DAY), ceil(now, DAY))),
+        ):
+            parts = self._of_one(bucket, window)
+            for name in self.fleet.names:
+                copies = [row._replace(key=row.key._replace(model=name)) for row in parts]
+                if not all(self.store.write(copies)):
+                    raise RuntimeError("a summary of the history was refused")
+                written += len(copies)
+        self.say(f"  {written:,} summaries of history")
+        self._check(Window(now - HOUR, now))
+
+    def _of_one(self, bucket: Millis, window: Window, model: str = "") -> list[PartRow]:
+        features = self.fleet.features
+        return self.store.summarise(
+            SummaryRequest(
+                model=model or self.fleet.names[0],
+                window=window,
+                bucket=bucket,
+                parts=frozenset(PartName),
+                edges=self.reference.edges,
+                numeric=features.numeric,
+                categorical=features.categorical,
+            )
+        )
+
+    def _check(self, window: Window) -> None:
+        """The last model's summaries are what was copied from the first."""
+        name = self.fleet.names[-1]
+        counted = {row.key: row.part for row in self._of_one(MINUTE, window, name)}
+        stored = self.store.read(name, MINUTE, window, tuple(PartName), edges=self.reference.edges.hash)
+        if {row.key: row.part for row in stored} != counted:
+            raise RuntimeError("the models' histories are not alike")
+
+
+def measure(url: str, plan: Plan | None = None, say: Callable[[str], None] = print) -> dict[str, object]:
+    """The stages of `plan`, each from empty indices; cleaned up afterwards."""
+    plan = plan or Plan()
+    fleet = Fleet(plan.models)
+    reference = _reference(fleet)
+    day = floor(system_clock(), DAY) - 2 * DAY
+    figures: dict[str, Any] = {
+        "models": plan.models,
+        "features": fleet.numeric + fleet.categorical,
+        "rows_a_model_and_minute": plan.rows,
+        "rules": len(load_rules([rules_folder()]).rules),
+    }
+    if "first" in plan.stages:
+        with kedge_on(url) as (_, store, client):
+            figures["server"] = str(client.server)
+            world = _World(plan, fleet, store, reference, say)
+            say("first hour")
+            world.begin(day)
+            pipe = world.pipe(judging=True)
+            new, _ = world.ticks(pipe, day, 1)
+            first, _ = world.ticks(pipe, day + MINUTE, plan.minutes)
+            figures["first_hour"] = {"models_new_s": round(new.seconds[0], 2)} | first.figures()
+            _profiled(plan, first, "first hour")
+    if "tenth" in plan.stages:
+        with kedge_on(url) as (_, store, client):
+            figures["server"] = str(client.server)
+            figures |= _tenth(_World(plan, fleet, store, reference, say), day)
+    if "first_hour" in figures and "tenth_hour" in figures:
+        ratio = figures["tenth_hour"]["tick_s"] / figures["first_hour"]["tick_s"]
+        figures["tenth_over_first"] = round(ratio, 2)
+        figures["flat_target"] = "about 1; at most 1.25 counts as flat"
+        figures["flat_met"] = ratio <= 1.25
+    return figures
+
+
+def _tenth(world: _World, day: Millis) -> dict[str, Any]:
+    plan = world.plan
+    start, now = day - plan.days * DAY, day + 9 * HOUR + 30 * MINUTE
+    labelled = now + (1 + plan.minutes) * MINUTE  # when labels begin to come
+    rng = np.random.default_rng(1)
+    batches = [
+        _ages(rng, labelled + i * MINUTE, plan.labels, Window(start, now))
+        for i in range(1 + plan.label_minutes if plan.labels else 0)
+    ]
+    world.say("tenth hour")
+    world.begin(start)
+    world.history(start, now, sorted((e for b in batches for e in b), key=lambda e: e.timestamp))
+    pipe = world.pipe(judging=True)
+    world.ticks(pipe, now, 1)  # a fresh worker
+    tenth, _ = world.ticks(pipe, now + MINUTE, plan.minutes)
+    _profiled(plan, tenth, "tenth hour")
+    found: dict[str, Any] = {"history_days": plan.days, "tenth_hour": tenth.figures()}
+    if batches:
+        world.say("with labels")
+        world.ticks(pipe, labelled, 1, labels=batches[:1])
+        late, joins = world.ticks(pipe, labelled + MINUTE, plan.label_minutes, labels=batches[1:])
+        _profiled(plan, late, "with labels")
+        found["with_labels"] = {"labels_a_model_and_minute": plan.labels} | late.figures()
+        found["with_labels"]["joined_per_s"] = round(float(np.median(joins)))
+    return found
+
+
+def _ages(rng: np.random.Generator, at: Millis, count: int, within: Window) -> list[Event]:
+    """The predictions whose labels come at `at`: exponential ages, a day on average, cut to the history."""
+    ages = rng.exponential(DAY, count)
+    times = np.clip((at - ages).astype(np.int64), within.start + MINUTE, within.end - HOUR - 1)
+    tag = at // MINUTE % 10_000 * 1_000
+    return [Event(int(t), tag + 100_000 + i) for i, t in enumerate(times)]
+
+
+def _reference(fleet: Fleet) -> Baseline:
+    """Of rows like those of every minute; the edges that all models are counted on."""
+    store: Store = open_duckdb(":memory:", clock=system_clock)
+    store.setup()
+    one = Fleet(1, fleet.numeric, fleet.categorical)
+    events = [Event(i * DAY // REFERENCE_ROWS + DAY, i) for i in range(REFERENCE_ROWS)]
+    try:
+        append(store, one.rows(events))
+        window = Window(DAY, 2 * DAY)
+        name = one.names[0]
+        return build_baseline(store, name, window, one.features, ((),), source="bench", now=window.end)
+    finally:
+        store.close()
+
+
+def _profiled(plan: Plan, done: Ticks, title: str, lines: int = 45) -> None:
+    if not plan.profile:
+        return
+    for order in ("cumulative", "tottime"):
+        out = io.StringIO()
+        pstats.Stats(done.profile, stream=out).sort_stats(order).print_stats(lines)
+        print(f"--- {title}, by {order}\n{out.getvalue()}")
