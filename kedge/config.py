@@ -77,6 +77,12 @@ class ModelSettings(_Strict):
         (),
         description="Groupings besides the total: version, segment.region, [segment.a, segment.b].",
     )
+    max_groups: int = Field(
+        200,
+        description="Values of one dimension that have groups of their own; the rest is (other).",
+        ge=1,
+        le=1000,
+    )
     labels: LabelSettings = Field(default_factory=lambda: LabelSettings.model_validate({}))
 
     @property

@@ -1,7 +1,7 @@
 """Time as kedge counts it: integer milliseconds since 1970 in UTC; buckets, tiers, windows, steps. Pure."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import NamedTuple
 
@@ -73,10 +73,16 @@ def snap(window: Window, base: Millis) -> Window:
     return Window(floor(window.start, max(width, base)), window.end)
 
 
-def tile(window: Window, base: Millis) -> list[Span]:
+def tile(
+    window: Window,
+    base: Millis,
+    missing: Callable[[Millis, Millis], bool] | None = None,
+    coarsest: Millis = DAY,
+) -> list[Span]:
     """The fewest runs of buckets that cover `window` exactly, coarsest tier inside, finer ones at the edges.
 
-    `window` must be aligned to `base`.
+    `window` must be aligned to `base`. `missing(tier, start)` says of a bucket coarser than `base` that it is
+    not to be used (it is not rolled up yet): finer ones stand in for it.
     """
 
     def cover(start: Millis, end: Millis, tiers: tuple[Millis, ...]) -> Iterator[Span]:
@@ -91,12 +97,27 @@ def tile(window: Window, base: Millis) -> list[Span]:
             yield from cover(start, end, finer)
             return
         yield from cover(start, inner_start, finer)
-        yield Span(tier, inner_start, inner_end)
+        gaps = [b for b in range(inner_start, inner_end, tier) if missing(tier, b)] if missing else []
+        at = inner_start
+        for gap in gaps:
+            if at < gap:
+                yield Span(tier, at, gap)
+            yield from cover(gap, gap + tier, finer)
+            at = gap + tier
+        if at < inner_end:
+            yield Span(tier, at, inner_end)
         yield from cover(inner_end, end, finer)
 
     if window.start % base or window.end % base:
         raise ValueError(f"window {window} is not aligned to the base bucket of {base} ms")
-    return list(cover(window.start, window.end, tiers_from(base)))
+    tiers = tuple(t for t in tiers_from(base) if t <= max(coarsest, base))
+    joined: list[Span] = []
+    for span in cover(window.start, window.end, tiers):
+        if joined and joined[-1].tier == span.tier and joined[-1].end == span.start:
+            joined[-1] = Span(span.tier, joined[-1].start, span.end)
+        else:
+            joined.append(span)
+    return joined
 
 
 def parse_duration(text: str) -> Millis:

@@ -3,7 +3,7 @@ content.
 """
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -190,6 +190,20 @@ def baseline_in_use(state: DocumentStore, model: str) -> Baseline | None:
             return None
         _decoded[key] = decode_baseline(stored.value, used.value["generation"])
     return _decoded[key]
+
+
+def baselines_in_use(state: DocumentStore, models: Collection[str]) -> dict[str, Baseline]:
+    """The references of those of the models that have one."""
+    used = state.get_many([f"baseline-use:{model}" for model in models])
+    keys = {
+        model: (model, stored.value["id"], stored.value["generation"])
+        for model in models
+        if (stored := used.get(f"baseline-use:{model}"))
+    }
+    unread = {f"baseline:{key[0]}:{key[1]}": key for key in keys.values() if key not in _decoded}
+    for name, stored in (state.get_many(list(unread)) if unread else {}).items():
+        _decoded[unread[name]] = decode_baseline(stored.value, unread[name][2])
+    return {model: _decoded[key] for model, key in keys.items() if key in _decoded}
 
 
 def show_baseline(state: DocumentStore, model: str, id_prefix: str) -> dict[str, Any]:

@@ -7,9 +7,14 @@ from kedge.alerting.loading import RuleBook
 from kedge.clock import Clock, system_clock
 from kedge.config import ModelSettings, Settings
 from kedge.notify.receivers import Receivers
-from kedge.pipeline.measure import MetricMemory
+from kedge.pipeline.dirty import Feed
+from kedge.pipeline.memory import MetricMemory
+from kedge.pipeline.recount import recount
 from kedge.pipeline.summaries import SummaryReader
-from kedge.store.base import DocumentStore, Grouping, Store
+from kedge.pipeline.tiers import tier_floors
+from kedge.sketch import PartName
+from kedge.store.base import DocumentStore, Grouping, PartRow, Store, Stored
+from kedge.windows import Millis, Window
 
 
 @dataclass
@@ -33,19 +38,32 @@ class Pipeline:
     metrics: MetricMemory = field(default_factory=MetricMemory)
 
     def __post_init__(self) -> None:
-        self.reader = SummaryReader(self.store, keep=self.sole_writer)
+        self.reader = SummaryReader(self.store, self._count, keep=self.sole_writer)
 
-    def reading(self) -> SummaryReader:
-        """For one question: what ticks keep, where nobody else can have changed it, else nothing yet."""
-        return self.reader if self.sole_writer else SummaryReader(self.store)
+    def _count(
+        self, model: str, tier: Millis, window: Window, part: PartName, edges: str, grouping: Grouping
+    ) -> list[PartRow]:
+        return recount(self.store, self.settings, model, tier, window, part, edges, grouping)
+
+    def reading(self, feed: Feed) -> SummaryReader:
+        """For the questions of one tick or one person, as of `feed`: what ticks keep where nobody else can
+        have changed it."""
+        reader = self.reader if self.sole_writer else SummaryReader(self.store, self._count)
+        reader.begin(feed, tier_floors(self.settings, feed.read_at))
+        return reader
 
 
 def settings_of(pipe: Pipeline, model: str) -> ModelSettings:
     """A model's settings: `kedge.yml`, else what was declared at import (`--positive`), else the defaults."""
-    settings = pipe.settings.of_model(model)
-    if settings.positive_class is None and (stored := pipe.store.state.get(f"model:{model}")):
-        settings = settings.model_copy(update={"positive_class": stored.value.get("positive_class")})
-    return settings
+    return settings_with(pipe.settings, model, pipe.store.state.get(f"model:{model}"))
+
+
+def settings_with(settings: Settings, model: str, stored: Stored | None) -> ModelSettings:
+    """The same with the model's document at hand."""
+    own = settings.of_model(model)
+    if own.positive_class is None and stored is not None:
+        own = own.model_copy(update={"positive_class": stored.value.get("positive_class")})
+    return own
 
 
 def declare_positive(state: DocumentStore, model: str, positive_class: str) -> None:
@@ -62,7 +80,12 @@ def declare_positive(state: DocumentStore, model: str, positive_class: str) -> N
 
 def groupings_of(pipe: Pipeline, book: RuleBook, model: str) -> tuple[Grouping, ...]:
     """The total, the groupings that the model lists, and those that its rules need."""
+    return groupings_with(settings_of(pipe, model), book, model)
+
+
+def groupings_with(settings: ModelSettings, book: RuleBook, model: str) -> tuple[Grouping, ...]:
+    """The same with the model's settings at hand."""
     wanted: set[Grouping] = {()}
-    wanted |= set(settings_of(pipe, model).groups)
+    wanted |= set(settings.groups)
     wanted |= {rule.grouping for rule in book.of_model(model)}
     return tuple(sorted(wanted))

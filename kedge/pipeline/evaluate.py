@@ -12,10 +12,12 @@ from kedge.alerting.loading import RuleBook
 from kedge.alerting.rule import Rule
 from kedge.pipeline.baselines import Baseline, baseline_in_use
 from kedge.pipeline.context import Pipeline, settings_of
+from kedge.pipeline.dirty import Feed, ModelFeed
 from kedge.pipeline.faults import reach
-from kedge.pipeline.feed import Feed, ModelFeed, load_feed
+from kedge.pipeline.feed import load_feed
 from kedge.pipeline.measure import label_horizon
 from kedge.pipeline.progress import advance, judged_through
+from kedge.pipeline.tiers import tier_floors
 from kedge.sketch import Summary
 from kedge.store.base import Group, Stored
 from kedge.windows import DAY, Millis, Window, ceil, floor, format_duration, snap
@@ -73,6 +75,7 @@ def evaluate_due(pipe: Pipeline, book: RuleBook, now: Millis) -> EvaluateCounts:
     goes by the step.
     """
     feed = load_feed(pipe.store.state)
+    pipe.reader.begin(feed, tier_floors(pipe.settings, feed.read_at))
     by_rule: dict[tuple[str, str], dict[str, Stored]] = {}
     for name, stored in pipe.store.alerts.find().items():
         by_rule.setdefault((stored.value["rule"], stored.value["model"]), {})[name] = stored
@@ -119,9 +122,7 @@ def _horizons(pipe: Pipeline, feed: Feed, model: str, known: ModelFeed) -> Calla
         through = complete
         if rule.label_based:
             if not mature:
-                mature.append(
-                    label_horizon(pipe.reader, settings, model, known.base, known.first, feed.read_at)
-                )
+                mature.append(label_horizon(pipe.reader, settings, model, known, feed.read_at))
             through = min(complete, mature[0])
         return _Judged(rule, model, known, baseline, settings.positive_class, complete, through)
 
@@ -160,11 +161,12 @@ def _evaluate(
     findings: dict[str, list[Finding]] = {}
     fresh: dict[str, AlertState] = {}
     steps, through = 0, since
+    pipe.reader.ahead = one.last
     for step in range(floor(since, step_width) + step_width, one.last + 1, step_width):
         if steps >= STEPS_A_TICK:
             break
         window = snap(Window(step - max(rule.window, step_width), step), one.feed.base)
-        if one.feed.incomplete_in(window):
+        if one.feed.incomplete_in(window, rule.parts):
             break
         steps, through = steps + 1, step
         for version, group, finding in _judge(pipe, one, window, step, states | fresh):

@@ -1,8 +1,7 @@
 """From summaries to numbers for people: the metrics of tumbling windows, and how far labels have matured."""
 
-from collections import OrderedDict, defaultdict
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from functools import partial
 
 from kedge.analysis.maturity import BucketLabels, mature_through
@@ -10,10 +9,12 @@ from kedge.analysis.measure import Context, measure
 from kedge.analysis.metric import Metric
 from kedge.config import ModelSettings
 from kedge.pipeline.baselines import Baseline
+from kedge.pipeline.dirty import ModelFeed, label_tier
+from kedge.pipeline.memory import MetricMemory
 from kedge.pipeline.summaries import SummaryReader, bucket_summary
 from kedge.sketch import Core, Labels, PartName
-from kedge.store.base import EPOCH_SHIFT, Group, Json, MetricDoc, PartRow, Store, sum_versions
-from kedge.windows import DAY, HOUR, Millis, Window, floor
+from kedge.store.base import EPOCH_SHIFT, Group, Json, MetricDoc, PartRow, sum_versions
+from kedge.windows import DAY, HOUR, Millis, Window, floor, tile
 
 MATURITY_SPAN = 60 * DAY
 """How far back labels are looked for: cohorts older than this count as mature."""
@@ -28,48 +29,25 @@ def context_for(settings: ModelSettings, baseline: Baseline | None, group: Group
     )
 
 
-Key = tuple[str, Millis, Millis, Group]
 FEATURE_ROWS = 200
 """Rows that a bucket needs for its features to be shown one by one: of fewer, 20 cells tell nothing but noise
 (without drift a PSI of 200 rows is about 0.1, of 40 rows 0.5).
 """
-MEMORY = 20_000
-"""Buckets whose metrics are remembered, of all models: about 20 kB each with 25 features."""
 
 
-@dataclass
-class MetricMemory:
-    """The metrics that do not rest on labels, as they were computed last.
-
-    Labels trickle in for days, and each makes its bucket's document anew; drift, most of the cost, did not
-    move.
-    """
-
-    _kept: OrderedDict[Key, tuple[object, list[Metric]]] = field(default_factory=OrderedDict)
-
-    def get(self, key: Key, made_of: object, compute: Callable[[], list[Metric]]) -> list[Metric]:
-        """What was computed of exactly this, else what `compute` gives."""
-        kept = self._kept.get(key)
-        if kept is None or kept[0] != made_of:
-            kept = self._kept[key] = (made_of, compute())
-        self._kept.move_to_end(key)
-        if len(self._kept) > MEMORY:
-            self._kept.popitem(last=False)
-        return kept[1]
-
-
-def write_metrics(
-    store: Store,
+def docs_of(
     memory: MetricMemory,
     model: str,
     tier: Millis,
     rows: Iterable[PartRow],
     baseline: Baseline | None,
     settings: ModelSettings,
-) -> None:
-    """Compute and write the metric documents of every group and bucket of a tier, from all their parts.
+    base: Millis,
+) -> list[MetricDoc]:
+    """The metric documents of every group and bucket of a tier, from all their parts.
 
-    Features have rows of their own from the hour on, where a bucket has enough rows to say something of them.
+    Features have rows of their own from the hour on, where a bucket has enough rows to say something of them;
+    metrics that read labels begin at the tier that labels are summarised at.
 
     A document's version is the sum of the fingerprints that it was computed from, within the baseline's
     generation, so that a stale worker's metrics are refused as its summaries are.
@@ -88,17 +66,16 @@ def write_metrics(
         context = context_for(settings, baseline, group)
         features = tier >= HOUR and summary.rows >= FEATURE_ROWS
         unlabelled = {name: row.version for name, row in held.items() if name is not PartName.LABELS}
-        metrics = memory.get(
-            (model, tier, bucket, group),
-            (unlabelled, generation, edges),
-            partial(measure, summary, context, reads_labels=False, features=features),
-        )
-        metrics = metrics + measure(summary, context, reads_labels=True)
+        compute = partial(measure, summary, context, reads_labels=False, features=features)
+        if tier < label_tier(base):
+            metrics = compute()
+        else:
+            made_of = (unlabelled, generation, edges)
+            metrics = memory.get((model, tier, bucket, group), made_of, compute)
+            metrics = metrics + measure(summary, context, reads_labels=True)
         version = (generation << EPOCH_SHIFT) + sum_versions(row.version for row in held.values())
-        bounds = Window(bucket, bucket + tier)
-        docs += metric_docs(model, group, bounds, version, metrics)
-    if docs:
-        store.write_metrics(docs)
+        docs += metric_docs(model, group, Window(bucket, bucket + tier), version, metrics)
+    return docs
 
 
 def metric_docs(
@@ -132,7 +109,7 @@ def metric_json(metric: Metric) -> Json:
 
 
 def label_horizon(
-    reader: SummaryReader, settings: ModelSettings, model: str, base: Millis, first: Millis, now: Millis
+    reader: SummaryReader, settings: ModelSettings, model: str, known: ModelFeed, now: Millis
 ) -> Millis:
     """Up to when the model's labels are mature: rules and cohorts on labels end here (STATISTICS "Labels
     late").
@@ -140,25 +117,32 @@ def label_horizon(
     Days up to two days ago, then hours, then base buckets for the last two hours: as fine as is worth
     knowing.
     """
-    start = max(floor(first, base), floor(now - MATURITY_SPAN, DAY))
+    base = known.base
+    start = max(floor(known.first, base), floor(now - MATURITY_SPAN, DAY))
     day_end = max(floor(now - 2 * DAY, DAY), floor(start, DAY))
     hour_end = max(floor(now - 2 * HOUR, HOUR), day_end)
-    spans = [
-        (max(DAY, base), floor(start, DAY), day_end),
-        (max(HOUR, base), day_end, hour_end),
-        (base, hour_end, floor(now, base)),
-    ]
     buckets: list[BucketLabels] = []
-    for tier, begin, end in spans:
+    lacking = [known.missing(PartName.CORE), known.missing(PartName.LABELS)]
+
+    def unmade(tier: Millis, bucket: Millis) -> bool:
+        return any(lacks(tier, bucket) for lacks in lacking)
+
+    for coarsest, begin, end in (
+        (DAY, floor(start, DAY), day_end),
+        (HOUR, day_end, hour_end),
+        (base, hour_end, floor(now, base)),
+    ):
         if begin >= end:
             continue
-        window = Window(floor(begin, tier), floor(end, tier))
-        cores = reader.parts(model, tier, window, PartName.CORE)
-        labels = reader.parts(model, tier, window, PartName.LABELS)
-        for bucket, groups in cores.items():
-            core, held = groups.get(()), labels.get(bucket, {}).get((), Labels())
-            if isinstance(core, Core) and isinstance(held, Labels):
-                buckets.append(BucketLabels(bucket, bucket + tier, core.rows, held.rows, held.delay))
+        window = Window(floor(begin, base), floor(end, base))
+        for span in tile(window, base, unmade, coarsest):
+            bounds = Window(span.start, span.end)
+            cores = reader.parts(model, span.tier, bounds, PartName.CORE)
+            labels = reader.parts(model, span.tier, bounds, PartName.LABELS)
+            for bucket, groups in cores.items():
+                core, held = groups.get(()), labels.get(bucket, {}).get((), Labels())
+                if isinstance(core, Core) and isinstance(held, Labels):
+                    buckets.append(BucketLabels(bucket, bucket + span.tier, core.rows, held.rows, held.delay))
     horizon = mature_through(
         buckets, now, expected=settings.labels.expected, after=settings.labels.mature_after
     )

@@ -12,7 +12,8 @@ from kedge.analysis.metric import Metric
 from kedge.errors import BadInput
 from kedge.pipeline.baselines import baseline_in_use
 from kedge.pipeline.context import Pipeline, settings_of
-from kedge.pipeline.feed import ModelFeed, load_feed
+from kedge.pipeline.dirty import ModelFeed
+from kedge.pipeline.feed import load_feed
 from kedge.pipeline.measure import context_for, label_horizon
 from kedge.pipeline.schema import features_of
 from kedge.pipeline.summaries import SummaryReader, bucket_summary
@@ -68,9 +69,11 @@ def metric_series(
         )
     grouping: Grouping = tuple(sorted(set(by)))
     settings, baseline = settings_of(pipe, model), baseline_in_use(pipe.store.state, model)
-    reader = pipe.reading()
-    mature = label_horizon(reader, settings, model, known.base, known.first, now)
-    complete = load_feed(pipe.store.state).read_at - settings.lag
+    feed = load_feed(pipe.store.state)
+    known = feed.models[model]
+    reader = pipe.reading(feed)
+    mature = label_horizon(reader, settings, model, known, now)
+    complete = feed.read_at - settings.lag
     for window, groups in _summaries(pipe, reader, model, known, Window(first, last), width, grouping):
         incomplete = window.end > complete or known.incomplete_in(window)
         for group, summary in sorted(groups.items()):

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from kedge.store.base import DocumentStore
+from kedge.store.base import DocumentStore, Stored
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,11 @@ def document_name(model: str) -> str:
 def features_of(state: DocumentStore, model: str) -> Features:
     """What `ingest/schema.py` recorded: written before the first row with a new name, so never behind the
     rows."""
-    stored = state.get(document_name(model))
+    return features_in(state.get(document_name(model)))
+
+
+def features_in(stored: Stored | None) -> Features:
+    """The same of its document."""
     if stored is None:
         return Features()
     value = stored.value

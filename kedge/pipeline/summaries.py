@@ -2,13 +2,14 @@
 
 import threading
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from kedge.pipeline.dirty import Feed, label_tier
 from kedge.sketch import AnyPart, Cells, Core, EdgeSet, Labels, PartName, Summary
 from kedge.store.base import Group, Grouping, PartRow, SummaryStore, sum_versions
-from kedge.windows import DAY, Millis, Window, tile
+from kedge.windows import DAY, HOUR, MINUTE, Millis, Window, floor, tile
 
 SUMS_KEPT = 1000
 Buckets = dict[Millis, dict[Group, AnyPart]]
@@ -38,34 +39,72 @@ class _Sum(NamedTuple):
 
 
 _SumName = tuple[str, Window, PartName, str, Grouping]
+_ShelfName = tuple[str, Millis, PartName, str]
+"""Model, tier, part and the hash of the edges."""
+Count = Callable[[str, Millis, Window, PartName, str, Grouping], list[PartRow]]
+"""Parts of buckets from the logs: model, tier, window, part, edges, grouping."""
+_AHEAD = 120
+"""Buckets that are read ahead at most."""
+_LONGEST: Mapping[Millis, Millis] = {MINUTE: 4 * HOUR, HOUR: 4 * DAY, DAY: 400 * DAY}
 
 
 @dataclass
 class SummaryReader:
     """Sums stored summaries over windows; each stored part is read and unpacked once while it is kept.
 
+    What is not stored (labels by the minute, buckets that are older than what their tier keeps) is counted in
+    the logs by `count`, as far as it is asked for.
+
     Safe for threads: a row that is written while its range is being read must not be lost between the two,
     so one lock covers reading a range and remembering what was written.
     """
 
     store: SummaryStore
+    count: Count | None = None
     keep: bool = False
-    """Keep what was read from one tick to the next: right only while all writes pass through `remember`."""
-    longest: Millis = 400 * DAY
-    _shelves: dict[tuple[str, Millis, PartName, str], _Shelf] = field(default_factory=dict)
+    """Nobody else writes: what was read stays right while all writes pass through `remember`."""
+    longest: Millis | None = None
+    """How much of one tier is kept; by default what the windows of rules reach over (_LONGEST)."""
+    ahead: Millis = 0
+    """Up to when windows will be asked for next: a little more than one window is read at once."""
+    _shelves: dict[_ShelfName, _Shelf] = field(default_factory=dict)
+    _counted: dict[tuple[_ShelfName, Grouping], _Shelf] = field(default_factory=dict)
     _summed: dict[_SumName, dict[Group, _Sum]] = field(default_factory=dict)
+    _feed: Feed = field(default_factory=Feed)
+    _floors: Mapping[Millis, Millis] = field(default_factory=dict)
+    _turns: dict[str, int] = field(default_factory=dict)
+    """By model: the turn (ModelFeed) up to which what is kept is known to be right."""
+    _missing: dict[tuple[str, PartName], Callable[[Millis, Millis], bool]] = field(default_factory=dict)
     _changes: int = 0
-    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+    _lock: threading.RLock = field(default_factory=threading.RLock, repr=False)
 
-    def begin(self) -> None:
-        """A new tick: forget what another worker may have changed."""
+    def begin(self, feed: Feed, floors: Mapping[Millis, Millis]) -> None:
+        """Read as of this feed from now on: forget what another worker may have changed since the last."""
         with self._lock:
             self._forget_sums()
-            if not self.keep:
-                self._shelves.clear()
+            self._missing.clear()
+            for name, known in feed.models.items():
+                if not self.keep and self._turns.get(name) != known.turn:
+                    self._drop(name)
+                self._turns[name] = known.turn
+            for key in list(self._counted):
+                (model, tier, part, _), _ = key
+                before, after = self._feed.models.get(model), feed.models.get(model)
+                same = before and after and before.label_mark == after.label_mark
+                if part is not PartName.LABELS or not same or tier in self._floors:
+                    del self._counted[key]
+            self._feed, self._floors = feed, floors
+
+    def took_turn(self, feed: Feed, models: Iterable[str]) -> None:
+        """This worker processed buckets of the models, and nobody else did so since `begin`: or else its
+        number in the feed tells."""
+        with self._lock:
+            for name in models:
+                if self._turns.get(name) == feed.models[name].turn - 1:
+                    self._turns[name] += 1
 
     def remember(self, rows: Iterable[PartRow]) -> None:
-        """Rows that were just written."""
+        """Rows that are stored as they are here."""
         with self._lock:
             self._forget_sums()
             for row in rows:
@@ -74,32 +113,95 @@ class SummaryReader:
                 if shelf and shelf.start <= key.bucket < shelf.end:
                     shelf.buckets[key.bucket][key.group] = row.part
 
-    def parts(self, model: str, tier: Millis, window: Window, part: PartName, edges: str = "") -> Buckets:
-        """The parts of every bucket in a window (aligned to `tier`), by bucket and group."""
+    def forget(self, models: Iterable[str]) -> None:
+        """Of these models something else is stored than this worker thinks."""
         with self._lock:
-            shelf = self._reach(model, tier, window, part, edges)
-            found = {b: shelf.buckets[b] for b in range(window.start, window.end, tier) if b in shelf.buckets}
-            self._trim(shelf)
+            self._forget_sums()
+            for name in models:
+                self._drop(name)
+
+    def _drop(self, model: str) -> None:
+        for key in [key for key in self._shelves if key[0] == model]:
+            del self._shelves[key]
+
+    def parts(
+        self,
+        model: str,
+        tier: Millis,
+        window: Window,
+        part: PartName,
+        edges: str = "",
+        grouping: Grouping = (),
+    ) -> Buckets:
+        """The parts of every bucket in a window (aligned to `tier`), by bucket and group; of one grouping at
+        least."""
+        name = (model, tier, part, edges)
+        with self._lock:
+            stored_from = self._stored_from(model, tier, part, window)
+            found: Buckets = {}
+            if stored_from > window.start and self.count is not None:
+                found |= self._recounted(name, Window(window.start, stored_from), grouping)
+            if stored_from < window.end:
+                rest = Window(stored_from, window.end)
+                shelf = self._reach(name, rest)
+                found |= {b: shelf.buckets[b] for b in range(*rest, tier) if b in shelf.buckets}
+                self._trim(shelf, tier)
         return found
 
-    def _reach(self, model: str, tier: Millis, window: Window, part: PartName, edges: str) -> _Shelf:
+    def _stored_from(self, model: str, tier: Millis, part: PartName, window: Window) -> Millis:
+        """Where in a window the stored buckets begin."""
+        known = self._feed.models.get(model)
+        if known is None or self.count is None:
+            return window.start
+        if part is PartName.LABELS and tier < label_tier(known.base):
+            return window.end
+        return min(max(self._floors.get(tier, window.start), window.start), window.end)
+
+    def _recounted(self, name: _ShelfName, window: Window, grouping: Grouping) -> Buckets:
+        model, tier, part, edges = name
+        shelf = self._counted.get((name, grouping))
+        if shelf is None or window.start > shelf.end or window.end < shelf.start:
+            shelf = self._counted[name, grouping] = _Shelf(window.start, window.start)
+        count = self.count
+        assert count is not None  # noqa: S101 -- `parts` has seen to it
+        self._extend(shelf, window, tier, lambda gap: count(model, tier, gap, part, edges, grouping))
+        return {b: shelf.buckets[b] for b in range(*window, tier) if b in shelf.buckets}
+
+    def _reach(self, name: _ShelfName, window: Window) -> _Shelf:
         """The shelf, extended to hold the window."""
-        name = (model, tier, part, edges)
+        model, tier, part, edges = name
         shelf = self._shelves.get(name)
         if shelf is None or window.start > shelf.end or window.end < shelf.start:
             shelf = self._shelves[name] = _Shelf(window.start, window.start)
-        for gap in (Window(window.start, shelf.start), Window(shelf.end, window.end)):
-            if gap.start < gap.end:
-                for row in self.store.read(model, tier, gap, (part,), edges=edges):
-                    shelf.buckets[row.key.bucket][row.key.group] = row.part
-        shelf.start, shelf.end = min(shelf.start, window.start), max(shelf.end, window.end)
+        self._extend(shelf, window, tier, lambda gap: self.store.read(model, tier, gap, (part,), edges=edges))
         return shelf
 
-    def _trim(self, shelf: _Shelf) -> None:
-        if shelf.end - shelf.start > self.longest:
-            shelf.start = shelf.end - self.longest
+    def _extend(
+        self, shelf: _Shelf, window: Window, tier: Millis, read: Callable[[Window], Iterable[PartRow]]
+    ) -> None:
+        end = window.end
+        if end > shelf.end:
+            end = max(end, min(floor(self.ahead, tier), end + _AHEAD * tier))
+        for gap in (Window(window.start, shelf.start), Window(shelf.end, end)):
+            if gap.start < gap.end:
+                for row in read(gap):
+                    shelf.buckets[row.key.bucket][row.key.group] = row.part
+        shelf.start, shelf.end = min(shelf.start, window.start), max(shelf.end, end)
+
+    def _trim(self, shelf: _Shelf, tier: Millis) -> None:
+        longest = self.longest or _LONGEST.get(tier, DAY)
+        if shelf.end - shelf.start > longest:
+            shelf.start = shelf.end - longest
             for bucket in [b for b in shelf.buckets if b < shelf.start]:
                 del shelf.buckets[bucket]
+
+    def _lacks(self, model: str, part: PartName) -> Callable[[Millis, Millis], bool] | None:
+        known = self._feed.models.get(model)
+        if known is None:
+            return None
+        if (model, part) not in self._missing:
+            self._missing[model, part] = known.missing(part)
+        return self._missing[model, part]
 
     def window(
         self,
@@ -146,7 +248,7 @@ class SummaryReader:
             return known
         changes = self._changes
         found: dict[Group, _Sum] = {}
-        spans = tile(window, base)
+        spans = tile(window, base, self._lacks(model, part))
         for span in spans:
             bounds = Window(span.start, span.end)
             if len(spans) > 1 and span.tier == DAY:
@@ -154,7 +256,7 @@ class SummaryReader:
                 for group, days in self._sums(model, DAY, bounds, part, edges, grouping).items():
                     found[group] = found[group].merged(days) if group in found else days
                 continue
-            for groups in self.parts(model, span.tier, bounds, part, edges).values():
+            for groups in self.parts(model, span.tier, bounds, part, edges, grouping).values():
                 for group, held in groups.items():
                     if tuple(dimension for dimension, _ in group) == grouping:
                         found[group] = found[group].plus(held) if group in found else _Sum(held, 1)

@@ -1,27 +1,38 @@
 """From dirty buckets to written summaries and metrics: the part of a tick that reads logs, each once."""
 
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from kedge.alerting.loading import RuleBook
-from kedge.pipeline.baselines import Baseline, baseline_in_use
-from kedge.pipeline.context import Pipeline, groupings_of, settings_of
+from kedge.pipeline.context import Pipeline, groupings_with
+from kedge.pipeline.dirty import Done, Feed
+from kedge.pipeline.due import LABELS_AT_ONCE, Plan, Run, batches, label_load, runs_at
 from kedge.pipeline.faults import reach
-from kedge.pipeline.feed import Dirty, Feed, ModelFeed, clear_dirty, due, load_feed, mark_dirty, runs_of
-from kedge.pipeline.measure import write_metrics
-from kedge.pipeline.schema import features_of
+from kedge.pipeline.feed import adopt, clear, load_feed
+from kedge.pipeline.groups import summarise_capped
+from kedge.pipeline.measure import docs_of
+from kedge.pipeline.models import load_models
+from kedge.pipeline.schema import Features, document_name, features_in
 from kedge.pipeline.summaries import roll_up
+from kedge.pipeline.tiers import tier_floors
 from kedge.sketch import PartName
-from kedge.store.base import Grouping, PartRow, SummaryRequest
-from kedge.windows import HOUR, Millis, Window, ceil, floor, tiers_from
+from kedge.store.base import MetricDoc, PartRow, SummaryKey, SummaryQuery, SummaryRequest
+from kedge.windows import HOUR, TIERS, Millis, Window
 
 SEPARATOR = "|"
 """Between what `ModelFeed.computed` names: the groupings, then the hash of the edges."""
-RUN_BUCKETS = 1440
-"""Buckets of one request at most: a day of minutes. Stores cut it further where their limits ask for it."""
 TICK_BUCKETS = 20_000
 """Buckets of one tick at most, newest first, so that a backfill does not hold up the judging of what is
 live.
 """
+BATCH_RUNS = 64
+BATCH_BUCKETS = 1440
+"""What is counted, written and taken off the list together."""
+ROLL_UP_SECONDS = 4.0
+"""Time that a tick takes for coarser tiers while others wait: at the full hour those of all models are due at
+once, and nobody needs them at once, for finer buckets stand in."""
 
 
 @dataclass(frozen=True)
@@ -35,138 +46,276 @@ class SummariseCounts:
     left: int = 0
     """Buckets that are due and were left for the next tick."""
 
-
-@dataclass(frozen=True)
-class _Plan:
-    """How one model is summarised at present."""
-
-    model: str
-    base: Millis
-    groupings: tuple[Grouping, ...]
-    baseline: Baseline | None
-    epoch: int
-
-    @property
-    def edges_hash(self) -> str:
-        return self.baseline.edges.hash if self.baseline else ""
-
-    @property
-    def computed(self) -> str:
-        """Names what its summaries hold; a change makes its whole history due again."""
-        return SEPARATOR.join(["+".join(g) for g in self.groupings] + [self.edges_hash])
+    def plus(self, other: "SummariseCounts") -> "SummariseCounts":
+        return SummariseCounts(
+            self.buckets + other.buckets,
+            self.written + other.written,
+            self.refused + other.refused,
+            self.left + other.left,
+        )
 
 
-def summarise_due(pipe: Pipeline, book: RuleBook, now: Millis) -> SummariseCounts:
-    """Summarise every bucket that is due, newest first; write base, coarser tiers and metrics, then clear the
-    marks.
+def summarise_due(pipe: Pipeline, book: RuleBook, now: Millis, *, patient: bool = True) -> SummariseCounts:
+    """Summarise every bucket that is due, newest first: rows and labels in the logs, coarser tiers by
+    addition, history last; write summaries and metrics, then clear the marks.
 
     Killed anywhere, it starts over from the marks: what was written already is written again, or skipped,
-    alike.
+    alike. `patient`: what may wait does so under load; otherwise all is done that is due.
     """
     feed = load_feed(pipe.store.state)
+    plans = make_plans(pipe, book, feed)
+    outdated = {
+        name: (computed_by(plan), missing_history(plan))
+        for name, plan in plans.items()
+        if plan.feed.computed != computed_by(plan)
+    }
+    if outdated:
+        feed = adopt(pipe.store.state, outdated)
     counts = SummariseCounts()
-    for name in sorted(feed.models):
-        plan = _plan(pipe, book, feed, name)
-        model = feed.models[name]
-        if model.computed != plan.computed:
-            model = _adopt(pipe, plan, model)
-        waiting = due(model, now, settings_of(pipe, name).lag)
-        for run in runs_of(waiting, plan.base, RUN_BUCKETS):
-            done: Dirty = {b: waiting[b] for b in range(run.start, run.end, plan.base)}
-            if counts.buckets + len(done) > TICK_BUCKETS and counts.buckets:
-                counts = replace(counts, left=counts.left + len(done))
-                continue
-            written, refused = _summarise_run(pipe, plan, run)
-            clear_dirty(pipe.store.state, name, done)
-            reach("summarise:cleared")
-            counts = replace(
-                counts,
-                buckets=counts.buckets + len(done),
-                written=counts.written + written,
-                refused=counts.refused + refused,
-            )
+    passes = (False, True) if any(m.history for m in feed.models.values()) else (False,)
+    for history in passes:
+        for tier in TIERS.values():
+            plans = _refreshed(plans, feed)
+            late = patient and label_load(plans.values(), now) > LABELS_AT_ONCE
+            runs = [r for plan in plans.values() for r in runs_at(plan, tier, now, patient=late)]
+            if history:
+                runs += [r for p in plans.values() for r in runs_at(p, tier, now, patient=late, history=True)]
+            runs.sort(key=lambda run: -run.window.start)
+            seconds = ROLL_UP_SECONDS if patient and tier > min(TIERS.values()) else None
+            feed, done = _work(pipe, runs, feed, now, TICK_BUCKETS - counts.buckets, seconds)
+            counts = counts.plus(done)
     return counts
 
 
-def _plan(pipe: Pipeline, book: RuleBook, feed: Feed, model: str) -> _Plan:
-    return _Plan(
-        model,
-        feed.models[model].base,
-        groupings_of(pipe, book, model),
-        baseline_in_use(pipe.store.state, model),
-        feed.epoch,
+def anything_due(pipe: Pipeline, book: RuleBook, now: Millis) -> bool:
+    """Whether another tick at `now` would summarise anything."""
+    plans = make_plans(pipe, book, load_feed(pipe.store.state))
+    return any(
+        runs_at(plan, tier, now, patient=False, history=history)
+        for plan in plans.values()
+        if not plan.feed.nothing_due
+        for tier in TIERS.values()
+        for history in (False, True)
     )
 
 
-def _adopt(pipe: Pipeline, plan: _Plan, model: ModelFeed) -> ModelFeed:
-    """Groupings or edges are new: what is missing of the past becomes due.
+def make_plans(pipe: Pipeline, book: RuleBook, feed: Feed) -> dict[str, Plan]:
+    """How each model is summarised at present."""
+    floors = tier_floors(pipe.settings, feed.read_at)
+    states = load_models(pipe, sorted(feed.models))
+    return {
+        name: Plan(
+            name,
+            feed.models[name],
+            state,
+            groupings_with(state.settings, book, name),
+            feed.epoch,
+            floors,
+        )
+        for name, state in states.items()
+    }
+
+
+def computed_by(plan: Plan) -> str:
+    """Names what a model's summaries hold; a change makes its whole history due again."""
+    return SEPARATOR.join(["+".join(g) for g in plan.groupings] + [plan.edges_hash])
+
+
+def missing_history(plan: Plan) -> Window:
+    """The time for which groupings or edges are new.
 
     Where some are merely no longer wanted (a rule is gone, or its file is broken), nothing is missing.
     """
-    *held, edges = model.computed.split(SEPARATOR)
-    *wanted, wanted_edges = plan.computed.split(SEPARATOR)
+    *held, edges = plan.feed.computed.split(SEPARATOR)
+    *wanted, wanted_edges = computed_by(plan).split(SEPARATOR)
     nothing_new = edges == wanted_edges and set(wanted) <= set(held)
-    history = Window(0, 0) if nothing_new else Window(model.first, model.last + model.base)
-    feed = mark_dirty(pipe.store.state, plan.model, history, computed=plan.computed)
-    return feed.models[plan.model]
+    return Window(0, 0) if nothing_new else Window(plan.feed.first, plan.feed.last + plan.base)
 
 
-def _summarise_run(pipe: Pipeline, plan: _Plan, run: Window) -> tuple[int, int]:
-    rows = _count(pipe, plan, run)
+def _refreshed(plans: dict[str, Plan], feed: Feed) -> dict[str, Plan]:
+    return {
+        name: replace(plan, feed=feed.models[name], epoch=feed.epoch)
+        for name, plan in plans.items()
+        if name in feed.models
+    }
+
+
+def _work(
+    pipe: Pipeline, runs: list[Run], feed: Feed, now: Millis, most: int, seconds: float | None
+) -> tuple[Feed, SummariseCounts]:
+    """Work through runs of one tier, as many as fit; what is over budget is left."""
+    counts = SummariseCounts()
+    started = time.monotonic()
+    for batch in batches(runs, BATCH_RUNS, BATCH_BUCKETS):
+        size = sum(run.buckets for run in batch)
+        spent = seconds is not None and time.monotonic() - started > seconds
+        if (counts.buckets and (spent or counts.buckets + size > most)) or (most <= 0):
+            counts = counts.plus(SummariseCounts(left=size))
+            continue
+        written, refused = _summarise(pipe, batch)
+        feed = clear(pipe.store.state, _done(batch), now)
+        pipe.reader.took_turn(feed, {run.plan.model for run in batch})
+        reach("summarise:cleared")
+        counts = counts.plus(SummariseCounts(size, written, refused))
+    return feed, counts
+
+
+def _done(batch: Sequence[Run]) -> dict[str, Done]:
+    by_model: dict[str, Done] = {}
+    for run in batch:
+        before = by_model.get(run.plan.model)
+        by_model[run.plan.model] = run.done if before is None else before.joined(run.done)
+    return by_model
+
+
+# --- one batch ----------------------------------------------------------------------------------------------
+
+
+def _summarise(pipe: Pipeline, batch: Sequence[Run]) -> tuple[int, int]:
+    """Count or add up, write summaries, then metrics."""
+    tier = batch[0].tier
+    rows = [*_counted(pipe, batch), *_rolled(pipe, batch)]
     reach("summarise:counted")
-    written, refused = _write(pipe, plan, run, plan.base, rows)
-    reach("summarise:base-written")
-    finer = plan.base
-    by_tier = {plan.base: rows}
-    for tier in tiers_from(plan.base)[1:]:
-        whole = Window(floor(run.start, tier), ceil(run.end, tier))
-        children = pipe.store.read(plan.model, finer, whole, tuple(PartName), edges=plan.edges_hash)
-        by_tier[tier] = roll_up(children, tier)
-        w, r = _write(pipe, plan, whole, tier, by_tier[tier])
-        written, refused = written + w, refused + r
-        finer = tier
+    written, refused = _write(pipe, batch, rows)
+    if all(run.tier == run.plan.base for run in batch):
+        reach("summarise:base-written")
+    else:
         reach("summarise:tier-written" if tier == HOUR else "summarise:day-written")
-    settings = settings_of(pipe, plan.model)
     # Of what this worker counted, even where a newer write stood against it: stale metrics are refused too.
-    for tier, found in by_tier.items():
-        write_metrics(pipe.store, pipe.metrics, plan.model, tier, found, plan.baseline, settings)
+    by_run = _by_run(batch, [*rows, *_beside(pipe, batch)])
+    docs: list[MetricDoc] = []
+    for run, found in zip(batch, by_run, strict=True):
+        plan = run.plan
+        docs += docs_of(
+            pipe.metrics, plan.model, tier, found, plan.state.baseline, plan.state.settings, plan.base
+        )
+    if docs:
+        pipe.store.write_metrics(docs)
     reach("summarise:metrics-written")
     return written, refused
 
 
-def _count(pipe: Pipeline, plan: _Plan, run: Window) -> list[PartRow]:
-    """Ask the store for the parts of a run; again where a new feature was logged in between.
+def _counted(pipe: Pipeline, batch: Sequence[Run]) -> list[PartRow]:
+    """Ask the store for parts of the runs that are counted in the logs; again where a new feature was logged
+    in between.
 
     A feature's name is recorded before its first row is written. So if the names are the same before and
     after, no row that was counted had a name that was not asked for.
     """
-    features = features_of(pipe.store.state, plan.model)
-    while True:
-        request = SummaryRequest(
-            model=plan.model,
-            window=run,
-            bucket=plan.base,
-            parts=frozenset(PartName) if plan.baseline else frozenset({PartName.CORE, PartName.LABELS}),
-            groupings=plan.groupings,
-            edges=plan.baseline.edges if plan.baseline else None,
-            numeric=features.numeric,
-            categorical=features.categorical,
-            invalid=features.invalid,
-            epoch=plan.epoch,
+    asked = [(run, parts) for run in batch if (parts := _counted_parts(run))]
+    features = {run.plan.model: run.plan.state.features for run, _ in asked}
+    rows: list[PartRow] = []
+    while asked:
+        requests = [_request(run, parts, features[run.plan.model]) for run, parts in asked]
+        answers = summarise_capped(
+            pipe.store,
+            pipe.store.state,
+            requests,
+            {run.plan.model: run.plan.state.settings.max_groups for run, _ in asked},
+            {run.plan.model: run.plan.state.values for run, _ in asked},
         )
-        rows = pipe.store.summarise(request)
-        after = features_of(pipe.store.state, plan.model)
-        if after == features:
-            return rows
-        features = after
+        models = {run.plan.model for run, _ in asked}
+        stored = pipe.store.state.get_many([document_name(model) for model in models])
+        after = {model: features_in(stored.get(document_name(model))) for model in models}
+        changed = {model for model in models if after[model] != features[model]}
+        for (run, _), found in zip(asked, answers, strict=True):
+            if run.plan.model not in changed:
+                rows += found
+        asked = [(run, parts) for run, parts in asked if run.plan.model in changed]
+        features |= after
+    return rows
 
 
-def _write(pipe: Pipeline, plan: _Plan, window: Window, tier: Millis, rows: list[PartRow]) -> tuple[int, int]:
+def _counted_parts(run: Run) -> frozenset[PartName]:
+    parts: frozenset[PartName] = frozenset()
+    if run.rows and run.counted:
+        parts |= run.plan.rows_parts
+    if run.labels and (run.counted or run.tier == HOUR):
+        parts |= {PartName.LABELS}
+    return parts
+
+
+def _request(run: Run, parts: frozenset[PartName], features: Features) -> SummaryRequest:
+    baseline = run.plan.state.baseline
+    return SummaryRequest(
+        model=run.plan.model,
+        window=run.window,
+        bucket=run.tier,
+        parts=parts,
+        groupings=run.plan.groupings,
+        edges=baseline.edges if baseline else None,
+        numeric=features.numeric,
+        categorical=features.categorical,
+        invalid=features.invalid,
+        epoch=run.plan.epoch,
+    )
+
+
+def _rolled(pipe: Pipeline, batch: Sequence[Run]) -> list[PartRow]:
+    """The parts that are sums of the finer tier."""
+    asked = []
+    for run in batch:
+        parts = (run.plan.rows_parts if run.rows else frozenset()) | (
+            {PartName.LABELS} if run.labels else frozenset()
+        )
+        parts -= _counted_parts(run)
+        if parts:
+            finer = max(t for t in TIERS.values() if t < run.tier)
+            asked.append((run, _query(run, parts, finer)))
+    if not asked:
+        return []
+    answers = pipe.store.read_many([query for _, query in asked])
+    return [
+        row for (run, _), children in zip(asked, answers, strict=True) for row in roll_up(children, run.tier)
+    ]
+
+
+def _query(run: Run, parts: frozenset[PartName], tier: Millis) -> SummaryQuery:
+    return SummaryQuery(run.plan.model, tier, run.window, parts, edges=run.plan.edges_hash)
+
+
+def _beside(pipe: Pipeline, batch: Sequence[Run]) -> list[PartRow]:
+    """The stored parts that the metrics of a bucket need beside those that were made anew."""
+    asked = []
+    for run in batch:
+        parts: frozenset[PartName] = frozenset()
+        if not run.rows:
+            parts |= run.plan.rows_parts
+        if not run.labels and run.tier >= HOUR:
+            parts |= {PartName.LABELS}
+        if parts:
+            asked.append(_query(run, parts, run.tier))
+    return [row for rows in (pipe.store.read_many(asked) if asked else ()) for row in rows]
+
+
+def _by_run(batch: Sequence[Run], rows: Iterable[PartRow]) -> list[list[PartRow]]:
+    by_bucket: dict[tuple[str, Millis], list[PartRow]] = defaultdict(list)
+    for row in rows:
+        by_bucket[row.key.model, row.key.bucket].append(row)
+    return [
+        [
+            row
+            for bucket in range(run.window.start, run.window.end, run.tier)
+            for row in by_bucket.get((run.plan.model, bucket), ())
+        ]
+        for run in batch
+    ]
+
+
+def _write(pipe: Pipeline, batch: Sequence[Run], rows: list[PartRow]) -> tuple[int, int]:
     """Write the parts whose fingerprint moved; returns how many were written and how many refused."""
     if not rows:
         return 0, 0
-    stored = pipe.store.versions(plan.model, tier, window)
+    tier = batch[0].tier
+    models: dict[Window, set[str]] = defaultdict(set)
+    for run in batch:
+        models[run.window].add(run.plan.model)
+    stored: dict[SummaryKey, int] = {}
+    for window, names in models.items():
+        stored |= pipe.store.versions_many(names, tier, window)
     fresh = [row for row in rows if stored.get(row.key) != row.version]
     accepted = pipe.store.write(fresh) if fresh else []
-    pipe.reader.remember(row for row, ok in zip(fresh, accepted, strict=True) if ok)
+    refused = {row.key for row, ok in zip(fresh, accepted, strict=True) if not ok}
+    pipe.reader.remember(row for row in rows if row.key not in refused)
+    pipe.reader.forget({key.model for key in refused})
     return sum(accepted), len(accepted) - sum(accepted)

@@ -7,9 +7,9 @@ from kedge.pipeline.context import Pipeline
 from kedge.pipeline.deliver import DeliveryCounts, deliver, project
 from kedge.pipeline.evaluate import EvaluateCounts, evaluate_due
 from kedge.pipeline.faults import reach
-from kedge.pipeline.feed import detect, load_feed
+from kedge.pipeline.feed import detect
 from kedge.pipeline.lease import acquire, release
-from kedge.pipeline.summarise import SummariseCounts, summarise_due
+from kedge.pipeline.summarise import SummariseCounts, anything_due, summarise_due
 from kedge.store.base import PendingCounts
 from kedge.windows import MINUTE, Millis
 
@@ -36,11 +36,11 @@ class TickReport:
     seconds: float = 0.0
 
 
-def tick(pipe: Pipeline, now: Millis, *, lease: Millis = LEASE) -> TickReport:
+def tick(pipe: Pipeline, now: Millis, *, lease: Millis = LEASE, patient: bool = True) -> TickReport:
     """Run the pipeline once. Any tick may be doubled, missed or killed: the next one ends in the same state.
 
     Another worker's unexpired lease skips it. The lease only spares doubled work, so a store that one process
-    alone has open needs none.
+    alone has open needs none. `patient`: under load, what can wait does (summarise_due).
     """
     lease = 0 if pipe.sole_writer else lease
     if lease and not acquire(pipe.store.state, "tick", pipe.holder, now, lease):
@@ -48,7 +48,6 @@ def tick(pipe: Pipeline, now: Millis, *, lease: Millis = LEASE) -> TickReport:
     started = time.perf_counter()
     try:
         book = pipe.rules()
-        pipe.reader.begin()
         expiry = min(
             [m.labels.expire for m in pipe.settings.models.values()],
             default=pipe.settings.of_model("").labels.expire,
@@ -56,7 +55,7 @@ def tick(pipe: Pipeline, now: Millis, *, lease: Millis = LEASE) -> TickReport:
         labels = pipe.store.join_pending(now, expiry)
         reach("tick:labels-joined")
         detect(pipe, now)
-        summaries = summarise_due(pipe, book, now)
+        summaries = summarise_due(pipe, book, now, patient=patient)
         alerts = evaluate_due(pipe, book, now)
         projected = project(pipe.store, pipe.receivers, pipe.wall())
         deliveries = deliver(pipe.store, pipe.receivers, pipe.wall(), pipe.holder, alone=pipe.sole_writer)
@@ -79,17 +78,10 @@ def drain(pipe: Pipeline, now: Millis, *, rounds: int = 10_000) -> list[TickRepo
     """Tick until nothing is due."""
     reports: list[TickReport] = []
     for _ in range(rounds):
-        report = tick(pipe, now)
+        report = tick(pipe, now, patient=False)
         reports.append(report)
-        if report.skipped or not (report.summaries.left or report.alerts.left or _due(pipe, now)):
+        if report.skipped:
+            break
+        if not (report.summaries.left or report.alerts.left or anything_due(pipe, pipe.rules(), now)):
             break
     return reports
-
-
-def _due(pipe: Pipeline, now: Millis) -> bool:
-    feed = load_feed(pipe.store.state)
-    return any(
-        bucket + model.base + pipe.settings.of_model(name).lag <= now
-        for name, model in feed.models.items()
-        for bucket in model.dirty
-    )

@@ -102,7 +102,7 @@ def _operate(router: APIRouter, pipe: Pipeline, clock: Clock) -> None:
         known = model_feed(pipe, model)
         end = parse_time(body.end) if body.end else known.last + known.base
         feed = mark_dirty(pipe.store.state, model, Window(parse_time(body.start), end))
-        return {"model": model, "due": len(feed.models[model].dirty)}
+        return {"model": model, "due": len(feed.models[model].history)}
 
     @router.post("/v1/models/{model}/positive")
     def positive(model: str, body: Positive) -> Json:
@@ -146,6 +146,7 @@ def _read(router: APIRouter, pipe: Pipeline, clock: Clock) -> None:
                 "last": iso(m.last + m.base),
                 "bucket_ms": m.base,
                 "dirty": len(m.dirty),
+                "history": len(m.history),
             }
             for name, m in sorted(load_feed(pipe.store.state).models.items())
         ]

@@ -107,12 +107,14 @@ def _new_baseline(one: World, dice: random.Random) -> None:
 # --- alerts: what is judged is the same, so what is decided must be -----------------------------------------
 
 MINUTES = range(6)
+START = T0 + DAY - 3 * MINUTE
+"""So that an hour and a day end on the way."""
 
 
 def _minutes(one: World, *, tick: Callable[[int, Millis], object]) -> None:
     """A service that breaks in minutes 2 and 3 and recovers. Rows and labels come within their minute."""
     for m in MINUTES:
-        at = T0 + m * MINUTE
+        at = START + m * MINUTE
         broken = m in (2, 3)
         rows = [prediction(m * 20 + i, at + i * SECOND, failed=broken) for i in range(15 if broken else 4)]
         one.send(rows)
@@ -130,7 +132,7 @@ def _outcome(one: World) -> Outcome:
 
 
 def _assert_outcome(one: World, expected: Outcome) -> None:
-    one.settle(T0 + 9 * MINUTE, T0 + 12 * MINUTE)
+    one.settle(START + 9 * MINUTE, START + 12 * MINUTE)
     one.assert_exact()
     for found, wanted, what in zip(_outcome(one), expected, ("events", "alerts", "messages"), strict=True):
         assert_same(found, wanted, what)
@@ -141,7 +143,7 @@ def undisturbed() -> Outcome:
     """What a worker that nothing happened to ends with."""
     with world() as one:
         _minutes(one, tick=lambda _, now: one.tick(now))
-        one.settle(T0 + 9 * MINUTE, T0 + 12 * MINUTE)
+        one.settle(START + 9 * MINUTE, START + 12 * MINUTE)
         outcome = _outcome(one)
     events, _, told = outcome
     assert {e["rule"] for e in events if e["after"] == "firing"} == {"busy", "failing", "wrong"}

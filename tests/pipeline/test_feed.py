@@ -4,18 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kedge.pipeline.feed import (
-    Feed,
-    ModelFeed,
-    absorb,
-    clear_dirty,
-    due,
-    fitting_base,
-    mark_dirty,
-    runs_of,
-    update_feed,
-)
+from kedge.pipeline.dirty import Done, Feed, ModelFeed, Stale, absorb, runs_of
+from kedge.pipeline.feed import adopt, clear, fitting_base, mark_dirty, update_feed
 from kedge.records import Prediction
+from kedge.sketch import PartName
 from kedge.store.base import Changes, DocumentStore
 from kedge.store.duckdb import open_duckdb
 from kedge.windows import DAY, HOUR, MINUTE, Millis, Window
@@ -127,28 +119,44 @@ def test_a_bucket_touched_while_it_was_summarised_stays_dirty(state: DocumentSto
     update_feed(state, lambda f: absorb(f, changes(0, M), 5 * M, by_default))
     seen = update_feed(state, lambda f: f).models["m"].dirty
     update_feed(state, lambda f: absorb(f, changes(M), 6 * M, by_default))
-    feed = clear_dirty(state, "m", seen)
+    feed = clear(state, {"m": Done(seen)}, 6 * M)
     assert feed.models["m"].dirty == {M: 2}
 
 
+def test_a_bucket_that_was_summarised_makes_the_coarser_one_due(state: DocumentStore) -> None:
+    update_feed(state, lambda f: absorb(f, changes(0, M), 5 * M, by_default))
+    feed = clear(state, {"m": Done({0: 1, M: 1})}, 5 * M)
+    assert feed.models["m"].pending == {HOUR: {0: 2}}
+    assert feed.models["m"].turn == 1
+    feed = clear(state, {"m": Done(pending={HOUR: {0: 2}})}, 5 * M)
+    assert feed.models["m"].pending == {DAY: {0: 3}}
+    feed = clear(state, {"m": Done(pending={DAY: {0: 2}})}, 5 * M)
+    assert feed.models["m"].pending == {DAY: {0: 3}}, "it was touched again since it had that mark"
+
+
+def test_a_label_makes_its_hour_due_and_no_row(state: DocumentStore) -> None:
+    labelled = Changes({}, {}, labelled={"m": {5 * M, 7 * M}})
+    update_feed(state, lambda f: absorb(f, labelled, 9 * HOUR, by_default))
+    feed = update_feed(state, lambda f: f)
+    assert feed.models["m"].dirty == {}
+    assert feed.models["m"].labels == {HOUR: {0: Stale(1, 9 * HOUR)}}
+    feed = clear(state, {"m": Done(labels={HOUR: {0: 1}})}, 9 * HOUR)
+    assert feed.models["m"].labels == {DAY: {0: Stale(2, 0)}}, "the day is not over"
+    assert feed.models["m"].pending == {}
+
+
 def test_clearing_or_marking_a_model_that_is_not_known_changes_nothing(state: DocumentStore) -> None:
-    assert clear_dirty(state, "m", {0: 1}).models == {}
+    assert clear(state, {"m": Done({0: 1})}, 0).models == {}
     assert mark_dirty(state, "m", Window(0, DAY)).models == {}
 
 
 def test_marking_a_window_reaches_no_further_than_the_logs(state: DocumentStore) -> None:
     update_feed(state, lambda f: absorb(f, changes(2 * M, 4 * M), 9 * M, by_default))
-    clear_dirty(state, "m", {2 * M: 1, 4 * M: 1})
-    feed = mark_dirty(state, "m", Window(0, DAY), computed="all")
-    assert sorted(feed.models["m"].dirty) == [2 * M, 3 * M, 4 * M]
+    clear(state, {"m": Done({2 * M: 1, 4 * M: 1})}, 9 * M)
+    feed = adopt(state, {"m": ("all", Window(0, DAY))})
+    assert sorted(feed.models["m"].history) == [2 * M, 3 * M, 4 * M]
+    assert feed.models["m"].dirty == {}
     assert feed.models["m"].computed == "all"
-
-
-def test_a_bucket_is_due_once_its_lag_is_over() -> None:
-    model = ModelFeed(M, 0, M, {0: 1, M: 1})
-    assert due(model, 2 * M - 1, M) == {}
-    assert due(model, 2 * M, M) == {0: 1}
-    assert due(model, 3 * M, M) == {0: 1, M: 1}
 
 
 def test_runs_are_neighbours_newest_first_and_cut_to_length() -> None:
@@ -166,3 +174,9 @@ def test_a_window_is_incomplete_while_one_of_its_buckets_is_dirty() -> None:
     assert model.incomplete_in(Window(0, 4 * M))
     assert not model.incomplete_in(Window(0, 3 * M))
     assert not model.incomplete_in(Window(4 * M, 9 * M))
+
+
+def test_history_that_is_to_be_computed_anew_holds_up_only_what_reads_cells() -> None:
+    model = ModelFeed(M, 0, 9 * M, history={3 * M: 1})
+    assert not model.incomplete_in(Window(0, 9 * M), frozenset({PartName.CORE}))
+    assert model.incomplete_in(Window(0, 9 * M), frozenset({PartName.CORE, PartName.CELLS}))

@@ -7,7 +7,7 @@ import pytest
 
 from kedge.pipeline.baselines import baseline_in_use, build_baseline, import_baseline
 from kedge.pipeline.schema import features_of
-from kedge.pipeline.summaries import SummaryReader, roll_up
+from kedge.pipeline.summaries import roll_up
 from kedge.sketch import Core, PartName
 from kedge.store.base import EPOCH_SHIFT, PartRow, SummaryKey
 from kedge.windows import DAY, HOUR, MINUTE, Millis, Window
@@ -51,9 +51,7 @@ def test_a_window_read_from_its_tiers_is_the_window_counted(
     window = Window(T0 + start, T0 + start + length)
     baseline = baseline_in_use(lived.store.state, MODEL)
     assert baseline is not None
-    found = SummaryReader(lived.store).window(
-        MODEL, MINUTE, window, frozenset(PartName), grouping, baseline.edges
-    )
+    found = lived.reading().window(MODEL, MINUTE, window, frozenset(PartName), grouping, baseline.edges)
     rows = [r for r in lived.labelled_rows() if r.timestamp in window]
     groups = {tuple((d, r.dimension(d) or "") for d in grouping) for r in rows} if grouping else {()}
     assert found.keys() == groups
@@ -65,7 +63,7 @@ def test_a_window_read_from_its_tiers_is_the_window_counted(
 def test_windows_read_in_any_order_from_one_reader_stay_right(lived: World) -> None:
     """What was read is kept and extended: neither a gap, nor an overlap, nor the trimming may show."""
     dice = random.Random(11)
-    reader = SummaryReader(lived.store, longest=6 * HOUR)
+    reader = lived.reading(longest=6 * HOUR)
     everything = lived.labelled_rows()
     for _ in range(25):
         start = T0 + dice.randrange(SPAN // MINUTE) * MINUTE
@@ -75,7 +73,7 @@ def test_windows_read_in_any_order_from_one_reader_stay_right(lived: World) -> N
 
 
 def test_a_long_window_is_read_whole_though_less_is_kept(lived: World) -> None:
-    reader = SummaryReader(lived.store, longest=HOUR)
+    reader = lived.reading(longest=HOUR)
     found = reader.window(MODEL, MINUTE, Window(T0, T0 + 3 * DAY), frozenset({PartName.CORE}))[()]
     assert found.rows == ROWS
 

@@ -1,0 +1,309 @@
+"""The dirty set: what changed and is therefore due, and how processing takes it off again. Pure.
+
+Each bucket that is due carries a *mark*, the number of the change that touched it last. Whoever has
+processed a bucket takes it off only if its mark is still the one that was read before, so nothing that
+arrives meanwhile is forgotten, and taking a bucket off marks the coarser one that is made of it in the same
+swap.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+from kedge.sketch import PartName
+from kedge.store.base import Changes, Json
+from kedge.windows import HOUR, Millis, Window, floor, tiers_from
+
+Dirty = dict[Millis, int]
+"""Bucket start -> mark: the number of the change that touched it last."""
+
+
+class Stale(NamedTuple):
+    """A bucket whose labels changed since they were summarised."""
+
+    mark: int
+    since: Millis
+    """When the oldest of the changes was read; 0: the bucket was not long over then, and may never have been
+    summarised: its finer buckets are read instead."""
+
+
+def _stale(mark: int, end: Millis, now: Millis) -> Stale:
+    return Stale(mark, now if end + HOUR <= now else 0)
+
+
+def label_tier(base: Millis) -> Millis:
+    """The finest tier at which labels are stored: they trickle in for days, minute by minute of the past."""
+    return max(base, HOUR)
+
+
+@dataclass(frozen=True)
+class ModelFeed:
+    """What the feed knows of one model."""
+
+    base: Millis
+    """Width of its base bucket; fixed when the model is first seen."""
+    first: Millis
+    last: Millis
+    """Starts of the oldest and newest base bucket that ever had rows."""
+    dirty: Dirty = field(default_factory=dict)
+    """Base buckets in which rows arrived."""
+    computed: str = ""
+    """Which groupings and edges its summaries hold; where that changes, all its buckets are due again."""
+    history: Dirty = field(default_factory=dict)
+    """Base buckets that lack what `computed` names; summarised after what is live."""
+    pending: Mapping[Millis, Dirty] = field(default_factory=dict)
+    """By tier coarser than the base: buckets whose children changed since they were rolled up, open ones
+    included."""
+    labels: Mapping[Millis, dict[Millis, Stale]] = field(default_factory=dict)
+    """By tier from `label_tier`: buckets whose labels changed."""
+    label_mark: int = 0
+    """Mark of the last change of any label."""
+    turn: int = 0
+    """Counts the times that somebody processed buckets of the model: what others cached is then outdated."""
+
+    def incomplete_in(self, window: Window, parts: frozenset[PartName] = frozenset()) -> bool:
+        """Whether rows of a window are not summarised yet, or not on the edges and groupings in use."""
+        if any(window.start <= b < window.end for b in self.dirty):
+            return True
+        return PartName.CELLS in parts and any(window.start <= b < window.end for b in self.history)
+
+    def missing(self, part: PartName) -> Callable[[Millis, Millis], bool]:
+        """Which coarse buckets of a part cannot be read yet (windows.tile)."""
+        if part is PartName.LABELS:
+            unmade = {(tier, b) for tier, held in self.labels.items() for b, s in held.items() if not s.since}
+            unmade |= {(tier, floor(b, tier)) for _, b in unmade for tier in tiers_from(self.base)}
+        else:
+            unmade = {(tier, b) for tier, held in self.pending.items() for b in held}
+            unmade |= {
+                (tier, floor(b, tier))
+                for finer in (self.dirty, self.history, self.pending.get(HOUR, {}))
+                for b in finer
+                for tier in tiers_from(self.base)[1:]
+            }
+        return lambda tier, start: (tier, start) in unmade
+
+    @property
+    def nothing_due(self) -> bool:
+        return not (self.dirty or self.history or any(self.pending.values()) or any(self.labels.values()))
+
+
+@dataclass(frozen=True)
+class Feed:
+    """The state of change detection."""
+
+    watermark: Json = field(default_factory=dict)
+    read_at: Millis = 0
+    """When the watermark was read: rows that were stored before it are in the dirty set, or summarised."""
+    epoch: int = 1
+    mark: int = 0
+    models: dict[str, ModelFeed] = field(default_factory=dict)
+
+    def encode(self) -> Json:
+        return {
+            "watermark": self.watermark,
+            "read_at": self.read_at,
+            "epoch": self.epoch,
+            "mark": self.mark,
+            "models": {name: _encode(m) for name, m in self.models.items()},
+        }
+
+    @classmethod
+    def decode(cls, value: Json) -> "Feed":
+        return cls(
+            value["watermark"],
+            value["read_at"],
+            value["epoch"],
+            value["mark"],
+            {name: _decode(m) for name, m in value["models"].items()},
+        )
+
+
+def _encode(m: ModelFeed) -> Json:
+    found: Json = {
+        "base": m.base,
+        "first": m.first,
+        "last": m.last,
+        "computed": m.computed,
+        "dirty": _runs(m.dirty, m.base),
+        "history": _runs(m.history, m.base),
+        "pending": {str(tier): _runs(held, tier) for tier, held in m.pending.items() if held},
+        "labels": {str(tier): _runs(held, tier) for tier, held in m.labels.items() if held},
+        "label_mark": m.label_mark,
+        "turn": m.turn,
+    }
+    return {name: value for name, value in found.items() if value not in ([], {}, 0, "")}
+
+
+def _decode(m: Json) -> ModelFeed:
+    base = m["base"]
+    return ModelFeed(
+        base,
+        m.get("first", 0),
+        m.get("last", 0),
+        {b: mark for b, (mark,) in _unrun(m.get("dirty", ()), base)},
+        m.get("computed", ""),
+        {b: mark for b, (mark,) in _unrun(m.get("history", ()), base)},
+        {
+            int(tier): {b: mark for b, (mark,) in _unrun(runs, int(tier))}
+            for tier, runs in m.get("pending", {}).items()
+        },
+        {
+            int(tier): {b: Stale(*entry) for b, entry in _unrun(runs, int(tier))}
+            for tier, runs in m.get("labels", {}).items()
+        },
+        m.get("label_mark", 0),
+        m.get("turn", 0),
+    )
+
+
+def _runs(dirty: Mapping[Millis, Any], width: Millis) -> list[list[int]]:
+    """Neighbouring buckets with one mark as [start, count, mark]: years of history are a few numbers."""
+    runs: list[list[int]] = []
+    for bucket, entry in sorted(dirty.items()):
+        said = list(entry) if isinstance(entry, tuple) else [entry]
+        if runs and bucket == runs[-1][0] + runs[-1][1] * width and said == runs[-1][2:]:
+            runs[-1][1] += 1
+        else:
+            runs.append([bucket, 1, *said])
+    return runs
+
+
+def _unrun(runs: Iterable[list[int]], width: Millis) -> Iterator[tuple[Millis, list[int]]]:
+    for start, count, *entry in runs:
+        for i in range(count):
+            yield start + i * width, entry
+
+
+def absorb(feed: Feed, changes: Changes, now: Millis, base_of: Callable[[str, set[Millis]], Millis]) -> Feed:
+    """The feed after `changes` that were read at `now`; `base_of` says the base bucket of a new model."""
+    mark = feed.mark + 1
+    read_at = max(now, feed.read_at)
+    models = dict(feed.models)
+    for name in changes.dirty.keys() | changes.labelled.keys():
+        arrived, labelled = changes.dirty.get(name, set()), changes.labelled.get(name, set())
+        if not (minutes := arrived | labelled):
+            continue
+        known = models.get(name)
+        if known is None:
+            base = base_of(name, minutes)
+            known = ModelFeed(base, floor(min(minutes), base), floor(max(minutes), base))
+        base = known.base
+        tier = label_tier(base)
+        held = known.labels.get(tier, {})
+        stale = {}
+        for bucket in {floor(minute, tier) for minute in labelled}:
+            stale[bucket] = (
+                held[bucket]._replace(mark=mark) if bucket in held else _stale(mark, bucket + tier, read_at)
+            )
+        models[name] = replace(
+            known,
+            first=min(known.first, floor(min(minutes), base)),
+            last=max(known.last, floor(max(minutes), base)),
+            dirty=known.dirty | dict.fromkeys({floor(minute, base) for minute in arrived}, mark),
+            labels={**known.labels, tier: held | stale} if stale else known.labels,
+            label_mark=mark if stale else known.label_mark,
+        )
+    return Feed(changes.watermark, read_at, feed.epoch + 1 if changes.replaced else feed.epoch, mark, models)
+
+
+def adopted(feed: Feed, wanted: Mapping[str, tuple[str | None, Window]]) -> Feed:
+    """What the summaries of models shall hold from now on (None: as before), with the buckets of a window
+    due again for it, as far as the model has logs there."""
+    mark = feed.mark + 1
+    models = dict(feed.models)
+    for name, (computed, window) in wanted.items():
+        known = models.get(name)
+        if known is None:
+            continue
+        start = max(floor(window.start, known.base), known.first)
+        stop = min(window.end, known.last + known.base)
+        tier = label_tier(known.base)
+        held = known.labels.get(tier, {})
+        again = {
+            b: held[b]._replace(mark=mark) if b in held else _stale(mark, b + tier, feed.read_at)
+            for b in range(floor(start, tier), stop, tier)
+        }
+        models[name] = replace(
+            known,
+            history=known.history | dict.fromkeys(range(start, stop, known.base), mark),
+            labels={**known.labels, tier: held | again} if again else known.labels,
+            computed=known.computed if computed is None else computed,
+        )
+    return replace(feed, mark=mark, models=models)
+
+
+@dataclass(frozen=True)
+class Done:
+    """Buckets of one model that were processed, with the marks that they had before."""
+
+    rows: Dirty = field(default_factory=dict)
+    """Base buckets that were `dirty`."""
+    history: Dirty = field(default_factory=dict)
+    tier: Millis = 0
+    """The tier that their rows were summarised at, where it is not the base: they were too old for that."""
+    pending: Mapping[Millis, Dirty] = field(default_factory=dict)
+    labels: Mapping[Millis, Dirty] = field(default_factory=dict)
+
+    def joined(self, other: "Done") -> "Done":
+        """Of the same model and tier."""
+
+        def merged(a: Mapping[Millis, Dirty], b: Mapping[Millis, Dirty]) -> dict[Millis, Dirty]:
+            return {tier: a.get(tier, {}) | b.get(tier, {}) for tier in a.keys() | b.keys()}
+
+        return Done(
+            self.rows | other.rows,
+            self.history | other.history,
+            max(self.tier, other.tier),
+            merged(self.pending, other.pending),
+            merged(self.labels, other.labels),
+        )
+
+
+def cleared(feed: Feed, done: Mapping[str, Done], now: Millis) -> Feed:
+    mark = feed.mark + 1
+    models = dict(feed.models)
+    for name, did in done.items():
+        known = models.get(name)
+        if known is None:
+            continue
+        tiers = tiers_from(known.base)
+        pending = {tier: dict(known.pending.get(tier, {})) for tier in tiers[1:]}
+        stale = {tier: dict(known.labels.get(tier, {})) for tier in tiers if tier >= label_tier(known.base)}
+        for tier, marks in did.pending.items():
+            for b, seen in marks.items():
+                if pending[tier].get(b) == seen:
+                    del pending[tier][b]
+        for tier, marks in did.labels.items():
+            for b, seen in marks.items():
+                if b in stale[tier] and stale[tier][b].mark == seen:
+                    del stale[tier][b]
+        # What was made anew is a changed child of the next tier, whether or not it was touched again since.
+        for tier, coarser in pairwise(tiers):
+            children = dict(did.pending.get(tier, {}))
+            if tier == max(did.tier, known.base):
+                children |= did.rows | did.history
+            pending[coarser] |= dict.fromkeys({floor(b, coarser) for b in children}, mark)
+            for b in {floor(b, coarser) for b in did.labels.get(tier, {})}:
+                before = stale[coarser].get(b)
+                stale[coarser][b] = before._replace(mark=mark) if before else _stale(mark, b + coarser, now)
+        models[name] = replace(
+            known,
+            dirty={b: m for b, m in known.dirty.items() if did.rows.get(b) != m},
+            history={b: m for b, m in known.history.items() if did.history.get(b) != m},
+            pending={tier: held for tier, held in pending.items() if held},
+            labels={tier: held for tier, held in stale.items() if held},
+            turn=known.turn + 1,
+        )
+    return replace(feed, mark=mark, models=models)
+
+
+def runs_of(buckets: Iterable[Millis], width: Millis, longest: int) -> list[Window]:
+    """Neighbouring buckets as windows of at most `longest` buckets, newest first."""
+    windows: list[Window] = []
+    for bucket in sorted(buckets):
+        if windows and windows[-1].end == bucket and windows[-1].length < longest * width:
+            windows[-1] = Window(windows[-1].start, bucket + width)
+        else:
+            windows.append(Window(bucket, bucket + width))
+    return windows[::-1]

@@ -1,0 +1,129 @@
+"""Groups with a cap: the values of a dimension that have groups of their own, and *other* for the rest.
+
+The list of a dimension's values only grows, by compare-and-set, up to the model's `max_groups`. A value is
+put on it before the first summary that has it is written; once the list is full, every further value is
+counted in OTHER for good. So a group's summaries are the same whoever computes them, and when.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from functools import reduce
+from operator import add
+
+from kedge.errors import TooManyGroups
+from kedge.sketch import Core
+from kedge.store.base import (
+    OTHER,
+    DocumentStore,
+    Group,
+    LogStore,
+    PartRow,
+    Stored,
+    SummaryKey,
+    SummaryRequest,
+    sum_versions,
+)
+
+Values = Mapping[str, tuple[str, ...]]
+"""By dimension: its values with groups of their own, in the order in which they were seen."""
+
+
+def document_name(model: str) -> str:
+    """Of the state document that holds them."""
+    return f"groups:{model}"
+
+
+def values_in(stored: Stored | None) -> dict[str, tuple[str, ...]]:
+    return {name: tuple(values) for name, values in stored.value.items()} if stored else {}
+
+
+def summarise_capped(
+    logs: LogStore,
+    state: DocumentStore,
+    requests: Sequence[SummaryRequest],
+    caps: Mapping[str, int],
+    known: Mapping[str, Values],
+) -> list[list[PartRow]]:
+    """`LogStore.summarise_many`, its groups folded to at most `caps[model]` values of a dimension and OTHER.
+
+    `known`: by model, the lists as they were read lately; new values are added to what is stored.
+    """
+    values = {r.model: dict(known.get(r.model, {})) for r in requests}
+    while True:
+        asked = [replace(r, known=_full(values[r.model], caps[r.model])) for r in requests]
+        try:
+            answers = logs.summarise_many(asked)
+            break
+        except TooManyGroups as error:
+            grown = False
+            for model in {r.model for r in requests if any(error.dimension in g for g in r.groupings)}:
+                before = values[model]
+                values[model] = register(state, model, {error.dimension: error.values}, caps[model])
+                grown |= before != values[model]
+            if not grown:
+                raise
+    folded = []
+    for request, rows in zip(requests, answers, strict=True):
+        model = request.model
+        new = _unknown(rows, values[model])
+        if any(len(values[model].get(dimension, ())) < caps[model] for dimension in new):
+            values[model] = register(state, model, new, caps[model])
+        folded.append(fold(rows, values[model]))
+    return folded
+
+
+def register(
+    state: DocumentStore, model: str, new: Mapping[str, Iterable[str]], cap: int
+) -> dict[str, tuple[str, ...]]:
+    """Add values to the lists of a model, as far as there is room; the lists as they are then."""
+    while True:
+        stored = state.get(document_name(model))
+        before = values_in(stored)
+        after = dict(before)
+        for dimension, values in new.items():
+            held = dict.fromkeys(after.get(dimension, ()))
+            held |= dict.fromkeys(v for v in values if v != OTHER)
+            after[dimension] = tuple(held)[: max(cap, len(after.get(dimension, ())))]
+        if after == before:
+            return after
+        document = {dimension: list(values) for dimension, values in after.items()}
+        if state.swap(document_name(model), document, stored.token if stored else None):
+            return after
+
+
+def fold(rows: Sequence[PartRow], values: Values) -> list[PartRow]:
+    """The rows with the groups of values that are not listed added up as OTHER."""
+    listed = {dimension: frozenset(held) for dimension, held in values.items()}
+
+    def folded(group: Group) -> Group:
+        return tuple((d, v if v in listed.get(d, ()) else OTHER) for d, v in group)
+
+    sums: dict[SummaryKey, list[PartRow]] = defaultdict(list)
+    for row in rows:
+        group = row.key.group
+        sums[row.key._replace(group=folded(group)) if group else row.key].append(row)
+    return [
+        held[0]._replace(key=key)
+        if len(held) == 1
+        else PartRow(key, sum_versions(r.version for r in held), reduce(add, (r.part for r in held)))
+        for key, held in sums.items()
+    ]
+
+
+def _full(values: Values, cap: int) -> dict[str, frozenset[str]]:
+    return {dimension: frozenset(held) for dimension, held in values.items() if len(held) >= cap}
+
+
+def _unknown(rows: Sequence[PartRow], values: Values) -> dict[str, list[str]]:
+    """By dimension: the values that are not listed, most rows first."""
+    counts: dict[str, Counter[str]] = defaultdict(Counter)
+    for row in rows:
+        weight = row.part.rows if isinstance(row.part, Core) else 0
+        for dimension, value in row.key.group:
+            if value != OTHER and value not in values.get(dimension, ()):
+                counts[dimension][value] += weight
+    return {
+        dimension: sorted(found, key=lambda value: (-found[value], value))
+        for dimension, found in counts.items()
+    }
