@@ -122,13 +122,16 @@ def _minutes(one: World, *, tick: Callable[[int, Millis], object]) -> None:
         tick(m, at + 2 * MINUTE)
 
 
-Outcome = tuple[list[dict[str, Any]], dict[str, Any], list[str]]
+Outcome = tuple[list[dict[str, Any]], dict[str, Any], dict[str, list[str]]]
 
 
 def _outcome(one: World) -> Outcome:
-    """Events, alerts, and what people were told, in order."""
+    """Events, alerts, and what people were told of each incident, in order."""
     alerts = {name: msgspec.to_builtins(state) for name, state in one.alerts().items()}
-    return one.events(), alerts, [message.transition for message in one.notebook.messages]
+    told: dict[str, list[str]] = {}
+    for message in one.notebook.messages:
+        told.setdefault(message.incident, []).append(message.transition)
+    return one.events(), alerts, told
 
 
 def _assert_outcome(one: World, expected: Outcome) -> None:
@@ -148,7 +151,8 @@ def undisturbed() -> Outcome:
     events, _, told = outcome
     assert {e["rule"] for e in events if e["after"] == "firing"} == {"busy", "failing", "wrong"}
     assert {e["rule"] for e in events if e["after"] == "resolved"} == {"busy", "failing", "wrong"}
-    assert len(told) == len(set(told)) == sum(e["after"] in ("firing", "resolved") for e in events)
+    said = [transition for transitions in told.values() for transition in transitions]
+    assert len(said) == len(set(said)) == sum(e["after"] in ("firing", "resolved") for e in events)
     return outcome
 
 

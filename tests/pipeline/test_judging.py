@@ -203,7 +203,7 @@ def test_a_new_baseline_makes_the_past_due_again(one: World) -> None:
     import_baseline(one.store.state, baseline, use=True)
     assert one.tick(T0 + 10 * MINUTE).summaries.buckets == 5
     one.assert_exact()
-    cells = [k for k in one.stored_parts(DAY) if k.part is PartName.CELLS]
+    cells = [k for k in one.stored_parts(MINUTE) if k.part is PartName.CELLS]
     assert {k.edges for k in cells} == {baseline.edges.hash}
 
 
@@ -233,7 +233,7 @@ def test_what_a_stalled_worker_counted_is_refused_once_another_counted_more(one:
     assert report.summaries.refused > 0
     one.assert_exact()
     assert _due(one) == 0
-    (total,) = [p for k, p in one.stored_parts(DAY).items() if k.part is PartName.CORE and not k.group]
+    (total,) = [p for k, p in one.stored_parts(MINUTE).items() if k.part is PartName.CORE and not k.group]
     assert getattr(total, "rows", None) == 12
 
 
