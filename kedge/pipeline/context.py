@@ -1,6 +1,6 @@
 """What the use-cases work with: the ports, the settings, and what is known of each model."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from kedge.alerting.loading import RuleBook
@@ -10,11 +10,9 @@ from kedge.notify.receivers import Receivers
 from kedge.pipeline.dirty import Feed
 from kedge.pipeline.memory import MetricMemory
 from kedge.pipeline.recount import recount
-from kedge.pipeline.summaries import SummaryReader
+from kedge.pipeline.summaries import Ask, SummaryReader
 from kedge.pipeline.tiers import tier_floors
-from kedge.sketch import PartName
 from kedge.store.base import DocumentStore, Grouping, PartRow, Store, Stored
-from kedge.windows import Millis, Window
 
 
 @dataclass
@@ -40,10 +38,8 @@ class Pipeline:
     def __post_init__(self) -> None:
         self.reader = SummaryReader(self.store, self._count, keep=self.sole_writer)
 
-    def _count(
-        self, model: str, tier: Millis, window: Window, part: PartName, edges: str, grouping: Grouping
-    ) -> list[PartRow]:
-        return recount(self.store, self.settings, model, tier, window, part, edges, grouping)
+    def _count(self, asks: Sequence[Ask]) -> list[list[PartRow]]:
+        return recount(self.store, self.settings, asks)
 
     def reading(self, feed: Feed) -> SummaryReader:
         """For the questions of one tick or one person, as of `feed`: what ticks keep where nobody else can

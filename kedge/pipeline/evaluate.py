@@ -1,37 +1,36 @@
 """From summaries to alert states: every rule at every step that is due, strictly in step order."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import msgspec
 
 from kedge.alerting.finding import AlertState, Finding
-from kedge.alerting.inputs import Inputs
-from kedge.alerting.lifecycle import alert_id, fold, new_state
+from kedge.alerting.lifecycle import fold
 from kedge.alerting.loading import RuleBook
 from kedge.alerting.rule import Rule
-from kedge.pipeline.baselines import Baseline, baseline_in_use
-from kedge.pipeline.context import Pipeline, settings_of
-from kedge.pipeline.dirty import Feed, ModelFeed
+from kedge.pipeline.context import Pipeline
+from kedge.pipeline.dirty import Feed
 from kedge.pipeline.faults import reach
 from kedge.pipeline.feed import load_feed
-from kedge.pipeline.measure import label_horizon
-from kedge.pipeline.progress import advance, judged_through
+from kedge.pipeline.judge import STEPS_A_TICK, Judged, judge_steps
+from kedge.pipeline.measure import horizon_asks, label_horizon
+from kedge.pipeline.models import ModelState, load_models
+from kedge.pipeline.progress import Steps, advance, judged_through
 from kedge.pipeline.tiers import tier_floors
-from kedge.sketch import Summary
-from kedge.store.base import Group, Stored
-from kedge.windows import DAY, Millis, Window, ceil, floor, format_duration, snap
+from kedge.store.base import Json, Stored
+from kedge.windows import DAY, Millis, ceil, floor, format_duration
 
 _ByRule = Mapping[tuple[str, str], dict[str, Stored]]
 """Stored alerts by (rule, model) and name."""
 
-SERVING = 0.05
-"""A version with at least this share of the traffic is serving."""
-STEPS_A_TICK = 5_000
-"""Steps of one rule that one tick catches up at most."""
+MODELS_AT_ONCE = 100
+"""Models whose alerts are folded and stored together."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class EvaluateCounts:
     """What a tick's judging did."""
 
@@ -41,30 +40,6 @@ class EvaluateCounts:
     """Rules that cannot be judged, and why."""
     left: int = 0
     """Rules that have more steps due than one tick takes."""
-
-
-@dataclass(frozen=True)
-class _Judged:
-    """A rule on one model, with what judging needs to know of it."""
-
-    rule: Rule
-    model: str
-    feed: ModelFeed
-    baseline: Baseline | None
-    positive_class: str | None
-    complete: Millis
-    """Buckets up to here are complete."""
-    through: Millis
-    """Steps up to here can be judged: labels are late."""
-
-    @property
-    def width(self) -> Millis:
-        return self.rule.step(self.feed.base)
-
-    @property
-    def last(self) -> Millis:
-        """The newest step that can be judged."""
-        return floor(self.through, self.width)
 
 
 def evaluate_due(pipe: Pipeline, book: RuleBook, now: Millis) -> EvaluateCounts:
@@ -80,193 +55,166 @@ def evaluate_due(pipe: Pipeline, book: RuleBook, now: Millis) -> EvaluateCounts:
     for name, stored in pipe.store.alerts.find().items():
         by_rule.setdefault((stored.value["rule"], stored.value["model"]), {})[name] = stored
     counts = EvaluateCounts()
-    for model, known in sorted(feed.models.items()):
-        judged = _horizons(pipe, feed, model, known)
-        rules: list[_Judged] = []
-        for rule in book.of_model(model):
-            if rule.window < known.base:
-                reason = (
-                    f'{rule.place}: rule "{rule.name}": window {format_duration(rule.window)} is shorter '
-                    f"than the base bucket of model {model} ({format_duration(known.base)}): not judged there"
-                )
-                counts = replace(counts, held=(*counts.held, reason))
-                continue
-            rules.append(judged(rule))
-        begun = _begin(pipe, model, rules, by_rule)
-        reached: dict[str, Millis] = {}
-        for one in rules:
-            if (start := begun.get(one.rule.name)) is None:
-                continue
-            stored_alerts = by_rule.get((one.rule.name, model), {})
-            steps, transitions, through = _evaluate(pipe, one, start, stored_alerts, now)
-            reached[one.rule.name] = through
-            counts = replace(
-                counts,
-                steps=counts.steps + steps,
-                transitions=counts.transitions + transitions,
-                left=counts.left + (steps >= STEPS_A_TICK),
-            )
-        advance(pipe.store.state, model, reached)
-        reach("evaluate:advanced")
+    names = sorted(model for model in feed.models if book.of_model(model))
+    for start in range(0, len(names), MODELS_AT_ONCE):
+        models = names[start : start + MODELS_AT_ONCE]
+        judged = [one for model in models for one in _rules_of(feed, book, model, counts)]
+        _evaluate(pipe, feed, judged, by_rule, now, counts)
     return counts
 
 
-def _horizons(pipe: Pipeline, feed: Feed, model: str, known: ModelFeed) -> Callable[[Rule], _Judged]:
-    """How far each of a model's rules can be judged; label maturity is worked out once, if any rule asks."""
-    settings = settings_of(pipe, model)
-    baseline = baseline_in_use(pipe.store.state, model)
-    complete = floor(feed.read_at - settings.lag, known.base)
-    mature: list[Millis] = []
+class _Pair(NamedTuple):
+    """A rule on a model that it can judge."""
 
-    def judged(rule: Rule) -> _Judged:
-        through = complete
-        if rule.label_based:
-            if not mature:
-                mature.append(label_horizon(pipe.reader, settings, model, known, feed.read_at))
-            through = min(complete, mature[0])
-        return _Judged(rule, model, known, baseline, settings.positive_class, complete, through)
-
-    return judged
+    rule: Rule
+    model: str
 
 
-def _begin(pipe: Pipeline, model: str, rules: Sequence[_Judged], by_rule: _ByRule) -> dict[str, Millis]:
-    """How far each rule was judged; rules that are new to the model begin, which is stored before any alert.
+def _rules_of(feed: Feed, book: RuleBook, model: str, counts: EvaluateCounts) -> list[_Pair]:
+    base = feed.models[model].base
+    pairs = []
+    for rule in book.of_model(model):
+        if rule.window < base:
+            reason = (
+                f'{rule.place}: rule "{rule.name}": window {format_duration(rule.window)} is shorter '
+                f"than the base bucket of model {model} ({format_duration(base)}): not judged there"
+            )
+            counts.held = (*counts.held, reason)
+        else:
+            pairs.append(_Pair(rule, model))
+    return pairs
+
+
+@dataclass
+class _Change:
+    """An alert to be written."""
+
+    rule: Rule
+    before: AlertState
+    after: AlertState
+    findings: Sequence[Finding]
+    stored: Stored | None
+
+
+def _evaluate(
+    pipe: Pipeline,
+    feed: Feed,
+    pairs: Sequence[_Pair],
+    by_rule: _ByRule,
+    now: Millis,
+    counts: EvaluateCounts,
+) -> None:
+    """Judge some models' rules; all that is read is read at once, and all that is written."""
+    states = load_models(pipe, {pair.model for pair in pairs})
+    progress = judged_through(pipe.store.state, states)
+    due = _due(pipe, feed, pairs, states, progress)
+    progress = _begin(pipe, due, progress, by_rule)
+    due = [one for one in due if one.rule.name in progress.get(one.model, {})]
+    pipe.reader.load([ask for one in due for ask in one.asks(progress[one.model][one.rule.name])])
+    changes: dict[str, _Change] = {}
+    reached: dict[str, dict[str, Millis]] = defaultdict(dict)
+    for one in due:
+        stored = by_rule.get((one.rule.name, one.model), {})
+        known = {name: msgspec.convert(s.value, AlertState) for name, s in stored.items()}
+        found = judge_steps(pipe.reader, one, progress[one.model][one.rule.name], known)
+        reached[one.model][one.rule.name] = found.through
+        counts.steps += found.steps
+        counts.left += found.steps >= STEPS_A_TICK
+        for name, findings in found.findings.items():
+            before = known.get(name) or found.fresh[name]
+            after = _folded(before, findings, one.rule, now)
+            if after != before or name not in stored:
+                changes[name] = _Change(one.rule, before, after, findings, stored.get(name))
+    counts.transitions += _write(pipe, changes, now)
+    advance(pipe.store.state, reached)
+    reach("evaluate:advanced")
+
+
+def _due(
+    pipe: Pipeline,
+    feed: Feed,
+    pairs: Sequence[_Pair],
+    states: Mapping[str, ModelState],
+    progress: Mapping[str, Steps],
+) -> list[Judged]:
+    """The rules that have a step to judge, or never had one. Label maturity is worked out once a model, if
+    any of its rules asks."""
+    due = []
+    for rule, model in pairs:
+        known, state = feed.models[model], states[model]
+        complete = floor(feed.read_at - state.settings.lag, known.base)
+        one = Judged(rule, model, known, state, complete, complete)
+        since = progress.get(model, {}).get(rule.name)
+        if since is None or one.last > since:
+            due.append(one)
+    late = sorted({one.model for one in due if one.rule.label_based})
+    pipe.reader.load([ask for model in late for ask in horizon_asks(model, feed.models[model], feed.read_at)])
+    mature = {
+        model: label_horizon(pipe.reader, states[model].settings, model, feed.models[model], feed.read_at)
+        for model in late
+    }
+    return [
+        Judged(one.rule, one.model, one.feed, one.state, one.complete, min(one.complete, mature[one.model]))
+        if one.rule.label_based
+        else one
+        for one in due
+    ]
+
+
+def _begin(
+    pipe: Pipeline, rules: Sequence[Judged], progress: dict[str, Steps], by_rule: _ByRule
+) -> dict[str, Steps]:
+    """How far each rule was judged; rules that are new to a model begin, which is stored before any alert.
 
     A new rule starts at the last step: history belongs to a backtest. Nor does it start on a model that has
     been silent for more than a day, so that an import of old rows pages no one.
     """
-    known = judged_through(pipe.store.state, model)
-    new: dict[str, Millis] = {}
+    new: dict[str, dict[str, Millis]] = defaultdict(dict)
     for one in rules:
-        if one.rule.name in known:
+        if one.rule.name in progress.get(one.model, {}):
             continue
-        seen = [s.value["evaluated_through"] for s in by_rule.get((one.rule.name, model), {}).values()]
+        seen = [s.value["evaluated_through"] for s in by_rule.get((one.rule.name, one.model), {}).values()]
         silent_since = one.feed.last + one.feed.base
         if seen:
-            new[one.rule.name] = min(seen)
+            new[one.model][one.rule.name] = min(seen)
         elif one.complete <= silent_since + one.rule.window + DAY:
-            new[one.rule.name] = max(one.last, ceil(one.feed.first + 1, one.width)) - one.width
-    return advance(pipe.store.state, model, new) if new else known
+            first = max(one.last, ceil(one.feed.first + 1, one.width))
+            new[one.model][one.rule.name] = first - one.width
+    return progress | advance(pipe.store.state, new)
 
 
-def _evaluate(
-    pipe: Pipeline, one: _Judged, since: Millis, stored: dict[str, Stored], now: Millis
-) -> tuple[int, int, Millis]:
-    """Judge one rule on one model at the steps after `since`.
-
-    Returns how many steps were judged, how many transitions followed, and the last of the steps.
-    """
-    rule, step_width = one.rule, one.width
-    states = {name: msgspec.convert(s.value, AlertState) for name, s in stored.items()}
-    findings: dict[str, list[Finding]] = {}
-    fresh: dict[str, AlertState] = {}
-    steps, through = 0, since
-    pipe.reader.ahead = one.last
-    for step in range(floor(since, step_width) + step_width, one.last + 1, step_width):
-        if steps >= STEPS_A_TICK:
-            break
-        window = snap(Window(step - max(rule.window, step_width), step), one.feed.base)
-        if one.feed.incomplete_in(window, rule.parts):
-            break
-        steps, through = steps + 1, step
-        for version, group, finding in _judge(pipe, one, window, step, states | fresh):
-            name = alert_id(rule.name, one.model, version, group)
-            if name not in states and name not in fresh:
-                fresh[name] = new_state(rule.name, one.model, version, group, step - step_width)
-            findings.setdefault(name, []).append(finding)
-    transitions = 0
-    for name, series in findings.items():
-        state = states.get(name) or fresh[name]
-        transitions += _store(pipe, rule, name, state, stored.get(name), series, now)
-    return steps, transitions, through
+def _folded(state: AlertState, findings: Sequence[Finding], rule: Rule, now: Millis) -> AlertState:
+    for finding in findings:
+        state = fold(state, finding, rule.timing, rule.identity, now)
+    return state
 
 
-def _judge(
-    pipe: Pipeline, one: _Judged, window: Window, step: Millis, known: dict[str, AlertState]
-) -> Iterator[tuple[str, dict[str, str], Finding]]:
-    """The findings of one step: (version, group with the labels that the rule fans out to, finding) each."""
-    rule = one.rule
-    baseline = one.baseline
-    groups = pipe.reader.window(
-        one.model, one.feed.base, window, rule.parts, rule.grouping, baseline.edges if baseline else None
-    )
-    groups = {g: s for g, s in groups.items() if _serves(rule, g, groups)}
-    for state in known.values():
-        absent = _group_of(rule, state)
-        if absent is not None and absent not in groups:
-            groups[absent] = Summary.zero(baseline.edges if baseline else None)
-    for group, summary in sorted(groups.items()):
-        values = dict(group)
-        version = values.pop("version", "") if "version" in rule.grouping and "version" not in rule.by else ""
-        inputs = Inputs(
-            window=window,
-            summary=summary,
-            reference=_reference(baseline, group),
-            edges=baseline.edges if baseline else None,
-            reference_name=f"baseline {baseline.label}" if baseline else "",
-            positive_class=one.positive_class,
-            groups=max(len(groups), 1),
-            every=rule.step(one.feed.base),
-            complete=True,
-        )
-        for labels, finding in rule.judge_all(inputs, step):
-            yield version, values | labels, finding
-
-
-def _reference(baseline: Baseline | None, group: Group) -> Summary | None:
-    """A group's own reference; a version that the baseline has never seen is compared to all its rows."""
-    if baseline is None:
-        return None
-    if group in baseline.summaries:
-        return baseline.summaries[group]
-    without_version = tuple((k, v) for k, v in group if k != "version")
-    return baseline.summaries.get(without_version)
-
-
-def _serves(rule: Rule, group: Group, groups: dict[Group, Summary]) -> bool:
-    """Whether the rule judges a group: it is of the version it names, or of one with enough traffic."""
-    version = dict(group).get("version")
-    if version is None or rule.version == "all":
-        return True
-    if rule.version != "serving":
-        return version == rule.version
-    total = sum(s.rows for s in groups.values())
-    own = sum(s.rows for g, s in groups.items() if dict(g).get("version") == version)
-    return own >= SERVING * total
-
-
-def _group_of(rule: Rule, state: AlertState) -> Group | None:
-    """The group of a stored alert among those that are summarised: without labels that the rule adds."""
-    values = dict(state.group)
-    if state.version:
-        values["version"] = state.version
-    group = tuple((name, values[name]) for name in rule.grouping if name in values)
-    return group if len(group) == len(rule.grouping) else None
-
-
-def _store(
-    pipe: Pipeline,
-    rule: Rule,
-    name: str,
-    state: AlertState,
-    stored: Stored | None,
-    findings: Sequence[Finding],
-    now: Millis,
-) -> int:
-    """Fold the findings and swap the state in; where another worker was faster, fold into what it wrote.
+def _write(pipe: Pipeline, changes: Mapping[str, _Change], now: Millis) -> int:
+    """Swap the states in; where another worker was faster, fold into what it wrote. Counts the transitions.
 
     Steps that were folded already are no-ops there, so that nothing happens twice.
     """
-    timing, identity = rule.timing, rule.identity
-    while True:
-        after = state
-        for finding in findings:
-            after = fold(after, finding, timing, identity, now)
-        if after == state and stored is not None:
-            return 0
-        reach("evaluate:folded")
-        if pipe.store.alerts.swap(name, msgspec.to_builtins(after), stored.token if stored else None):
-            reach("evaluate:swapped")
-            return len(after.outgoing) - len(state.outgoing)
-        stored = pipe.store.alerts.get(name)
-        state = msgspec.convert(stored.value, AlertState) if stored else state
+    transitions = 0
+    reach("evaluate:folded")
+    while changes:
+        swaps: list[tuple[str, Json, object]] = [
+            (name, msgspec.to_builtins(c.after), c.stored.token if c.stored else None)
+            for name, c in changes.items()
+        ]
+        swapped = pipe.store.alerts.swap_many(swaps)
+        reach("evaluate:swapped")
+        transitions += sum(
+            len(c.after.outgoing) - len(c.before.outgoing)
+            for c, ok in zip(changes.values(), swapped, strict=True)
+            if ok
+        )
+        beaten = {name: c for (name, c), ok in zip(changes.items(), swapped, strict=True) if not ok}
+        found = pipe.store.alerts.get_many(list(beaten)) if beaten else {}
+        changes = {}
+        for name, c in beaten.items():
+            stored = found.get(name)
+            before = msgspec.convert(stored.value, AlertState) if stored else c.before
+            after = _folded(before, c.findings, c.rule, now)
+            if after != before or stored is None:
+                changes[name] = _Change(c.rule, before, after, c.findings, stored)
+    return transitions

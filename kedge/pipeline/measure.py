@@ -1,7 +1,7 @@
 """From summaries to numbers for people: the metrics of tumbling windows, and how far labels have matured."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 
 from kedge.analysis.maturity import BucketLabels, mature_through
@@ -11,10 +11,10 @@ from kedge.config import ModelSettings
 from kedge.pipeline.baselines import Baseline
 from kedge.pipeline.dirty import ModelFeed, label_tier
 from kedge.pipeline.memory import MetricMemory
-from kedge.pipeline.summaries import SummaryReader, bucket_summary
+from kedge.pipeline.summaries import Ask, SummaryReader, bucket_summary
 from kedge.sketch import Core, Labels, PartName
 from kedge.store.base import EPOCH_SHIFT, Group, Json, MetricDoc, PartRow, sum_versions
-from kedge.windows import DAY, HOUR, Millis, Window, floor, tile
+from kedge.windows import DAY, HOUR, Millis, Span, Window, floor, tile
 
 MATURITY_SPAN = 60 * DAY
 """How far back labels are looked for: cohorts older than this count as mature."""
@@ -117,11 +117,34 @@ def label_horizon(
     Days up to two days ago, then hours, then base buckets for the last two hours: as fine as is worth
     knowing.
     """
+    buckets: list[BucketLabels] = []
+    for span in _horizon_spans(known, now):
+        bounds = Window(span.start, span.end)
+        cores = reader.parts(model, span.tier, bounds, PartName.CORE)
+        labels = reader.parts(model, span.tier, bounds, PartName.LABELS)
+        for bucket, groups in cores.items():
+            core, held = groups.get(()), labels.get(bucket, {}).get((), Labels())
+            if isinstance(core, Core) and isinstance(held, Labels):
+                buckets.append(BucketLabels(bucket, bucket + span.tier, core.rows, held.rows, held.delay))
+    horizon = mature_through(
+        buckets, now, expected=settings.labels.expected, after=settings.labels.mature_after
+    )
+    # After the newest rows there is nothing whose labels could be missing.
+    return now if horizon >= max((b.end for b in buckets), default=0) else horizon
+
+
+def horizon_asks(model: str, known: ModelFeed, now: Millis) -> Iterator[Ask]:
+    """What `label_horizon` reads."""
+    for span in _horizon_spans(known, now):
+        for part in (PartName.CORE, PartName.LABELS):
+            yield Ask(model, span.tier, Window(span.start, span.end), part, "", ())
+
+
+def _horizon_spans(known: ModelFeed, now: Millis) -> Iterator[Span]:
     base = known.base
     start = max(floor(known.first, base), floor(now - MATURITY_SPAN, DAY))
     day_end = max(floor(now - 2 * DAY, DAY), floor(start, DAY))
     hour_end = max(floor(now - 2 * HOUR, HOUR), day_end)
-    buckets: list[BucketLabels] = []
     lacking = [known.missing(PartName.CORE), known.missing(PartName.LABELS)]
 
     def unmade(tier: Millis, bucket: Millis) -> bool:
@@ -132,19 +155,5 @@ def label_horizon(
         (HOUR, day_end, hour_end),
         (base, hour_end, floor(now, base)),
     ):
-        if begin >= end:
-            continue
-        window = Window(floor(begin, base), floor(end, base))
-        for span in tile(window, base, unmade, coarsest):
-            bounds = Window(span.start, span.end)
-            cores = reader.parts(model, span.tier, bounds, PartName.CORE)
-            labels = reader.parts(model, span.tier, bounds, PartName.LABELS)
-            for bucket, groups in cores.items():
-                core, held = groups.get(()), labels.get(bucket, {}).get((), Labels())
-                if isinstance(core, Core) and isinstance(held, Labels):
-                    buckets.append(BucketLabels(bucket, bucket + span.tier, core.rows, held.rows, held.delay))
-    horizon = mature_through(
-        buckets, now, expected=settings.labels.expected, after=settings.labels.mature_after
-    )
-    # After the newest rows there is nothing whose labels could be missing.
-    return now if horizon >= max((b.end for b in buckets), default=0) else horizon
+        if begin < end:
+            yield from tile(Window(floor(begin, base), floor(end, base)), base, unmade, coarsest)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from kedge.pipeline.dirty import Feed, label_tier
 from kedge.sketch import AnyPart, Cells, Core, EdgeSet, Labels, PartName, Summary
-from kedge.store.base import Group, Grouping, PartRow, SummaryStore, sum_versions
+from kedge.store.base import Group, Grouping, PartRow, SummaryQuery, SummaryStore, sum_versions
 from kedge.windows import DAY, HOUR, MINUTE, Millis, Window, floor, tile
 
 SUMS_KEPT = 1000
@@ -41,8 +41,21 @@ class _Sum(NamedTuple):
 _SumName = tuple[str, Window, PartName, str, Grouping]
 _ShelfName = tuple[str, Millis, PartName, str]
 """Model, tier, part and the hash of the edges."""
-Count = Callable[[str, Millis, Window, PartName, str, Grouping], list[PartRow]]
-"""Parts of buckets from the logs: model, tier, window, part, edges, grouping."""
+
+
+class Ask(NamedTuple):
+    """One part of the buckets of a window."""
+
+    model: str
+    tier: Millis
+    window: Window
+    part: PartName
+    edges: str
+    grouping: Grouping
+
+
+Count = Callable[[Sequence[Ask]], list[list[PartRow]]]
+"""Parts of buckets from the logs."""
 _AHEAD = 120
 """Buckets that are read ahead at most."""
 _LONGEST: Mapping[Millis, Millis] = {MINUTE: 4 * HOUR, HOUR: 4 * DAY, DAY: 400 * DAY}
@@ -148,6 +161,41 @@ class SummaryReader:
                 self._trim(shelf, tier)
         return found
 
+    def load(self, asks: Iterable[Ask]) -> None:
+        """Read what will be asked for, all at once."""
+        with self._lock:
+            wanted: dict[tuple[bool, _ShelfName, Grouping], Window] = {}
+            for ask in asks:
+                name = (ask.model, ask.tier, ask.part, ask.edges)
+                from_here = self._stored_from(ask.model, ask.tier, ask.part, ask.window)
+                for stored, window in (
+                    (False, Window(ask.window.start, from_here)),
+                    (True, Window(from_here, ask.window.end)),
+                ):
+                    if window.start < window.end:
+                        key = (stored, name, () if stored else ask.grouping)
+                        held = wanted.get(key, window)
+                        wanted[key] = Window(min(held.start, window.start), max(held.end, window.end))
+            gaps: dict[bool, list[tuple[_Shelf, Ask]]] = {True: [], False: []}
+            for (stored, name, grouping), window in wanted.items():
+                shelf = self._shelf(name, window) if stored else self._counted_shelf(name, grouping, window)
+                for gap in self._gaps(shelf, window):
+                    model, tier, part, edges = name
+                    gaps[stored].append((shelf, Ask(model, tier, gap, part, edges, grouping)))
+                shelf.start, shelf.end = min(shelf.start, window.start), max(shelf.end, window.end)
+            answers: list[tuple[tuple[_Shelf, Ask], list[PartRow]]] = []
+            if gaps[True]:
+                queries = [
+                    SummaryQuery(a.model, a.tier, a.window, frozenset({a.part}), None, a.edges)
+                    for _, a in gaps[True]
+                ]
+                answers += zip(gaps[True], self.store.read_many(queries), strict=True)
+            if gaps[False] and self.count is not None:
+                answers += zip(gaps[False], self.count([a for _, a in gaps[False]]), strict=True)
+            for (shelf, _), rows in answers:
+                for row in rows:
+                    shelf.buckets[row.key.bucket][row.key.group] = row.part
+
     def _stored_from(self, model: str, tier: Millis, part: PartName, window: Window) -> Millis:
         """Where in a window the stored buckets begin."""
         known = self._feed.models.get(model)
@@ -159,22 +207,37 @@ class SummaryReader:
 
     def _recounted(self, name: _ShelfName, window: Window, grouping: Grouping) -> Buckets:
         model, tier, part, edges = name
-        shelf = self._counted.get((name, grouping))
-        if shelf is None or window.start > shelf.end or window.end < shelf.start:
-            shelf = self._counted[name, grouping] = _Shelf(window.start, window.start)
+        shelf = self._counted_shelf(name, grouping, window)
         count = self.count
         assert count is not None  # noqa: S101 -- `parts` has seen to it
-        self._extend(shelf, window, tier, lambda gap: count(model, tier, gap, part, edges, grouping))
+        self._extend(
+            shelf, window, tier, lambda gap: count([Ask(model, tier, gap, part, edges, grouping)])[0]
+        )
         return {b: shelf.buckets[b] for b in range(*window, tier) if b in shelf.buckets}
 
     def _reach(self, name: _ShelfName, window: Window) -> _Shelf:
         """The shelf, extended to hold the window."""
         model, tier, part, edges = name
+        shelf = self._shelf(name, window)
+        self._extend(shelf, window, tier, lambda gap: self.store.read(model, tier, gap, (part,), edges=edges))
+        return shelf
+
+    def _shelf(self, name: _ShelfName, window: Window) -> _Shelf:
         shelf = self._shelves.get(name)
         if shelf is None or window.start > shelf.end or window.end < shelf.start:
             shelf = self._shelves[name] = _Shelf(window.start, window.start)
-        self._extend(shelf, window, tier, lambda gap: self.store.read(model, tier, gap, (part,), edges=edges))
         return shelf
+
+    def _counted_shelf(self, name: _ShelfName, grouping: Grouping, window: Window) -> _Shelf:
+        shelf = self._counted.get((name, grouping))
+        if shelf is None or window.start > shelf.end or window.end < shelf.start:
+            shelf = self._counted[name, grouping] = _Shelf(window.start, window.start)
+        return shelf
+
+    @staticmethod
+    def _gaps(shelf: _Shelf, window: Window) -> list[Window]:
+        around = (Window(window.start, shelf.start), Window(shelf.end, window.end))
+        return [gap for gap in around if gap.start < gap.end]
 
     def _extend(
         self, shelf: _Shelf, window: Window, tier: Millis, read: Callable[[Window], Iterable[PartRow]]
@@ -182,10 +245,9 @@ class SummaryReader:
         end = window.end
         if end > shelf.end:
             end = max(end, min(floor(self.ahead, tier), end + _AHEAD * tier))
-        for gap in (Window(window.start, shelf.start), Window(shelf.end, end)):
-            if gap.start < gap.end:
-                for row in read(gap):
-                    shelf.buckets[row.key.bucket][row.key.group] = row.part
+        for gap in self._gaps(shelf, Window(window.start, end)):
+            for row in read(gap):
+                shelf.buckets[row.key.bucket][row.key.group] = row.part
         shelf.start, shelf.end = min(shelf.start, window.start), max(shelf.end, end)
 
     def _trim(self, shelf: _Shelf, tier: Millis) -> None:

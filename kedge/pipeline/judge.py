@@ -1,0 +1,163 @@
+"""One rule on one model: which steps are due, what they read, and what they find."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from kedge.alerting.finding import AlertState, Finding
+from kedge.alerting.inputs import Inputs
+from kedge.alerting.lifecycle import alert_id, new_state
+from kedge.alerting.rule import Rule
+from kedge.pipeline.baselines import Baseline
+from kedge.pipeline.dirty import ModelFeed
+from kedge.pipeline.models import ModelState
+from kedge.pipeline.summaries import Ask, SummaryReader
+from kedge.sketch import PartName, Summary
+from kedge.store.base import Group
+from kedge.windows import Millis, Window, floor, snap, tile
+
+SERVING = 0.05
+"""A version with at least this share of the traffic is serving."""
+STEPS_A_TICK = 5_000
+"""Steps of one rule that one tick catches up at most."""
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A rule on one model, with what judging needs to know of it."""
+
+    rule: Rule
+    model: str
+    feed: ModelFeed
+    state: ModelState
+    complete: Millis
+    """Buckets up to here are complete."""
+    through: Millis
+    """Steps up to here can be judged: labels are late."""
+
+    @property
+    def width(self) -> Millis:
+        return self.rule.step(self.feed.base)
+
+    @property
+    def last(self) -> Millis:
+        """The newest step that can be judged."""
+        return floor(self.through, self.width)
+
+    @property
+    def baseline(self) -> Baseline | None:
+        return self.state.baseline
+
+    def steps_after(self, since: Millis) -> range:
+        first = floor(since, self.width) + self.width
+        return range(first, min(self.last, first + (STEPS_A_TICK - 1) * self.width) + 1, self.width)
+
+    def window_of(self, step: Millis) -> Window:
+        return snap(Window(step - max(self.rule.window, self.width), step), self.feed.base)
+
+    def asks(self, since: Millis) -> Iterator[Ask]:
+        """What the first and the last of the steps after `since` read."""
+        steps = self.steps_after(since)
+        baseline = self.baseline
+        for part in sorted(self.rule.parts | {PartName.CORE}):
+            if part is PartName.CELLS and baseline is None:
+                continue
+            edges = baseline.edges.hash if baseline and part is PartName.CELLS else ""
+            for step in {steps[0], steps[-1]} if steps else ():
+                for span in tile(self.window_of(step), self.feed.base, self.feed.missing(part)):
+                    window = Window(span.start, span.end)
+                    yield Ask(self.model, span.tier, window, part, edges, self.rule.grouping)
+
+
+@dataclass
+class Judgement:
+    """What the steps of one rule found."""
+
+    steps: int
+    through: Millis
+    """The last of the steps."""
+    findings: dict[str, list[Finding]]
+    """By alert, in step order."""
+    fresh: dict[str, AlertState]
+    """Alerts that had no state before."""
+
+
+def judge_steps(
+    reader: SummaryReader, one: Judged, since: Millis, states: dict[str, AlertState]
+) -> Judgement:
+    """Judge the steps after `since` up to the first whose window is not complete."""
+    found = Judgement(0, since, {}, {})
+    reader.ahead = one.last
+    for step in one.steps_after(since):
+        window = one.window_of(step)
+        if one.feed.incomplete_in(window, one.rule.parts):
+            break
+        found.steps, found.through = found.steps + 1, step
+        for version, group, finding in _judge(reader, one, window, step, states | found.fresh):
+            name = alert_id(one.rule.name, one.model, version, group)
+            if name not in states and name not in found.fresh:
+                found.fresh[name] = new_state(one.rule.name, one.model, version, group, step - one.width)
+            found.findings.setdefault(name, []).append(finding)
+    return found
+
+
+def _judge(
+    reader: SummaryReader, one: Judged, window: Window, step: Millis, known: dict[str, AlertState]
+) -> Iterator[tuple[str, dict[str, str], Finding]]:
+    """The findings of one step: (version, group with the labels that the rule fans out to, finding) each."""
+    rule = one.rule
+    baseline = one.baseline
+    groups = reader.window(
+        one.model, one.feed.base, window, rule.parts, rule.grouping, baseline.edges if baseline else None
+    )
+    groups = {g: s for g, s in groups.items() if _serves(rule, g, groups)}
+    for state in known.values():
+        absent = _group_of(rule, state)
+        if absent is not None and absent not in groups:
+            groups[absent] = Summary.zero(baseline.edges if baseline else None)
+    for group, summary in sorted(groups.items()):
+        values = dict(group)
+        version = values.pop("version", "") if "version" in rule.grouping and "version" not in rule.by else ""
+        inputs = Inputs(
+            window=window,
+            summary=summary,
+            reference=_reference(baseline, group),
+            edges=baseline.edges if baseline else None,
+            reference_name=f"baseline {baseline.label}" if baseline else "",
+            positive_class=one.state.settings.positive_class,
+            groups=max(len(groups), 1),
+            every=rule.step(one.feed.base),
+            complete=True,
+        )
+        for labels, finding in rule.judge_all(inputs, step):
+            yield version, values | labels, finding
+
+
+def _reference(baseline: Baseline | None, group: Group) -> Summary | None:
+    """A group's own reference; a version that the baseline has never seen is compared to all its rows."""
+    if baseline is None:
+        return None
+    if group in baseline.summaries:
+        return baseline.summaries[group]
+    without_version = tuple((k, v) for k, v in group if k != "version")
+    return baseline.summaries.get(without_version)
+
+
+def _serves(rule: Rule, group: Group, groups: dict[Group, Summary]) -> bool:
+    """Whether the rule judges a group: it is of the version it names, or of one with enough traffic."""
+    version = dict(group).get("version")
+    if version is None or rule.version == "all":
+        return True
+    if rule.version != "serving":
+        return version == rule.version
+    total = sum(s.rows for s in groups.values())
+    own = sum(s.rows for g, s in groups.items() if dict(g).get("version") == version)
+    return own >= SERVING * total
+
+
+def _group_of(rule: Rule, state: AlertState) -> Group | None:
+    """The group of a stored alert among those that are summarised: without labels that the rule adds."""
+    values = dict(state.group)
+    if state.version:
+        values["version"] = state.version
+    group = tuple((name, values[name]) for name in rule.grouping if name in values)
+    return group if len(group) == len(rule.grouping) else None
