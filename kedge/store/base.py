@@ -13,6 +13,7 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
+from kedge.errors import StoreUnavailable
 from kedge.records import Label, Prediction
 from kedge.sketch import AnyPart, EdgeSet, PartName
 from kedge.windows import Millis, Window
@@ -69,6 +70,16 @@ class Written(StrEnum):
 class AppendResult(NamedTuple):
     written: Written
     reason: str = ""
+
+
+class PartlyAppended(StoreUnavailable):
+    """The store failed in the middle of an `append`. All of it may be sent again: what is written is not
+    written twice."""
+
+    def __init__(self, text: str, results: list[AppendResult | None]) -> None:
+        super().__init__(text)
+        self.results = results
+        """One each, in order; None: not written."""
 
 
 class Joined(StrEnum):
@@ -204,6 +215,8 @@ class LogStore(Protocol):
         once.
 
         A row whose id is stored already is a duplicate, also within one call. One bad row costs no other.
+        Raises PartlyAppended, a StoreUnavailable, where some rows were written and others may be tried
+        again.
         """
         ...
 

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from kedge.store.elastic.names import Names, escape, first_index, period_start, series_of, unescape
@@ -14,6 +14,7 @@ times = st.integers(parse_time("2000-01-01"), parse_time("2060-01-01"))
 
 
 @given(st.text())
+@example("\xa0")  # blank, but not ASCII
 def test_any_name_is_one_step_of_a_path_and_comes_back(name: str) -> None:
     step = escape(name)
     assert unescape(step) == name

@@ -3,12 +3,12 @@ retries."""
 
 import random
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property, lru_cache
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
+import msgspec
 import orjson
 from elastic_transport import (
     HttpHeaders,
@@ -35,6 +35,8 @@ SEARCHES_AT_ONCE = 4
 BULK_ITEMS = 5_000
 BULK_ATTEMPTS = 6
 """Tries of the items that the server was too busy for; the pauses between them add up to about 3 s."""
+NOT_SENT = 0
+"""The status of an item that the server gave no answer about."""
 SEARCH_PAGE = 10_000
 """`index.max_result_window`: the most hits one search may return."""
 
@@ -95,8 +97,7 @@ class AnyServerNode(Urllib3HttpNode):
         return answer
 
 
-@dataclass(frozen=True, slots=True)
-class Operation:
+class Operation(msgspec.Struct, frozen=True, gc=False):
     """One item of a bulk request: its lines, encoded once."""
 
     lines: bytes
@@ -108,6 +109,16 @@ class Operation:
             return cls(head + b"\n")
         body = source if isinstance(source, bytes) else orjson.dumps(source)
         return cls(b"%b\n%b\n" % (head, body))
+
+    @classmethod
+    def create(cls, alias: str, id: str, source: bytes) -> "Operation":
+        """`of("create", source, _index=alias, _id=id)`, for the many rows of one alias."""
+        return cls(b"%b%b}}\n%b\n" % (_create_head(alias), orjson.dumps(id), source))
+
+
+@lru_cache(4096)
+def _create_head(alias: str) -> bytes:
+    return b'{"create":{"_index":%b,"_id":' % orjson.dumps(alias)
 
 
 class Search(NamedTuple):
@@ -137,7 +148,7 @@ class Item(NamedTuple):
 
     @property
     def ok(self) -> bool:
-        return self.status < 300
+        return NOT_SENT < self.status < 300
 
     @property
     def conflict(self) -> bool:
@@ -151,6 +162,20 @@ class Item(NamedTuple):
     @property
     def busy(self) -> bool:
         return self.status == 429 or self.status >= 500
+
+    @property
+    def unwritten(self) -> bool:
+        """Neither written nor refused: it may be sent again."""
+        return self.busy or self.status == NOT_SENT
+
+
+class PartlyWritten(StoreUnavailable):
+    """Some operations of a bulk write are done; those whose item is `unwritten` may be tried again."""
+
+    def __init__(self, text: str, items: list[Item]) -> None:
+        super().__init__(text)
+        self.items = items
+        """One each, in order."""
 
 
 class Client:
@@ -289,40 +314,50 @@ class Client:
     def bulk(self, operations: Sequence[Operation]) -> list[Item]:
         """Write, to aliases alone, in requests of bounded size; what became of each operation, in order.
 
-        Items that the server was too busy for are tried again; while any of them stays so,
-        StoreUnavailable. A request refused as a whole is halved, so that one bad document costs no other.
+        Items that the server was too busy for are tried again. While any of them stays so, or the server
+        fails between two requests, PartlyWritten; where nothing was written, StoreUnavailable. A request
+        refused as a whole is halved, so that one bad document costs no other.
         """
+        return self.settled(self.bulk_unsettled(operations))
+
+    def bulk_unsettled(self, operations: Sequence[Operation]) -> list[Item]:
+        """`bulk`, but items that are neither written nor refused are among the others."""
         items: list[Item] = []
-        chunk: list[Operation] = []
-        size = 0
-        for operation in operations:
-            length = len(operation.lines)
-            if chunk and (size + length > BULK_BYTES or len(chunk) == BULK_ITEMS):
-                items += self._bulk_persistently(chunk)
-                chunk, size = [], 0
-            chunk.append(operation)
-            size += length
-        return items + self._bulk_persistently(chunk) if chunk else items
+        for chunk in _chunks(operations):
+            failed = items and items[-1].status == NOT_SENT
+            items += [items[-1]] * len(chunk) if failed else self._bulk_persistently(chunk)
+        return items
+
+    def settled(self, items: list[Item]) -> list[Item]:
+        """The same items; raises as `bulk` where one of them is not settled."""
+        stuck = next((item for item in items if item.unwritten), None)
+        if stuck is None:
+            return items
+        text = f"{self.host} keeps refusing writes ({stuck.status}: {stuck.reason})"
+        if stuck.status == NOT_SENT:
+            text = stuck.reason
+        if all(item.unwritten for item in items):
+            raise StoreUnavailable(text)
+        raise PartlyWritten(text, items)
 
     def _bulk_persistently(self, chunk: Sequence[Operation]) -> list[Item]:
         items = self._bulk_once(chunk)
         for attempt in range(BULK_ATTEMPTS - 1):
             busy = [i for i, item in enumerate(items) if item.busy]
             if not busy:
-                return items
+                break
             time.sleep(0.1 * 2**attempt * random.uniform(0.5, 1.0))
             for i, item in zip(busy, self._bulk_once([chunk[i] for i in busy]), strict=True):
                 items[i] = item
-        stuck = next((item for item in items if item.busy), None)
-        if stuck:
-            raise StoreUnavailable(f"{self.host} keeps refusing writes ({stuck.status}: {stuck.reason})")
         return items
 
     def _bulk_once(self, chunk: Sequence[Operation]) -> list[Item]:
-        params = {"filter_path": "items.*.status,items.*.error", "require_alias": "true"}
+        params = {"filter_path": "errors,items.*.status,items.*.error", "require_alias": "true"}
         body = b"".join([operation.lines for operation in chunk])
         try:
             answer = self.request("POST", "/_bulk", body, params=params, ndjson=True)
+        except StoreUnavailable as error:
+            return [Item(NOT_SENT, "", str(error))] * len(chunk)
         except Refused as refused:
             if refused.status not in (400, 413):
                 raise
@@ -330,13 +365,14 @@ class Client:
                 return [Item(refused.status, refused.kind, _short(refused.reason))]
             half = len(chunk) // 2
             return self._bulk_once(chunk[:half]) + self._bulk_once(chunk[half:])
-        items = [_item(result) for entry in answer["items"] for result in entry.values()]
-        blocked = next((item for item in items if item.status in (401, 403)), None)
-        if (
-            blocked
-        ):  # a write block or missing privileges: not the rows' fault, so they must be kept by the caller
-            raise StoreUnavailable(f"{self.host} does not allow writing: {blocked.reason}")
-        return items
+        found = (result for entry in answer["items"] for result in entry.values())
+        if not answer.get("errors", True):
+            return [_written(result["status"]) for result in found]
+        return [self._blocked(item) if item.status in (401, 403) else item for item in map(_item, found)]
+
+    def _blocked(self, item: Item) -> Item:
+        # A write block or missing privileges: not the row's fault, so it must be kept by the caller.
+        return Item(NOT_SENT, item.kind, f"{self.host} does not allow writing: {item.reason}")
 
     # --- what the server is -----------------------------------------------------------------------
 
@@ -383,6 +419,23 @@ def _with_port(url: str) -> str:
     if port is not None:
         return url
     return parts._replace(netloc=f"{parts.netloc}:{443 if parts.scheme == 'https' else 9200}").geturl()
+
+
+@lru_cache(64)
+def _written(status: int) -> Item:
+    return Item(status)
+
+
+def _chunks(operations: Sequence[Operation]) -> Iterator[Sequence[Operation]]:
+    """The operations in requests of at most BULK_ITEMS and, unless one alone is larger, BULK_BYTES."""
+    start = size = 0
+    for i, operation in enumerate(operations):
+        size += len(operation.lines)
+        if i > start and (size > BULK_BYTES or i - start == BULK_ITEMS):
+            yield operations[start:i]
+            start, size = i, len(operation.lines)
+    if operations:
+        yield operations[start:]
 
 
 def _item(result: Json) -> Item:

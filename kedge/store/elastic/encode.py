@@ -6,8 +6,9 @@ later is computed from them and must equal the one computed at write. Where the 
 are all that is left of the row.
 """
 
+import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import orjson
 
@@ -39,7 +40,7 @@ def encode(row: Prediction) -> bytes:
     if row.probability is not None:
         prediction["probability"] = row.probability
     if row.probabilities:
-        prediction["probabilities"] = {escape(k): v for k, v in row.probabilities.items()}
+        prediction["probabilities"] = _named(row.probabilities)
     if row.value is not None:
         prediction["value"] = _float(row.value)
     if row.entropy is not None:
@@ -49,16 +50,17 @@ def encode(row: Prediction) -> bytes:
     if row.num:
         features["num"] = _floats(row.num)
     if row.cat:
-        features["cat"] = {escape(k): v for k, v in row.cat.items()}
+        features["cat"] = _named(row.cat)
     if row.invalid:
         features["invalid"] = row.invalid
 
+    failed = row.failed
     document: Json = {
         "@timestamp": row.timestamp,
         "event": {
             "id": row.id,
             "ingested": row.ingested,
-            "outcome": "failure" if row.failed else "success",
+            "outcome": "failure" if failed else "success",
         },
         "model": {"name": row.model, "version": row.version} if row.version else {"name": row.model},
     }
@@ -66,25 +68,23 @@ def encode(row: Prediction) -> bytes:
         document["prediction"] = prediction
     if features:
         document["features"] = features
-    for name, values in (
-        ("attributions", row.attributions),
-        ("resource", row.resource),
-        ("business", row.business),
-    ):
-        if values:
-            document[name] = _floats(values)
+    if row.attributions:
+        document["attributions"] = _floats(row.attributions)
+    if row.resource:
+        document["resource"] = _floats(row.resource)
+    if row.business:
+        document["business"] = _floats(row.business)
     if row.segment:
-        document["segment"] = {escape(k): v for k, v in row.segment.items()}
+        document["segment"] = _named(row.segment)
     if row.latency_ms is not None:
         document["latency_ms"] = _float(row.latency_ms)
-    for name, inner, value in (
-        ("service", "name", row.service),
-        ("host", "name", row.host),
-        ("trace", "id", row.trace),
-    ):
-        if value is not None:
-            document[name] = {inner: value}
-    if row.failed:
+    if row.service is not None:
+        document["service"] = {"name": row.service}
+    if row.host is not None:
+        document["host"] = {"name": row.host}
+    if row.trace is not None:
+        document["trace"] = {"id": row.trace}
+    if failed:
         failure = {"type": row.error_type, "message": row.error_message}
         document["error"] = {k: v for k, v in failure.items() if v is not None}
     if row.label is not None:
@@ -191,5 +191,26 @@ def _float(value: float) -> float | None:
     return value if -_FLOAT32_OVERFLOW < value < _FLOAT32_OVERFLOW else None
 
 
-def _floats(values: Mapping[str, float]) -> Json:
+def _floats(values: Mapping[str, float]) -> Mapping[str, float]:
+    # The norm is at least the largest of them, and no number where one is none: one call says that all fit.
+    if math.hypot(*values.values()) < _FLOAT32_OVERFLOW:
+        return _named(values)
     return {escape(k): v for k, v in values.items() if -_FLOAT32_OVERFLOW < v < _FLOAT32_OVERFLOW}
+
+
+_plain: set[str] = set()
+"""Names seen that are their own escaped form, as nearly all are: then a row's own map is the document's."""
+_MOST_PLAIN = 100_000
+
+Value = TypeVar("Value", float, str)
+
+
+def _named(values: Mapping[str, Value]) -> Mapping[str, Value]:
+    """The values under their names as steps of a field's path."""
+    if _plain.issuperset(values):
+        return values
+    escaped = {escape(k): v for k, v in values.items()}
+    if len(_plain) > _MOST_PLAIN:
+        _plain.clear()
+    _plain.update(name for name in values if escape(name) == name)
+    return escaped

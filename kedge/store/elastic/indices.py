@@ -6,11 +6,13 @@ guessed types.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
+
+import msgspec
 
 from kedge.errors import KedgeError, StoreUnavailable
 from kedge.store.base import Json
-from kedge.store.elastic.client import Client, Item, Operation, Refused
+from kedge.store.elastic.client import NOT_SENT, Client, Item, Operation, Refused
 from kedge.store.elastic.names import Names, first_index, period_start
 
 _TEMPLATES = ("predictions", "summaries", "metrics", "labels", "rejected")
@@ -19,7 +21,7 @@ _ROUNDS = 3
 """A new alias is seen by the second try; the third is for one that retention drops in between."""
 
 
-class Addressed(NamedTuple):
+class Addressed(msgspec.Struct, frozen=True, gc=False):
     alias: str
     operation: Operation
 
@@ -33,24 +35,34 @@ class Indices:
         self._templates: dict[str, Json] = {}
 
     def write(self, documents: Sequence[Addressed]) -> list[Item]:
-        """Bulk write, creating what is missing; what became of each document, in order."""
-        items = self._client.bulk([d.operation for d in documents])
+        """Bulk write, creating what is missing; what became of each document, in order. Raises as
+        `Client.bulk`."""
+        items = self._client.bulk_unsettled([d.operation for d in documents])
         for _ in range(_ROUNDS):
             homeless = [i for i, item in enumerate(items) if item.no_index]
             if not homeless:
-                return items
-            for alias in {documents[i].alias for i in homeless}:
-                self.create(alias)
-            again = self._client.bulk([documents[i].operation for i in homeless])
-            for i, item in zip(homeless, again, strict=True):
+                break
+            for i, item in zip(homeless, self._rehomed([documents[i] for i in homeless]), strict=True):
                 items[i] = item
-        missing = next((documents[i].alias for i, item in enumerate(items) if item.no_index), None)
-        if missing:
-            raise StoreUnavailable(
-                f"{self._client.host}: {first_index(missing)} exists without the alias {missing}: "
-                "put the alias on the index that should be written to"
-            )
-        return items
+        for i, item in enumerate(items):
+            if item.no_index:
+                alias = documents[i].alias
+                items[i] = Item(
+                    NOT_SENT,
+                    item.kind,
+                    f"{self._client.host}: {first_index(alias)} exists without the alias {alias}: "
+                    "put the alias on the index that should be written to",
+                )
+        return self._client.settled(items)
+
+    def _rehomed(self, documents: Sequence[Addressed]) -> list[Item]:
+        """What becomes of documents whose index was missing."""
+        try:
+            for alias in {document.alias for document in documents}:
+                self.create(alias)
+        except StoreUnavailable as error:
+            return [Item(NOT_SENT, "", str(error))] * len(documents)
+        return self._client.bulk_unsettled([document.operation for document in documents])
 
     def create(self, alias: str) -> None:
         """An index and its alias, by the template; another writer may have been faster."""

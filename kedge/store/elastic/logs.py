@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 
 from kedge.records import Prediction
-from kedge.store.base import AppendResult, Json, Written
-from kedge.store.elastic.client import SEARCH_PAGE, Client, Operation
+from kedge.store.base import AppendResult, Json, PartlyAppended, Written
+from kedge.store.elastic.client import SEARCH_PAGE, Client, Item, Operation, PartlyWritten
 from kedge.store.elastic.encode import decode, encode
 from kedge.store.elastic.indices import Addressed, Indices
 from kedge.store.elastic.names import Names
@@ -34,20 +34,22 @@ class Logs:
                 places.append(i)
             except (TypeError, ValueError, OverflowError) as error:
                 results[i] = AppendResult(Written.REJECTED, str(error))
-        for i, item in zip(places, self._indices.write(documents), strict=True):
-            if item.ok:
-                results[i] = AppendResult(Written.CREATED)
-            elif item.conflict:
-                results[i] = AppendResult(Written.DUPLICATE)
-            else:
-                results[i] = AppendResult(Written.REJECTED, item.reason)
+        stuck: PartlyWritten | None = None
+        try:
+            items = self._indices.write(documents)
+        except PartlyWritten as error:
+            stuck, items = error, error.items
+        for i, item in zip(places, items, strict=True):
+            results[i] = _result(item)
+        if stuck:
+            raise PartlyAppended(str(stuck), results)
         return [result for result in results if result is not None]
 
     def _addressed(self, row: Prediction) -> Addressed:
         if not 0 < len(row.id.encode()) <= _ID_BYTES:
             raise ValueError(f"event.id must have 1 to {_ID_BYTES} bytes")
         alias = self._names.predictions(row.timestamp)
-        return Addressed(alias, Operation.of("create", encode(row), _index=alias, _id=row.id))
+        return Addressed(alias, Operation.create(alias, row.id, encode(row)))
 
     def examples(self, model: str, window: Window, limit: int) -> list[Json]:
         body = {
@@ -59,3 +61,14 @@ class Logs:
         index = self._place.over(window)
         hits = self._client.search(index, body, filter_path="hits.hits._source").get("hits", {})
         return [decode(hit["_source"]) for hit in hits.get("hits", [])]
+
+
+_CREATED, _DUPLICATE = AppendResult(Written.CREATED), AppendResult(Written.DUPLICATE)
+
+
+def _result(item: Item) -> AppendResult | None:
+    if item.ok:
+        return _CREATED
+    if item.conflict:
+        return _DUPLICATE
+    return None if item.unwritten else AppendResult(Written.REJECTED, item.reason)

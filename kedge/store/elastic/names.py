@@ -26,7 +26,7 @@ def escape(name: str) -> str:
     """A name that people chose as one step of a field's path."""
     if not name:
         return _EMPTY
-    return _BITES.sub(lambda found: "".join(f"%{ord(c):02X}" for c in found.group()), name)
+    return _BITES.sub(lambda found: "".join(f"%{byte:02X}" for byte in found.group().encode()), name)
 
 
 @lru_cache(maxsize=100_000)
