@@ -25,6 +25,8 @@ Group = tuple[tuple[str, str], ...]
 group."""
 OTHER = "(other)"
 """The value of a dimension that stands for all those beyond its cap."""
+MOST_GROUPS = 1_000
+"""Values of one dimension that are listed in one bucket of time."""
 Json = dict[str, Any]
 
 EPOCH_SHIFT = 56
@@ -162,7 +164,7 @@ class SummaryRequest:
     epoch: int = 1
     known: Mapping[str, frozenset[str]] = field(default_factory=dict)
     """By dimension whose list of values is full: its values. Rows with any other value are in the group
-    OTHER of that dimension."""
+    OTHER of that dimension, so that its groups add up to all rows that have the dimension."""
 
 
 class SummaryKey(NamedTuple):

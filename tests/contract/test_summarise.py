@@ -1,10 +1,13 @@
 """What a store counts is what plain Python counts, on every value, bucket and group."""
 
+from dataclasses import replace
+
 import pytest
 
+from kedge.errors import TooManyGroups
 from kedge.records import Prediction
-from kedge.sketch import CategoricalEdges, Cells, NumericEdges, PartName
-from kedge.store.base import Grouping, Store, SummaryRequest
+from kedge.sketch import CategoricalEdges, Cells, Core, NumericEdges, PartName
+from kedge.store.base import MOST_GROUPS, OTHER, Grouping, Store, SummaryRequest
 from kedge.windows import DAY, HOUR, MINUTE, Millis, Window
 from tests.contract.helpers import ALL_PARTS, append, asking, assert_summarises, by_key
 from tests.support.oracle import answer_to, differences
@@ -58,6 +61,77 @@ def test_all_parts_of_all_buckets(
 )
 def test_groups(store: Store, stored: dict[str, list[Prediction]], groupings: tuple[Grouping, ...]) -> None:
     assert_summarises(store, asking("four classes", groupings=groupings), stored["four classes"])
+
+
+@pytest.mark.parametrize(
+    "known",
+    [
+        {"segment.region": ["eu"]},
+        {"segment.region": ["eu", "Ωκεανία", "nowhere", OTHER], "version": ["v1", "v2"]},
+        {"segment.region": [], "version": [""]},
+        {"version": ["v9"], "host": ["a"]},
+    ],
+    ids=["one dimension", "all that occur", "none", "none of them occurs"],
+)
+def test_values_beyond_a_full_list_share_a_group_and_no_row_is_lost(
+    store: Store, stored: dict[str, list[Prediction]], known: dict[str, list[str]]
+) -> None:
+    groupings: tuple[Grouping, ...] = (
+        (),
+        ("segment.region",),
+        ("segment.region", "version"),
+        ("host", "segment.region", "version"),
+    )
+    request = replace(
+        asking("two classes", groupings=groupings), known={name: frozenset(v) for name, v in known.items()}
+    )
+    found = assert_summarises(store, request, stored["two classes"])
+    for dimension in ("segment.region", "version"):
+        counted = sum(
+            row.part.rows
+            for row in store.summarise(replace(request, groupings=((dimension,),)))
+            if isinstance(row.part, Core)
+        )
+        assert counted == sum(row.dimension(dimension) is not None for row in stored["two classes"])
+    values = {value for key in found for name, value in key.group if name in known}
+    assert values <= {OTHER}.union(*known.values())
+    assert OTHER in values
+
+
+def test_a_row_that_calls_itself_other_is_counted_among_the_others_once(store: Store, model: str) -> None:
+    rows = [
+        Prediction(id=f"{model} {i}", timestamp=START, ingested=START, model=model, segment={"g": value})
+        for i, value in enumerate([OTHER, OTHER, "a", "b", "c"])
+    ]
+    append(store, rows)
+    for known in ({"a", "b"}, {"a", "b", OTHER}, {OTHER}, set()):
+        request = replace(asking(model, groupings=(("segment.g",),)), known={"segment.g": frozenset(known)})
+        assert_summarises(store, request, rows)
+
+
+def test_more_values_than_can_be_listed_are_told_and_counted_once_a_list_is_given(
+    store: Store, model: str
+) -> None:
+    rows = [
+        Prediction(id=f"{model} {i}", timestamp=START, ingested=START, model=model, segment={"g": f"g{i}"})
+        for i in range(MOST_GROUPS + 1)
+    ]
+    rows += [
+        Prediction(id=f"{model} again {i}", timestamp=START, ingested=START, model=model, segment={"g": g})
+        for i, g in enumerate(["g1000", "g1000", "g7"])
+    ]
+    append(store, rows)
+    groupings: tuple[Grouping, ...] = ((), ("segment.g", "version"), ("segment.g",))
+    asked = asking(model, parts=frozenset({PartName.CORE}), groupings=groupings)
+    with pytest.raises(TooManyGroups, match=rf"more than {MOST_GROUPS} values of segment\.g") as caught:
+        store.summarise_many([asked])
+    assert caught.value.dimension == "segment.g"
+    assert caught.value.values[:2] == ("g1000", "g7")
+    known = {"segment.g": frozenset(caught.value.values[:3])}
+    found = assert_summarises(store, replace(asked, known=known), rows)
+    [others] = [row.part for key, row in found.items() if key.group == (("segment.g", OTHER),)]
+    assert isinstance(others, Core)
+    assert others.rows == len(rows) - 3 - 2 - 1
 
 
 def test_many_requests_are_answered_each_as_if_alone(

@@ -6,7 +6,8 @@ Deliberately naive. Every store, and every faster way to count, is compared with
 import math
 from bisect import bisect_right
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -30,7 +31,7 @@ from kedge.sketch import (
     Summary,
     score_cell,
 )
-from kedge.store.base import Group, Grouping, SummaryKey, SummaryRequest
+from kedge.store.base import OTHER, Group, Grouping, SummaryKey, SummaryRequest
 from kedge.windows import Millis, Window, floor
 
 
@@ -44,6 +45,7 @@ def summarise_rows(
     numeric: Sequence[str] = (),
     categorical: Sequence[str] = (),
     invalid: Sequence[str] = (),
+    known: Mapping[str, Collection[str]] = MappingProxyType({}),
 ) -> dict[SummaryKey, AnyPart]:
     """The parts of every bucket in the window and every group that has rows; Labels where one is labelled.
 
@@ -55,7 +57,7 @@ def summarise_rows(
         if row.timestamp not in window:
             continue
         for grouping in groupings:
-            group = _group(row, grouping)
+            group = _group(row, grouping, known)
             if group is not None:
                 held[row.model, group, floor(row.timestamp, bucket)].append(row)
 
@@ -85,6 +87,7 @@ def answer_to(request: SummaryRequest, rows: Iterable[Prediction]) -> dict[Summa
         request.numeric,
         request.categorical,
         request.invalid,
+        request.known,
     )
 
 
@@ -170,13 +173,18 @@ def _labelled(row: Prediction) -> bool:
     return row.label is not None and (row.label.cls is not None or row.label.value is not None)
 
 
-def _group(row: Prediction, grouping: Grouping) -> Group | None:
-    """The group of `grouping` that the row is in; None where it lacks one of the dimensions."""
+def _group(row: Prediction, grouping: Grouping, known: Mapping[str, Collection[str]]) -> Group | None:
+    """The group of `grouping` that the row is in; None where it lacks one of the dimensions.
+
+    Of a dimension with a full list of values, those that are not in it share a group.
+    """
     group = []
     for name in sorted(grouping):
         value = row.dimension(name)
         if value is None:
             return None
+        if name in known and value not in known[name]:
+            value = OTHER
         group.append((name, value))
     return tuple(group)
 

@@ -12,8 +12,18 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from kedge.errors import TooManyGroups
 from kedge.sketch import PartName
-from kedge.store.base import EPOCH_SHIFT, Group, Grouping, PartRow, SummaryKey, SummaryRequest
+from kedge.store.base import (
+    EPOCH_SHIFT,
+    MOST_GROUPS,
+    OTHER,
+    Group,
+    Grouping,
+    PartRow,
+    SummaryKey,
+    SummaryRequest,
+)
 from kedge.store.duckdb.catalog import Catalog, Day, Model
 from kedge.store.duckdb.database import Database
 from kedge.store.duckdb.rows import Lists, Texts
@@ -181,7 +191,7 @@ class _Piece:
 
     def _segments(self, grouping: Grouping, buckets: Any) -> tuple[Segments, list[tuple[Millis, Group]]]:
         """Number the (bucket, group) pairs that occur; rows without one of the dimensions are in none."""
-        columns = [self._dimension(name) for name in grouping]
+        columns = [self._column(name) for name in grouping]
         rows: Any = slice(None)
         if columns:
             rows = np.flatnonzero(np.logical_and.reduce([c.codes >= 0 for c in columns]))
@@ -189,7 +199,8 @@ class _Piece:
                 return Segments(np.zeros(0, np.int64), 0, rows), []
         starts, of = np.unique(buckets[rows], return_inverse=True)
         index = of
-        for column in columns:
+        for name, column in zip(grouping, columns, strict=True):
+            self._listed(name, column, rows, of)
             # Renumber after each dimension: a product of all their sizes could overflow.
             pairs = index * len(column.values) + column.codes[rows]
             _, index = np.unique(pairs, return_inverse=True)
@@ -200,6 +211,35 @@ class _Piece:
             values = [column.values[column.codes[row]] for column in columns]
             keys.append((int(starts[of[i]]), tuple(sorted(zip(grouping, values, strict=True)))))
         return Segments(index, len(numbers), rows), keys
+
+    def _column(self, name: str) -> Texts:
+        """A dimension's group in each row: its value, or OTHER beyond its list."""
+        column, known = self._dimension(name), self._request.known.get(name)
+        if known is None:
+            return column
+        kept = [value for value in column.values if value in known and value != OTHER]
+        place = {value: i for i, value in enumerate(kept)}
+        codes = [place.get(value, len(kept)) for value in column.values]
+        missing = -1  # which is the code that it has, and so takes the last
+        return Texts(np.array([*codes, missing], np.int32)[column.codes], [*kept, OTHER])
+
+    def _listed(self, name: str, column: Texts, rows: Any, buckets: Any) -> None:
+        """Raises TooManyGroups where a bucket has more values of a dimension than the contract lists."""
+        if len(column.values) <= MOST_GROUPS or name in self._request.known:
+            return
+        pairs, counts = np.unique(buckets * len(column.values) + column.codes[rows], return_counts=True)
+        at = pairs // len(column.values)
+        sizes = np.bincount(at)
+        fullest = int(sizes.argmax())
+        if sizes[fullest] > MOST_GROUPS:
+            inside = at == fullest
+            ranked = pairs[inside][np.argsort(-counts[inside], kind="stable")][:MOST_GROUPS]
+            raise TooManyGroups(
+                f"model {self._request.model}: a bucket has more than {MOST_GROUPS} values of {name}: "
+                "group by a coarser dimension",
+                name,
+                tuple(column.values[pair % len(column.values)] for pair in ranked.tolist()),
+            )
 
     def _dimension(self, name: str) -> Texts:
         """A dimension's value in each row."""

@@ -7,21 +7,23 @@ every other store. Their cost is about 14 M values a second a shard. Categorical
 known ones, so that no shard leaves out what another one has.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import lru_cache
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 from kedge.sketch import DELAY, LATENCY, SCORE_CELLS, SCORE_WIDTH, EdgeSet, LogScale, PartName
-from kedge.store.base import Grouping, Json, SummaryRequest
+from kedge.store.base import MOST_GROUPS, OTHER, Grouping, Json, SummaryRequest
 from kedge.store.elastic.place import Field, Place
 
 MOST_CLASSES = 1_000
-MOST_GROUPS = 1_000
-"""Values of one dimension in one bucket of time."""
 
 TRIMMED = ("key", "from", "to", "from_as_string", "to_as_string")
 """What `range` aggregations say of each cell besides its count; they answer in the order of the request."""
+
+BEYOND = "_beyond"
+"""Ends the name of the aggregation of rows whose value of a dimension is not among the known ones."""
+_TERMS = 10_000
 
 MOMENTS: Mapping[str, str] = {
     "latency_ms": "latency_ms",
@@ -48,15 +50,16 @@ def time_buckets(
 ) -> Json:
     """The aggregations of one search; what the place has no field for is left out.
 
-    With `partition` (i, n) only each n-th of a grouping's first values.
+    With `partition` (i, n) only each n-th of a grouping's first values. A grouping whose list of values is
+    full has an aggregation of these, and one of the rows beyond.
     """
     node = _node(place, request, parts)
     inside: Json = dict(node) if () in groupings else {}
     for j, grouping in enumerate(groupings):
-        fields = [place.dimension(name) for name in grouping]
-        paths = [field.path for field in fields if field]
-        if paths and len(paths) == len(fields):
-            inside[f"group{j}"] = _groups(paths, node, partition)
+        fields = [(place.dimension(name), request.known.get(name)) for name in grouping]
+        levels = [_Level(field.path, known) for field, known in fields if field]
+        if levels and len(levels) == len(fields):
+            inside |= _groups(f"group{j}", levels, node, partition)
     histogram = {"field": place.timestamp, "fixed_interval": f"{request.bucket}ms", "min_doc_count": 1}
     return {"time": {"date_histogram": histogram, "aggs": inside}}
 
@@ -80,13 +83,32 @@ def cost(request: SummaryRequest, parts: frozenset[PartName]) -> int:
     return made
 
 
-def _groups(paths: Sequence[str], node: Json, partition: tuple[int, int]) -> Json:
-    first, *rest = paths
-    terms: Json = {"field": first, "size": MOST_GROUPS}
+class _Level(NamedTuple):
+    """One dimension of a grouping."""
+
+    field: str
+    known: Collection[str] | None
+    """Its values where their list is full."""
+
+
+def _groups(name: str, levels: Sequence[_Level], node: Json, partition: tuple[int, int]) -> Json:
+    first, *rest = levels
+    inside = _groups("group", rest, node, (0, 1)) if rest else node
     which, of = partition
-    if of > 1:
-        terms["include"] = {"partition": which, "num_partitions": of}
-    return {"terms": terms, "aggs": {"group": _groups(rest, node, (0, 1))} if rest else node}
+    terms: Json = {"field": first.field, "size": MOST_GROUPS}
+    if first.known is None:
+        if of > 1:
+            terms["include"] = {"partition": which, "num_partitions": of}
+        return {name: {"terms": terms, "aggs": inside}}
+    groups: Json = {}
+    listed = sorted(set(first.known) - {OTHER})  # a row that says so is among the others, not beside them
+    if mine := listed[which::of]:
+        groups[name] = {"terms": terms | {"include": mine, "size": len(mine)}, "aggs": inside}
+    if which == 0:
+        beyond = [{"terms": {first.field: listed[i : i + _TERMS]}} for i in range(0, len(listed), _TERMS)]
+        others = {"bool": {"filter": [{"exists": {"field": first.field}}], "must_not": beyond}}
+        groups[name + BEYOND] = {"filter": others, "aggs": inside}
+    return groups
 
 
 def _node(place: Place, request: SummaryRequest, parts: frozenset[PartName]) -> Json:

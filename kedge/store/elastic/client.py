@@ -127,12 +127,13 @@ class Search(NamedTuple):
     lines: bytes
 
     @classmethod
-    def of(cls, index: str, body: Json) -> "Search":
+    def of(cls, index: str, body: Json, wildcards: str = "open,closed") -> "Search":
+        """`wildcards`: the states of indices that patterns reach."""
         head = orjson.dumps(
             {
                 "index": index,
                 "allow_partial_search_results": False,
-                "expand_wildcards": "open,closed",
+                "expand_wildcards": wildcards,
                 "request_cache": False,
             }
         )

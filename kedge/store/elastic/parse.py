@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from kedge.errors import KedgeError
+from kedge.errors import KedgeError, TooManyGroups
 from kedge.sketch import (
     DELAY,
     LATENCY,
@@ -19,8 +19,18 @@ from kedge.sketch import (
     Moments,
     PartName,
 )
-from kedge.store.base import EPOCH_SHIFT, Group, Grouping, Json, PartRow, SummaryKey, SummaryRequest
-from kedge.store.elastic.aggregations import LABEL_MOMENTS, MOMENTS, MOST_CLASSES, MOST_GROUPS
+from kedge.store.base import (
+    EPOCH_SHIFT,
+    MOST_GROUPS,
+    OTHER,
+    Group,
+    Grouping,
+    Json,
+    PartRow,
+    SummaryKey,
+    SummaryRequest,
+)
+from kedge.store.elastic.aggregations import BEYOND, LABEL_MOMENTS, MOMENTS, MOST_CLASSES
 from kedge.windows import Millis
 
 _EXACT = 2**53
@@ -37,17 +47,19 @@ def part_rows(
             yield from _node_rows(request, parts, (), start, bucket)
         for j, grouping in enumerate(groupings):
             if grouping:
-                for group, node in _group_nodes(grouping, bucket.get(f"group{j}", {})):
+                for group, node in _group_nodes(request, grouping, bucket, f"group{j}"):
                     yield from _node_rows(request, parts, group, start, node)
 
 
-def nodes_per_bucket(groupings: Sequence[Grouping], aggregations: Json) -> list[tuple[Millis, int]]:
+def nodes_per_bucket(
+    request: SummaryRequest, groupings: Sequence[Grouping], aggregations: Json
+) -> list[tuple[Millis, int]]:
     """The buckets of time in an answer, and how many nodes each holds."""
     return [
         (
             int(bucket["key"]),
             sum(
-                sum(1 for _ in _group_nodes(grouping, bucket.get(f"group{j}", {}))) if grouping else 1
+                sum(1 for _ in _group_nodes(request, grouping, bucket, f"group{j}")) if grouping else 1
                 for j, grouping in enumerate(groupings)
             ),
         )
@@ -55,16 +67,30 @@ def nodes_per_bucket(groupings: Sequence[Grouping], aggregations: Json) -> list[
     ]
 
 
-def _group_nodes(grouping: Grouping, terms: Json) -> Iterator[tuple[Group, Json]]:
+def _group_nodes(
+    request: SummaryRequest, grouping: Grouping, bucket: Json, name: str
+) -> Iterator[tuple[Group, Json]]:
+    """The groups under a bucket's aggregation of that name, and the nodes that hold their parts."""
     first, *rest = grouping
-    _whole(terms, f"a bucket has more than {MOST_GROUPS} values of {first}: group by a coarser dimension")
-    for bucket in _buckets(terms):
-        here: Group = ((first, bucket["key"]),)
+    terms = bucket.get(name, {})
+    values = [(found["key"], found) for found in _buckets(terms)]
+    if first in request.known:
+        beyond = bucket.get(name + BEYOND, {})
+        values += [(OTHER, beyond)] if beyond.get("doc_count") else []
+    elif terms.get("sum_other_doc_count"):
+        raise TooManyGroups(
+            f"model {request.model}: a bucket has more than {MOST_GROUPS} values of {first}: "
+            "group by a coarser dimension",
+            first,
+            tuple(value for value, _ in values),
+        )
+    for value, node in values:
+        here: Group = ((first, value),)
         if not rest:
-            yield here, bucket
+            yield here, node
             continue
-        for inner, node in _group_nodes(tuple(rest), bucket.get("group", {})):
-            yield tuple(sorted(here + inner)), node
+        for inner, innermost in _group_nodes(request, tuple(rest), node, "group"):
+            yield tuple(sorted(here + inner)), innermost
 
 
 def _node_rows(

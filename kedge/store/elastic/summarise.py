@@ -120,7 +120,7 @@ class Summariser:
             for (i, piece), answer in zip(some, answers, strict=True):
                 bucket = requests[piece.of].bucket
                 if not isinstance(answer, TooManyBuckets):
-                    shapes[i] += nodes_per_bucket(piece.slice.groupings, answer)
+                    shapes[i] += nodes_per_bucket(requests[piece.of], piece.slice.groupings, answer)
                 elif piece.slice.window.length <= bucket:
                     shapes[i].append((piece.slice.window.start, self._client.max_buckets))
                 else:
@@ -146,7 +146,7 @@ class Summariser:
             "query": self._place.rows(request.model, piece.window, *([labelled] if labelled else [])),
             "aggs": time_buckets(self._place, request, counted, piece.groupings, piece.partition),
         }
-        return Search.of(self._place.over(piece.window), body)
+        return Search.of(self._place.over(piece.window), body, self._place.wildcards)
 
 
 def _first(pieces: list[_Piece]) -> tuple[list[_Piece], list[_Piece]]:
