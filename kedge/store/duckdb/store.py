@@ -157,7 +157,7 @@ class DuckStore:
         return self._summariser.summarise(request)
 
     def summarise_many(self, requests: Sequence[SummaryRequest]) -> list[list[PartRow]]:
-        return [self._summariser.summarise(request) for request in requests]
+        return self._summariser.summarise_many(requests)
 
     def edges(
         self, model: str, window: Window, numeric: Sequence[str], categorical: Sequence[str]

@@ -5,8 +5,8 @@ cost more than all the rest, and a million rows, where both take about a second;
 value need be proved for one path only.
 """
 
-from collections.abc import Iterable, Iterator
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -36,9 +36,9 @@ from kedge.store.duckdb.tally import (
     core_parts,
     label_parts,
 )
-from kedge.windows import Millis
+from kedge.windows import Millis, Window
 
-_ALWAYS = "p.timestamp, p.version, p.cls, p.probability, p.entropy, p.value, p.latency_ms, p.failed"
+_ALWAYS = "p.model, p.timestamp, p.version, p.cls, p.probability, p.entropy, p.value, p.latency_ms, p.failed"
 _LABEL = (
     "l.revision AS l_revision, l.cls AS l_cls, l.value AS l_value, l.timestamp - l.predicted_at AS l_delay,"
     " l.log_loss, l.brier, l.error, l.abs_error, l.squared_error"
@@ -57,39 +57,89 @@ class Summariser:
         self._catalog = catalog
 
     def summarise(self, request: SummaryRequest) -> list[PartRow]:
-        model = self._catalog.models.get(request.model)
-        if model is None:
-            return []
-        answer: Parts = {}
-        for day in self._catalog.days_in(request.window):
-            for batch in self._scan(day, model, request):
-                for key, (fingerprint, part) in _Piece(batch, model, request).parts():
-                    if key in answer:
-                        before, sum_so_far = answer[key]
-                        fingerprint, part = before + fingerprint, sum_so_far + part
-                    answer[key] = (fingerprint, part)
-        epoch = request.epoch << EPOCH_SHIFT
-        return [PartRow(key, epoch + fingerprint, part) for key, (fingerprint, part) in answer.items()]
+        return self.summarise_many([request])[0]
 
-    def _scan(self, day: Day, model: Model, request: SummaryRequest) -> Iterator[pa.RecordBatch]:
-        labels = PartName.LABELS in request.parts
-        only_labels = labels and len(request.parts) == 1
-        columns = _ALWAYS
-        if _numeric(request) or request.invalid:
-            columns += ", p.numbers"
-        if _categorical(request) or any(_source(name) for g in request.groupings for name in g):
-            columns += ", p.texts"
-        within = "model = $1 AND {} >= $2 AND {} < $3"
-        source = f"(SELECT * FROM {day.predictions} WHERE {within.format('timestamp', 'timestamp')}) p"
-        if labels:
+    def summarise_many(self, requests: Sequence[SummaryRequest]) -> list[list[PartRow]]:
+        """One scan a day for all that read the same window and columns, whatever their models."""
+        alike: dict[_Scan, list[tuple[Model, int]]] = {}
+        for i, request in enumerate(requests):
+            model = self._catalog.models.get(request.model)
+            if model is not None:
+                alike.setdefault(_scan_of(request), []).append((model, i))
+        answers: list[Parts] = [{} for _ in requests]
+        for scan, asked in alike.items():
+            codes = sorted({model.code for model, _ in asked})
+            for day in self._catalog.days_in(scan.window):
+                for batch in self._database.batches(scan.sql(day, codes), scan.window):
+                    pieces = _by_model(batch, codes)
+                    for model, i in asked:
+                        if model.code in pieces:
+                            _add(answers[i], _Piece(pieces[model.code], model, requests[i]).parts())
+        return [
+            [
+                PartRow(key, (request.epoch << EPOCH_SHIFT) + fingerprint, part)
+                for key, (fingerprint, part) in answer.items()
+            ]
+            for request, answer in zip(requests, answers, strict=True)
+        ]
+
+
+class _Scan(NamedTuple):
+    """What a request reads of each day."""
+
+    window: Window
+    numbers: bool
+    texts: bool
+    labels: bool
+    only_labels: bool
+
+    def sql(self, day: Day, codes: Sequence[int]) -> str:
+        columns = _ALWAYS + ", p.numbers" * self.numbers + ", p.texts" * self.texts
+        within = f"model IN ({', '.join(map(str, codes))}) AND {{0}} >= $1 AND {{0}} < $2"
+        source = f"(SELECT * FROM {day.predictions} WHERE {within.format('timestamp')}) p"
+        if self.labels:
             columns += ", " + _LABEL
-            join = "JOIN" if only_labels else "LEFT JOIN"
-            labelled = within.format("predicted_at", "predicted_at")
-            source += f" {join} (SELECT * FROM {day.labels} WHERE {labelled}) l USING (id)"
-        window = request.window
-        return self._database.batches(
-            f"SELECT {columns} FROM {source}", [model.code, window.start, window.end]
-        )
+            join = "JOIN" if self.only_labels else "LEFT JOIN"
+            labelled = f"SELECT * FROM {day.labels} WHERE {within.format('predicted_at')}"
+            source += f" {join} ({labelled}) l ON l.id = p.id AND l.model = p.model"
+        return f"SELECT {columns} FROM {source}"
+
+
+def _scan_of(request: SummaryRequest) -> _Scan:
+    labels = PartName.LABELS in request.parts
+    texts = _categorical(request) or any(_source(name) for g in request.groupings for name in g)
+    return _Scan(
+        request.window,
+        bool(_numeric(request) or request.invalid),
+        bool(texts),
+        labels,
+        labels and len(request.parts) == 1,
+    )
+
+
+def _by_model(batch: pa.RecordBatch, codes: Sequence[int]) -> dict[int, pa.RecordBatch]:
+    """A batch's rows by model, in their order."""
+    if not batch.num_rows:
+        return {}
+    if len(codes) == 1:
+        return {codes[0]: batch}
+    models = batch.column("model").to_numpy()
+    order = np.argsort(models, kind="stable")
+    ordered = batch.take(pa.array(order))
+    found, starts = np.unique(models[order], return_index=True)
+    ends = [*starts[1:].tolist(), len(order)]
+    return {
+        code: ordered.slice(start, end - start)
+        for code, start, end in zip(found.tolist(), starts.tolist(), ends, strict=True)
+    }
+
+
+def _add(answer: Parts, parts: Iterable[tuple[SummaryKey, tuple[int, Any]]]) -> None:
+    for key, (fingerprint, part) in parts:
+        if key in answer:
+            before, sum_so_far = answer[key]
+            fingerprint, part = before + fingerprint, sum_so_far + part
+        answer[key] = (fingerprint, part)
 
 
 def _numeric(request: SummaryRequest) -> list[str]:
