@@ -1,6 +1,5 @@
 """Rows are stored once each, whatever is sent twice, and the feed misses none."""
 
-import threading
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -8,7 +7,7 @@ import msgspec
 
 from kedge.records import Label, Prediction
 from kedge.sketch import PartName
-from kedge.store.base import Changes, Joined, Store, Written
+from kedge.store.base import Joined, Store, Written
 from kedge.windows import DAY, HOUR, MINUTE, Millis, Window, floor, iso
 from tests.contract.helpers import ALL_PARTS, append, asking, assert_summarises, by_key, settle
 from tests.support.rows import START, random_rows
@@ -63,22 +62,6 @@ def test_a_label_that_comes_with_its_row_is_joined_at_once(store: Store, model: 
     assert sum(row.part.rows for row in found.values()) == 40
 
 
-def test_the_feed_names_every_minute_touched_by_rows_and_by_labels(store: Store, model: str) -> None:
-    before = store.changed({}).watermark
-    rows = random_rows(5, 50, model=model, labelled=0)
-    append(store, rows)
-    after_rows = store.changed(before)
-    assert after_rows.dirty[model] == minutes(rows)
-    assert model not in store.changed(after_rows.watermark).dirty
-
-    store.label([Label(id=rows[7].id, timestamp=START, ingested=START, cls="yes")])
-    after_label = store.changed(after_rows.watermark)
-    assert after_label.dirty[model] == minutes([rows[7]])
-    assert model not in store.changed(after_label.watermark).dirty
-    assert store.changed({}).dirty[model] == minutes(rows)
-    assert not after_label.replaced
-
-
 def test_a_duplicate_or_superseded_write_touches_nothing(store: Store, model: str) -> None:
     rows = random_rows(6, 5, model=model, labelled=0)
     append(store, rows)
@@ -88,31 +71,9 @@ def test_a_duplicate_or_superseded_write_touches_nothing(store: Store, model: st
     store.append(rows)
     older = msgspec.structs.replace(label, timestamp=START)
     assert store.label([label, older]) == [Joined.SUPERSEDED, Joined.SUPERSEDED]
-    assert model not in store.changed(seen).dirty
-
-
-def test_the_feed_misses_nothing_while_others_write(store: Store, model: str) -> None:
-    rows = random_rows(7, 240, model=model, labelled=0)
-    before = store.changed({}).watermark
-
-    def write(mine: Sequence[Prediction]) -> None:
-        for start in range(0, len(mine), 20):
-            store.append(mine[start : start + 20])
-
-    threads = [threading.Thread(target=write, args=(rows[i::3],)) for i in range(3)]
-    for thread in threads:
-        thread.start()
-    dirty: set[Millis] = set()
-    changes = Changes(before, {})
-    while any(thread.is_alive() for thread in threads):
-        changes = store.changed(changes.watermark)
-        dirty |= changes.dirty.get(model, set())
-    for thread in threads:
-        thread.join()
-    changes = store.changed(changes.watermark)
-    dirty |= changes.dirty.get(model, set())
-    assert dirty == minutes(rows)
-    assert model not in store.changed(changes.watermark).dirty
+    touched = store.changed(seen)
+    assert model not in touched.dirty
+    assert model not in touched.labelled
 
 
 def test_core_and_cells_count_rows_in_their_version_and_labels_grow_with_each_change(

@@ -3,7 +3,8 @@ retries."""
 
 import random
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextvars import ContextVar
 from functools import cached_property, lru_cache
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
@@ -97,6 +98,21 @@ class AnyServerNode(Urllib3HttpNode):
         return answer
 
 
+_decoder: ContextVar[Callable[[bytes], Any] | None] = ContextVar("decoder", default=None)
+"""How the answer of the request that is under way is read."""
+
+
+class _Answers(OrjsonSerializer):
+    def json_loads(self, data: bytes) -> Any:
+        decode = _decoder.get()
+        if decode is not None:
+            try:
+                return decode(data)
+            except msgspec.ValidationError:  # an error in place of the answer
+                pass
+        return super().json_loads(data)
+
+
 class Operation(msgspec.Struct, frozen=True, gc=False):
     """One item of a bulk request: its lines, encoded once."""
 
@@ -187,7 +203,7 @@ class Client:
         hosts = [_with_port(part.strip()) for part in url.split(",")]
         self.host = ", ".join(f"{p.scheme}://{p.hostname}:{p.port}" for p in map(urlsplit, hosts))
         self.counters = Counters()
-        json: JsonSerializer = OrjsonSerializer()
+        json: JsonSerializer = _Answers()
         self._client = Elasticsearch(
             hosts,
             api_key=api_key,
@@ -216,14 +232,20 @@ class Client:
         params: Mapping[str, Any] | None = None,
         ndjson: bool = False,
         verb: str = "",
+        decode: Callable[[bytes], Any] | None = None,
     ) -> Any:
-        """The decoded answer; raises StoreUnavailable, PartialResult, TooManyBuckets or Refused."""
+        """The decoded answer; raises StoreUnavailable, PartialResult, TooManyBuckets or Refused.
+
+        `decode` reads it in place of a JSON decoder: it raises msgspec.ValidationError for what it does not
+        know.
+        """
         self.counters.requests += 1
         verb = verb or path.rpartition("/")[2]
         self.counters.by_verb[verb] = self.counters.by_verb.get(verb, 0) + 1
         headers = {"accept": "application/json"}
         if body is not None:
             headers["content-type"] = "application/x-ndjson" if ndjson else "application/json"
+        before = _decoder.set(decode)
         try:
             return self._client.perform_request(method, path, params=params, headers=headers, body=body).body
         except ApiError as error:
@@ -234,6 +256,8 @@ class Client:
             raise StoreUnavailable(
                 f"{self.host} cannot be reached: is the URL right, and does it run? ({_short(error.message)})"
             ) from None
+        finally:
+            _decoder.reset(before)
 
     def _translated(self, error: ApiError) -> KedgeError:
         return self._failure(error.meta.status, error.body)

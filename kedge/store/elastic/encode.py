@@ -118,35 +118,6 @@ def label_fields(label: Label, timestamp: Millis, outcome: Outcome) -> Json:
     return {"label": said, "outcome": how} if how else {"label": said}
 
 
-def stored_label(source: Json, id: str) -> Label | None:
-    """The label that a stored row carries."""
-    label = source.get("label") or {}
-    if label.get("timestamp") is None:
-        return None
-    return Label(
-        id=id,
-        timestamp=millis(label["timestamp"]),
-        ingested=millis(label.get("ingested") or label["timestamp"]),
-        cls=label.get("class"),
-        value=label.get("value"),
-    )
-
-
-def relabelled(source: Json, label: Label) -> Json:
-    """The stored row with this label, and how it did, in place of what it had."""
-    prediction = source.get("prediction") or {}
-    probabilities = prediction.get("probabilities") or {}
-    outcome = outcome_of(
-        cls=prediction.get("class"),
-        probabilities={unescape(k): v for k, v in probabilities.items()},
-        value=prediction.get("value"),
-        label_cls=label.cls,
-        label_value=label.value,
-    )
-    kept = {k: v for k, v in source.items() if k not in ("label", "outcome")}
-    return kept | label_fields(label, millis(source["@timestamp"]), outcome)
-
-
 def millis(stored: int | str) -> Millis:
     """A stored time, which comes back as it was sent or, where the server keeps no source, as text."""
     return parse_time(stored) if isinstance(stored, str) else int(stored)
@@ -163,6 +134,9 @@ def decode(source: Json) -> Json:
         holder = _holder(document, path)
         if holder is not None:
             holder[path[-1]] = iso(millis(holder[path[-1]]))
+    holder = _holder(document, ("label", "row"))
+    if holder is not None:  # the change feed's own
+        del holder["row"]
     holder = _holder(document, ("features", "invalid"))
     if holder is not None and isinstance(holder["invalid"], str):  # a list of one, without a source
         holder["invalid"] = [holder["invalid"]]

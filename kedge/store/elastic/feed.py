@@ -4,6 +4,10 @@ Every write and update gets the next `_seq_no` of its shard, and all numbers up 
 are on every copy. So rows with a number in (last, checkpoint] after a refresh are exactly what changed: no
 clock, no refresh interval and no late spool can make one slip through. A row updated again meanwhile has
 left the interval upward, and is met by the next call.
+
+A row in the interval *arrived* in it unless `label.row` (stored.Origin) says that this index had it before:
+its number before its first joined label was at most `last`. Else it is told as arrived, at worst once too
+often. A row copied from another index brings that one's uuid, which is not believed.
 """
 
 from collections import defaultdict
@@ -33,6 +37,15 @@ class _Shard(NamedTuple):
         return f"{self.uuid}/{self.number}"
 
 
+class _Touched(NamedTuple):
+    model: str
+    minute: Millis
+    arrived: bool
+    """It has rows that were not there before."""
+    labelled: bool
+    """It has rows with a label."""
+
+
 class Feed:
     """`LogStore.changed`. The watermark: {"shards": {"<index uuid>/<shard>": seq_no}, "indices": {name:
     uuid}}."""
@@ -47,17 +60,21 @@ class Feed:
         shards = self._shards()
         moved = [s for s in shards if s.checkpoint > seen.get(s.key, -1)]
         dirty: dict[str, set[Millis]] = defaultdict(set)
+        labelled: dict[str, set[Millis]] = defaultdict(set)
         if moved:
             for batch in _paths(sorted({s.name for s in moved})):
                 self._client.refresh(batch)
             for shard in moved:
-                for model, minute in self._touched(shard, seen.get(shard.key, -1)):
-                    dirty[model].add(minute)
+                for touched in self._touched(shard, seen.get(shard.key, -1)):
+                    if touched.arrived:
+                        dirty[touched.model].add(touched.minute)
+                    if touched.labelled:
+                        labelled[touched.model].add(touched.minute)
         indices = {self._place.series(s.name): s.uuid for s in shards}
         # An alias that a rebuilt index stands behind now: its numbers began anew.
         replaced = any(known.get(name, uuid) != uuid for name, uuid in indices.items())
         watermark = {"shards": {s.key: s.checkpoint for s in shards}, "indices": indices}
-        return Changes(watermark, dict(dirty), replaced)
+        return Changes(watermark, dict(dirty), replaced, dict(labelled))
 
     def _shards(self) -> list[_Shard]:
         answer = self._client.request(
@@ -82,8 +99,16 @@ class Feed:
                 )
         return shards
 
-    def _touched(self, shard: _Shard, after: int) -> Iterator[tuple[str, Millis]]:
+    def _touched(self, shard: _Shard, after: int) -> Iterator[_Touched]:
         """The models and minutes of the rows numbered in (after, checkpoint] on one shard."""
+        here_before = [
+            {"range": {"label.row.seq": {"lte": after}}},
+            {"term": {"label.row.index": shard.uuid}},
+        ]
+        counted = {
+            "before": {"filter": {"bool": {"filter": here_before}}},
+            "labelled": {"filter": self._place.labelled or {"match_none": {}}},
+        }
         composite: Json = {
             "size": _PAGE,
             "sources": [
@@ -101,18 +126,23 @@ class Feed:
                 "size": 0,
                 "track_total_hits": False,
                 "query": {"range": {"_seq_no": {"gt": after, "lte": shard.checkpoint}}},
-                "aggs": {"touched": {"composite": composite}},
+                "aggs": {"touched": {"composite": composite, "aggs": counted}},
             }
             answer = self._client.search(
                 shard.name,
                 body,
-                filter_path="aggregations.touched.after_key,aggregations.touched.buckets.key",
+                filter_path="aggregations.touched.after_key,aggregations.touched.buckets",
                 **params,
             )
             page = answer.get("aggregations", {}).get("touched", {})
             buckets = page.get("buckets", [])
             for bucket in buckets:
-                yield bucket["key"]["model"], int(bucket["key"]["minute"])
+                yield _Touched(
+                    bucket["key"]["model"],
+                    int(bucket["key"]["minute"]),
+                    arrived=bucket["doc_count"] > bucket["before"]["doc_count"],
+                    labelled=bucket["labelled"]["doc_count"] > 0,
+                )
             if len(buckets) < _PAGE:
                 return
             composite = composite | {"after": page["after_key"]}

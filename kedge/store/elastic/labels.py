@@ -2,39 +2,35 @@
 
 A row is read whole and written whole with its label, under `if_seq_no`: of two writers one is refused,
 reads again and decides anew by `Label.rank`. So the highest rank wins whatever the order, and nobody holds
-a lock. The partial `update` of the servers would read each row once more by itself: measured at a quarter
-of the speed where rows are put together from doc values (docs/decisions/0002-storage-profile.md).
+a lock. The partial `update` of the servers would read each row once more by itself: measured at a third of
+the speed (docs/decisions/0002-storage-profile.md).
 """
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 from kedge.errors import StoreUnavailable
 from kedge.records import Label
 from kedge.store.base import Joined, Json, PendingCounts, digest
-from kedge.store.elastic.client import SEARCH_PAGE, Client, Operation
-from kedge.store.elastic.encode import relabelled, stored_label
+from kedge.store.elastic.client import Client, Item, Operation, Refused
 from kedge.store.elastic.indices import Addressed, Indices, scroll
 from kedge.store.elastic.names import Names, series_of
+from kedge.store.elastic.stored import Stored, find, reread
 from kedge.windows import HOUR, MINUTE, Millis
 
-_IDS = 5_000
-"""Ids in one search."""
+_IDS = 2_500
+"""Ids in one search and one bulk request."""
+_THREADS = 2
+"""Batches under way at once: one is read or put together here while the server writes the other."""
+_DUE = 5_000
+"""Waiting labels in one page."""
 _ATTEMPTS = 8
 """Rounds of read and compare-and-set against concurrent writers of the same rows."""
 _LONGEST_WAIT = 6 * HOUR
-
-
-class _Stored(NamedTuple):
-    """A prediction as found."""
-
-    home: str
-    """The index behind the alias."""
-    id: str
-    seq_no: int
-    primary_term: int
-    source: Json
+_ROW = {"seq": {"type": "long", "index": False}, "index": {"type": "keyword", "index": False}}
+"""`label.row`, which indices made by older templates lack."""
 
 
 class _Pending(NamedTuple):
@@ -51,6 +47,9 @@ class Labels:
         self._names = names
         self._indices = indices
         self._pending = names("labels-pending")
+        self._uuids: dict[str, str] = {}
+        self._narrow: set[str] = set()
+        """Indices whose mapping has no `label.row`, and may not be given it."""
 
     def label(self, labels: Sequence[Label]) -> list[Joined]:
         results = self._join(labels)
@@ -67,12 +66,12 @@ class Labels:
             rival = best.get((label.id, label.model))
             if rival is None or label.rank > labels[rival].rank:
                 best[label.id, label.model] = i
+        wanted: dict[str, list[int]] = {}
+        for i in best.values():
+            wanted.setdefault(labels[i].id, []).append(i)
         decided = dict.fromkeys(best.values(), Joined.WAITING)
-        for batch in _batched(best.values(), _IDS):
-            wanted: dict[str, list[int]] = {}
-            for i in batch:
-                wanted.setdefault(labels[i].id, []).append(i)
-            for stored, i in self._settle(labels, wanted, self._find(list(wanted))):
+        for settled in self._at_once(labels, list(_batched(wanted.items(), _IDS))):
+            for stored, i in settled:
                 # An id in several indices (its times differed) is joined in each: one that took it is a join.
                 if decided[i] is not Joined.JOINED:
                     decided[i] = stored
@@ -81,64 +80,89 @@ class Labels:
             for i, label in enumerate(labels)
         ]
 
+    def _at_once(
+        self, labels: Sequence[Label], batches: list[list[tuple[str, list[int]]]]
+    ) -> Iterator[list[tuple[Joined, int]]]:
+        """Who came to what, batch by batch; no id is in two of them."""
+
+        def settle(batch: list[tuple[str, list[int]]]) -> list[tuple[Joined, int]]:
+            wanted = dict(batch)
+            found = find(self._client, self._names.all_predictions, list(wanted))
+            return list(self._settle(labels, wanted, found))
+
+        if len(batches) < 2:
+            yield from map(settle, batches)
+            return
+        with ThreadPoolExecutor(_THREADS, "kedge-labels") as pool:
+            yield from pool.map(settle, batches)
+
     @staticmethod
     def _beaten(winner: Joined) -> Joined:
         """What a label is whose better rival in the same call came to `winner`."""
         return Joined.WAITING if winner is Joined.WAITING else Joined.SUPERSEDED
 
     def _settle(
-        self, labels: Sequence[Label], wanted: dict[str, list[int]], found: list[_Stored]
+        self, labels: Sequence[Label], wanted: dict[str, list[int]], found: list[Stored]
     ) -> Iterator[tuple[Joined, int]]:
         """Compare-and-set each found row until it carries the best label; who came to what."""
         for _ in range(_ATTEMPTS):
-            updates: list[tuple[_Stored, int]] = []
+            updates: list[tuple[Stored, int]] = []
             operations = []
             for stored in found:
-                mine = [i for i in wanted[stored.id] if labels[i].model in (None, _model(stored))]
+                mine = [i for i in wanted.get(stored.event, ()) if labels[i].model in (None, stored.model)]
                 if not mine:
                     continue
                 i = max(mine, key=lambda i: labels[i].rank)
                 yield from ((Joined.SUPERSEDED, other) for other in mine if other != i)
-                held = stored_label(stored.source, stored.id)
-                if held is not None and held.rank >= labels[i].rank:
+                if stored.held is not None and stored.held.rank >= labels[i].rank:
                     yield Joined.SUPERSEDED, i
                     continue
                 updates.append((stored, i))
-                operations.append(_write_back(stored, labels[i]))
-            items = self._client.bulk(operations)
+                operations.append(self._write_back(stored, labels[i]))
             raced = []
-            for (stored, i), item in zip(updates, items, strict=True):
+            for (stored, i), item in zip(updates, self._client.bulk(operations), strict=True):
                 if item.ok:
                     yield Joined.JOINED, i
-                elif item.conflict:
+                elif item.conflict or self._widen(stored.home, item):
                     raced.append(stored)
                 elif item.status != 404:  # 404: retention dropped the row in between, so it waits and expires
                     raise StoreUnavailable(f"{self._client.host} refuses a label: {item.reason}")
             if not raced:
                 return
-            found = self._reread(raced)
+            found = reread(self._client, raced)
         raise StoreUnavailable(f"{self._client.host}: other writers keep changing the same predictions")
 
-    def _find(self, ids: list[str]) -> list[_Stored]:
-        body = {
-            "query": {"ids": {"values": ids}},
-            "size": SEARCH_PAGE,
-            "seq_no_primary_term": True,
-            "sort": ["_doc"],
-            "track_total_hits": False,
-        }
-        answer = self._client.search(
-            self._names.all_predictions,
-            body,
-            filter_path="hits.hits._index,hits.hits._id,hits.hits._seq_no,hits.hits._primary_term,hits.hits._source",
+    def _write_back(self, stored: Stored, label: Label) -> Operation:
+        uuid = None if stored.home in self._narrow else self._uuid(stored.home)
+        return Operation.of(
+            "index",
+            stored.labelled(label, uuid),
+            # By its alias: a write to the index itself would bring it back where retention has just dropped
+            # it.
+            _index=series_of(stored.home),
+            _id=stored.id,
+            if_seq_no=stored.seq_no,
+            if_primary_term=stored.primary_term,
         )
-        return [_stored(hit) for hit in answer.get("hits", {}).get("hits", [])]
 
-    def _reread(self, rows: Iterable[_Stored]) -> list[_Stored]:
-        """As they are now: reads by id see writes that a search does not yet."""
-        docs = [{"_index": r.home, "_id": r.id} for r in rows]
-        answer = self._client.request("POST", "/_mget", {"docs": docs})
-        return [_stored(doc) for doc in answer["docs"] if doc.get("found")]
+    def _uuid(self, index: str) -> str:
+        """One that is no longer true costs the change feed its distinction, never a change."""
+        if index not in self._uuids:
+            path = f"/{self._names.all_predictions}/_settings/index.uuid"
+            answer = self._client.request("GET", path, params={"filter_path": "*.settings.index.uuid"})
+            self._uuids = {name: entry["settings"]["index"]["uuid"] for name, entry in answer.items()}
+        return self._uuids.get(index, "")
+
+    def _widen(self, index: str, item: Item) -> bool:
+        """An index made by an older template has no field for when a row arrived: whether that was it."""
+        if item.kind != "strict_dynamic_mapping_exception":
+            return False
+        mapping = {"properties": {"label": {"properties": {"row": {"properties": _ROW}}}}}
+        try:
+            self._client.request("PUT", f"/{index}/_mapping", mapping, verb="put_mapping")
+        except Refused:  # then the feed tells its labels as rows, too
+            self._narrow.add(index)
+        return True
 
     # --- waiting ----------------------------------------------------------------------------------
 
@@ -194,7 +218,7 @@ class Labels:
             self._client,
             self._pending,
             body,
-            page=_IDS,
+            page=_DUE,
             filter_path="hits.hits._id,hits.hits._source",
             keep=_pending,
         )
@@ -204,27 +228,6 @@ class Labels:
             self._pending, {"size": 0, "track_total_hits": True}, filter_path="hits.total.value"
         )
         return int(answer["hits"]["total"]["value"])
-
-
-def _write_back(stored: _Stored, label: Label) -> Operation:
-    return Operation.of(
-        "index",
-        relabelled(stored.source, label),
-        # By its alias: a write to the index itself would bring it back where retention has just dropped it.
-        _index=series_of(stored.home),
-        _id=stored.id,
-        if_seq_no=stored.seq_no,
-        if_primary_term=stored.primary_term,
-    )
-
-
-def _stored(hit: Json) -> _Stored:
-    return _Stored(hit["_index"], hit["_id"], hit["_seq_no"], hit["_primary_term"], hit.get("_source", {}))
-
-
-def _model(stored: _Stored) -> str | None:
-    name = stored.source.get("model", {}).get("name")
-    return name if isinstance(name, str) else None
 
 
 def _pending_document(label: Label, attempts: int, due: Millis) -> Json:
