@@ -5,11 +5,13 @@ One bad row costs no other.
 
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic
 
 import msgspec
 
+from ingest.lane import Lanes
 from ingest.rejection import Rejection
 from ingest.wire import Shape, Wire
 from kedge.errors import BadInput
@@ -19,6 +21,8 @@ MAX_ROWS = 50_000
 
 _BOM = b"\xef\xbb\xbf"
 _BLANK = re.compile(rb"[ \t\r\n]*")
+_RAW = (bytes, msgspec.Raw)
+_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _RAW_ROWS = msgspec.json.Decoder(list[msgspec.Raw])
 
 
@@ -47,31 +51,65 @@ class Decoded(Generic[Wire]):
     rejections: list[Rejection] = field(default_factory=list)
     unknown: set[str] = field(default_factory=set)
     """Names that mean nothing to kedge and were left out."""
+    plain: bool = False
+    """A row was read without a lane."""
 
     @property
     def total(self) -> int:
         return len(self.rows) + len(self.rejections)
 
 
-def decode(body: bytes, shape: Shape[Wire], *, lines: bool = False) -> Decoded[Wire]:
+def decode(
+    body: bytes, shape: Shape[Wire], *, lines: bool = False, lanes: Lanes | None = None
+) -> Decoded[Wire]:
     """The rows of a body. `lines`: it was declared as one object a line; else the first byte tells.
 
-    Raises Malformed where the body as a whole is no JSON, TooManyRows, BadInput where it is empty.
+    `lanes` only make it faster. Raises Malformed where the body as a whole is no JSON, TooManyRows, BadInput
+    where it is empty.
     """
     decoded: Decoded[Wire] = Decoded()
-    for index, element in enumerate(_elements(body.removeprefix(_BOM), lines)):
-        decode_row(index, element, shape, decoded)
+    elements = _elements(body.removeprefix(_BOM), lines)
+    if lanes is None:
+        for index, element in enumerate(elements):
+            decode_row(index, element, shape, decoded)
+    else:
+        _decode_quickly(elements, shape, lanes, decoded)
     return decoded
+
+
+def _decode_quickly(
+    elements: Sequence[Any], shape: Shape[Wire], lanes: Lanes, decoded: Decoded[Wire]
+) -> None:
+    """Each row by the lane of the row before; where it does not fit, by its own, then the plain way."""
+    lane = None
+    rows: list[tuple[int, Any]] = decoded.rows
+    for index, element in enumerate(elements):
+        if isinstance(element, _RAW):
+            try:
+                if lane is not None:
+                    rows.append((index, lane.decode(element)))
+                    continue
+            except _UNREADABLE:
+                pass
+            if (other := lanes.of(element)) is not None and other is not lane:
+                lane = other
+                try:
+                    rows.append((index, lane.decode(element)))
+                    continue
+                except _UNREADABLE:
+                    pass
+        decoded.plain = True
+        decode_row(index, element, shape, decoded)
 
 
 def decode_row(index: int, element: Any, shape: Shape[Wire], decoded: Decoded[Wire]) -> None:
     """Read one row, from bytes or from a plain JSON value, into `decoded`."""
-    raw = isinstance(element, bytes | msgspec.Raw)
+    raw = isinstance(element, _RAW)
     if raw:
         try:
             decoded.rows.append((index, shape.decoder.decode(element)))
             return
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        except _UNREADABLE:
             pass  # the slower way takes more, and says what is wrong
     try:
         row, unknown = shape.read(loads(bytes(element)) if raw else element)

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
+from ingest.lane import KnownFeatures
 from ingest.values import (
     EXACT_INTEGER,
     MAX_TEXT,
@@ -43,7 +44,8 @@ SUM_SLACK = (0.01, 0.05)
 def prediction_of(wire: WirePrediction, now: Millis) -> Prediction:
     """Validate one prediction and work out what follows: class, confidence, entropy, id. Raises BadInput."""
     timestamp = now if wire.timestamp is None else time_of(wire.timestamp, now, "timestamp")
-    num, cat, invalid = _features(wire.features) if wire.features else ({}, {}, ())
+    features: Any = wire.features  # a map or, from a lane, a struct
+    num, cat, invalid = _features(features) if features else ({}, {}, ())
     cls = class_text(wire.cls, "class")
     probabilities = _probabilities(wire.probabilities, cls) if wire.probabilities else {}
     if probabilities and cls is None:
@@ -103,9 +105,11 @@ def label_of(wire: WireLabelRow, now: Millis) -> Label:
 
 
 def _features(
-    features: Mapping[str, Any],
+    features: Mapping[str, Any] | KnownFeatures,
 ) -> tuple[dict[str, float], dict[str, str], tuple[str, ...]]:
     """Numeric and categorical values by the JSON type they came with, and the names of the others."""
+    if isinstance(features, KnownFeatures):
+        return *features.split(), ()
     if len(features) > MAX_FEATURES:
         raise BadInput(f"has {len(features):,} features; at most {MAX_FEATURES:,} are taken", "features")
     check_names("features", tuple(features))

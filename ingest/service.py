@@ -10,6 +10,7 @@ import msgspec
 
 from ingest.body import Decoded, decode
 from ingest.enrich import label_of, prediction_of
+from ingest.lane import Lanes
 from ingest.rejection import Rejection
 from ingest.schema import SchemaRegistry
 from ingest.wire import LABEL, PREDICTION, Wire, WirePrediction
@@ -64,6 +65,7 @@ class IngestService:
         """`state` keeps the models' schemas (SchemaRegistry)."""
         self._logs = logs
         self._schemas = SchemaRegistry(state)
+        self._lanes = Lanes()
         self._clock = clock
 
     def predictions(self, body: bytes, *, lines: bool = False) -> PredictionAnswer:
@@ -73,8 +75,10 @@ class IngestService:
         StoreUnavailable: the same body may then be sent again, rows that have ids are not stored twice.
         """
         now = self._clock()
-        decoded = decode(body, PREDICTION, lines=lines)
+        decoded = decode(body, PREDICTION, lines=lines, lanes=self._lanes)
         indices, rows, rejections = _built(decoded, prediction_of, now)
+        if decoded.plain:
+            self._lanes.learn(rows)
         answer = self.store_predictions(rows, rejections, indices)
         answer.notice = _notice(decoded)
         return answer
