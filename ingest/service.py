@@ -16,6 +16,7 @@ from ingest.schema import SchemaRegistry
 from ingest.wire import LABEL, PREDICTION, Wire, WirePrediction
 from kedge.clock import Clock
 from kedge.errors import BadInput
+from kedge.pipeline.schema import Features
 from kedge.records import Label, Prediction
 from kedge.store.base import DocumentStore, Joined, LogStore, Written
 from kedge.windows import Millis
@@ -64,9 +65,13 @@ class IngestService:
     def __init__(self, logs: LogStore, state: DocumentStore, clock: Clock) -> None:
         """`state` keeps the models' schemas (SchemaRegistry)."""
         self._logs = logs
-        self._schemas = SchemaRegistry(state)
+        self._schemas = SchemaRegistry(state, logs.reserve)
         self._lanes = Lanes()
         self._clock = clock
+
+    def schema(self, model: str) -> Features:
+        """The features that a model has logged so far."""
+        return self._schemas.read(model)
 
     def predictions(self, body: bytes, *, lines: bool = False) -> PredictionAnswer:
         """Store the predictions of a JSON body (an object, a list, or one object a line).

@@ -14,6 +14,18 @@ import msgspec
 from kedge.windows import Millis
 
 FLOAT32_MAX = 3.4028234663852886e38
+OPEN_MAPS = {
+    "features.num": "num",
+    "features.cat": "cat",
+    "prediction.probabilities": "probabilities",
+    "segment": "segment",
+    "attributions": "attributions",
+    "resource": "resource",
+    "business": "business",
+}
+"""The stored maps whose names users choose, and the attribute of a Prediction that each is."""
+OpenField = tuple[str, str]
+"""A field of one of them: ("features.num", "amount")."""
 PROBABILITY_FLOOR = 2.0**-52
 """Log loss clips probabilities to [floor, 1 - floor], as scikit-learn does for float64."""
 
@@ -95,6 +107,11 @@ class Prediction(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         if name.startswith("segment."):
             return self.segment.get(name.removeprefix("segment."))
         return {"service": self.service, "host": self.host}.get(name)
+
+
+def open_fields(row: Prediction) -> set[OpenField]:
+    """The fields of a row whose names are the user's."""
+    return {(path, name) for path, attribute in OPEN_MAPS.items() for name in getattr(row, attribute)}
 
 
 def outcome_of(

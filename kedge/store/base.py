@@ -14,7 +14,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from kedge.errors import StoreUnavailable
-from kedge.records import Label, Prediction
+from kedge.records import Label, OpenField, Prediction
 from kedge.sketch import AnyPart, EdgeSet, PartName
 from kedge.windows import Millis, Window
 
@@ -211,6 +211,14 @@ class SummaryQuery(NamedTuple):
 @runtime_checkable
 class LogStore(Protocol):
     """Predictions and their labels."""
+
+    def reserve(self, fields: Mapping[str, Collection[OpenField]]) -> None:
+        """Make room for the fields of models, all that each has, before rows with new ones are written.
+
+        A store without a limit of fields does nothing. Safe to repeat, and to leave out: rows are then
+        stored as long as there is room.
+        """
+        ...
 
     def append(self, rows: Sequence[Prediction]) -> list[AppendResult]:
         """Write rows; a result each, in order. A label that came with a row is stored with its outcome at

@@ -1,6 +1,7 @@
 """Feature names are registered before they are stored, whoever else is registering."""
 
 import threading
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import pytest
@@ -33,6 +34,14 @@ class _Counting:
     def swap(self, name: str, value: Json, token: Any | None) -> bool:
         self.requests += 1
         return not self._refuse and self._state.swap(name, value, token)
+
+    def get_many(self, names: Collection[str]) -> dict[str, Stored]:
+        self.requests += 1
+        return self._state.get_many(names)
+
+    def swap_many(self, changes: Sequence[tuple[str, Json, Any | None]]) -> list[bool]:
+        self.requests += 1
+        return [False] * len(changes) if self._refuse else self._state.swap_many(changes)
 
     def find(self, prefix: str = "") -> dict[str, Stored]:
         return self._state.find(prefix)

@@ -2,11 +2,11 @@
 
 import atexit
 import weakref
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 
 from kedge.errors import KedgeError
-from kedge.records import Label, Prediction
+from kedge.records import Label, OpenField, Prediction
 from kedge.sketch import EdgeSet, PartName
 from kedge.store.base import (
     AppendResult,
@@ -140,6 +140,9 @@ class DuckStore:
         self._labels.forget()
 
     # --- logs
+
+    def reserve(self, fields: Mapping[str, Collection[OpenField]]) -> None:
+        """Nothing: names are not columns here."""
 
     def append(self, rows: Sequence[Prediction]) -> list[AppendResult]:
         return self._logs.append(rows)

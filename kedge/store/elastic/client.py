@@ -177,6 +177,11 @@ class Item(NamedTuple):
         return self.status == 404 and self.kind == "index_not_found_exception"
 
     @property
+    def full(self) -> bool:
+        """The index has as many fields as it may."""
+        return self.status == 400 and "Limit of total fields" in self.reason
+
+    @property
     def busy(self) -> bool:
         return self.status == 429 or self.status >= 500
 

@@ -34,15 +34,21 @@ class Indices:
         self._names = names
         self._templates: dict[str, Json] = {}
 
-    def write(self, documents: Sequence[Addressed]) -> list[Item]:
+    def write(
+        self, documents: Sequence[Addressed], mapping: Callable[[str], Json] | None = None
+    ) -> list[Item]:
         """Bulk write, creating what is missing; what became of each document, in order. Raises as
-        `Client.bulk`."""
+        `Client.bulk`.
+
+        `mapping` gives what the index behind an alias has besides its template, as far as there is room.
+        """
         items = self._client.bulk_unsettled([d.operation for d in documents])
         for _ in range(_ROUNDS):
             homeless = [i for i, item in enumerate(items) if item.no_index]
             if not homeless:
                 break
-            for i, item in zip(homeless, self._rehomed([documents[i] for i in homeless]), strict=True):
+            again = self._rehomed([documents[i] for i in homeless], mapping)
+            for i, item in zip(homeless, again, strict=True):
                 items[i] = item
         for i, item in enumerate(items):
             if item.no_index:
@@ -55,16 +61,16 @@ class Indices:
                 )
         return self._client.settled(items)
 
-    def _rehomed(self, documents: Sequence[Addressed]) -> list[Item]:
+    def _rehomed(self, documents: Sequence[Addressed], mapping: Callable[[str], Json] | None) -> list[Item]:
         """What becomes of documents whose index was missing."""
         try:
             for alias in {document.alias for document in documents}:
-                self.create(alias)
+                self.create(alias, mapping(alias) if mapping else None)
         except StoreUnavailable as error:
             return [Item(NOT_SENT, "", str(error))] * len(documents)
         return self._client.bulk_unsettled([document.operation for document in documents])
 
-    def create(self, alias: str) -> None:
+    def create(self, alias: str, mapping: Json | None = None) -> None:
         """An index and its alias, by the template; another writer may have been faster."""
         template = self._template(alias)
         settings: Json = {}
@@ -75,11 +81,17 @@ class Indices:
             if born is not None:  # age by event time: a backfill of last month is a month old at once
                 settings["index.lifecycle.origination_date"] = born
         body: Json = {"aliases": {alias: {}}, "settings": settings}
+        if mapping:
+            body["mappings"] = mapping
         try:
             self._client.request("PUT", f"/{first_index(alias)}", body, verb="create_index")
         except Refused as refused:
-            if refused.kind != "resource_already_exists_exception":
-                raise
+            if refused.kind == "resource_already_exists_exception":
+                return
+            if mapping and refused.status == 400:  # more fields than there may be: let each row say so
+                self.create(alias)
+                return
+            raise
 
     def _family(self, alias: str) -> str:
         """What lifecycles are named by: `predictions`, `summaries-1m`."""

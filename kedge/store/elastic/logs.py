@@ -1,55 +1,132 @@
 """Writing predictions, and reading a few of them back."""
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
-from kedge.records import Prediction
+from kedge.records import OpenField, Prediction, open_fields
 from kedge.store.base import AppendResult, Json, PartlyAppended, Written
-from kedge.store.elastic.client import SEARCH_PAGE, Client, Item, Operation, PartlyWritten
+from kedge.store.elastic.client import SEARCH_PAGE, Client, Item, Operation, PartlyWritten, Refused
 from kedge.store.elastic.encode import decode, encode
 from kedge.store.elastic.indices import Addressed, Indices
-from kedge.store.elastic.names import Names
+from kedge.store.elastic.names import Names, period_start
+from kedge.store.elastic.namespaces import Namespaces, Stays, namespace_at, stored_name
 from kedge.store.elastic.place import Place
-from kedge.windows import Window
+from kedge.store.elastic.templates import open_mapping
+from kedge.windows import DAY, Millis, Window
 
 _ID_BYTES = 512
 """The servers' limit. A longer id would have the whole bulk request refused."""
+_LIVE = 2 * DAY
+"""An index of a day this near to now is made with all fields of its namespace, for they will all be there in
+minutes. Older ones, of a backfill, get the fields of what is written to them."""
+_MOST_SEEN = 100_000
 
 
 class Logs:
-    """`LogStore.append` and `examples`."""
+    """`LogStore.append`, `reserve` and `examples`."""
 
-    def __init__(self, client: Client, names: Names, indices: Indices, place: Place) -> None:
+    def __init__(
+        self,
+        client: Client,
+        names: Names,
+        indices: Indices,
+        place: Place,
+        namespaces: Namespaces,
+        clock: Callable[[], Millis],
+    ) -> None:
         self._client = client
         self._names = names
         self._place = place
         self._indices = indices
+        self._namespaces = namespaces
+        self._clock = clock
+        self._seen: set[tuple[str, str]] = set()
+        """The (alias, model) that this process has written."""
+
+    def reserve(self, fields: Mapping[str, Collection[OpenField]]) -> None:
+        self._namespaces.reserve(fields)
 
     def append(self, rows: Sequence[Prediction]) -> list[AppendResult]:
         results: list[AppendResult | None] = [None] * len(rows)
         places: list[int] = []
         documents: list[Addressed] = []
+        stays = self._namespaces.of({row.model for row in rows})
         for i, row in enumerate(rows):
             try:
-                documents.append(self._addressed(row))
+                documents.append(self._addressed(row, stays[row.model]))
                 places.append(i)
             except (TypeError, ValueError, OverflowError) as error:
                 results[i] = AppendResult(Written.REJECTED, str(error))
+        fresh = self._prepare([(d.alias, rows[i]) for i, d in zip(places, documents, strict=True)])
         stuck: PartlyWritten | None = None
         try:
-            items = self._indices.write(documents)
+            items = self._indices.write(
+                documents, lambda alias: self._mapping_of(alias, fresh.get(alias, ()))
+            )
         except PartlyWritten as error:
             stuck, items = error, error.items
-        for i, item in zip(places, items, strict=True):
+        crowded: dict[str, set[OpenField]] = defaultdict(set)
+        for i, document, item in zip(places, documents, items, strict=True):
             results[i] = _result(item)
+            if item.full:
+                crowded[rows[i].model] |= open_fields(rows[i])
+                results[i] = AppendResult(Written.REJECTED, self._no_room(document.alias, item))
+        if crowded:
+            self._namespaces.crowded(crowded)
         if stuck:
             raise PartlyAppended(str(stuck), results)
         return [result for result in results if result is not None]
 
-    def _addressed(self, row: Prediction) -> Addressed:
+    def _addressed(self, row: Prediction, stays: Stays) -> Addressed:
         if not 0 < len(row.id.encode()) <= _ID_BYTES:
             raise ValueError(f"event.id must have 1 to {_ID_BYTES} bytes")
-        alias = self._names.predictions(row.timestamp)
+        namespace = stays[0].namespace if len(stays) == 1 else namespace_at(stays, row.timestamp)
+        alias = self._names.predictions(row.timestamp, namespace)
         return Addressed(alias, Operation.create(alias, row.id, encode(row)))
+
+    # --- fields -----------------------------------------------------------------------------------
+
+    def _prepare(self, rows: Iterable[tuple[str, Prediction]]) -> dict[str, set[str]]:
+        """Map the fields of models that an index has not had from this process yet, all at once.
+
+        Returns them by alias, for those whose index is yet to be made.
+        """
+        rows = list(rows)
+        first = {(alias, row.model) for alias, row in rows} - self._seen
+        if not first:
+            return {}
+        fields: dict[str, set[str]] = defaultdict(set)
+        for alias, row in rows:
+            if (alias, row.model) in first:
+                fields[alias].update(map(stored_name, open_fields(row)))
+        for alias, names in fields.items():
+            try:
+                self._client.request("PUT", f"/{alias}/_mapping", open_mapping(names), verb="map_fields")
+            except Refused as refused:
+                if refused.status not in (400, 404):
+                    raise
+                # No such index yet; or no room for all of them: then each row is told by itself.
+        if len(self._seen) > _MOST_SEEN:
+            self._seen = set()
+        self._seen |= first
+        return fields
+
+    def _mapping_of(self, alias: str, fields: Iterable[str]) -> Json:
+        """What a new index is made with, besides its template."""
+        born = period_start(alias)
+        names = set(fields)
+        if born is not None and abs(self._clock() - born) < _LIVE:
+            names |= self._namespaces.fields(self._names.namespace_of(alias))
+        return open_mapping(names)
+
+    def _no_room(self, alias: str, item: Item) -> str:
+        return (
+            f"its new field names find no room in {alias} ({item.reason}): "
+            "log fewer distinct names, or raise index.mapping.total_fields.limit "
+            f"in the component template {self._names('settings')}"
+        )
+
+    # --- reading ----------------------------------------------------------------------------------
 
     def examples(self, model: str, window: Window, limit: int) -> list[Json]:
         body = {

@@ -14,6 +14,7 @@ from urllib.parse import unquote
 
 from kedge.windows import DAY, HOUR, Millis, Window, format_duration
 
+DEFAULT_NAMESPACE = "default"
 _BITES = re.compile(r"[%.*\x00-\x1f]|^\s+$")
 _EMPTY = "%"
 _MOST_PATTERNS = 45
@@ -45,17 +46,20 @@ def field_of(dimension: str) -> str:
 class Names:
     """The names of one installation's aliases; all begin with `prefix`."""
 
-    def __init__(self, prefix: str, namespace: str = "default") -> None:
+    def __init__(self, prefix: str) -> None:
         self.prefix = prefix
-        self.namespace = namespace
 
     def __call__(self, collection: str) -> str:
         """An alias or template that is not named by time: `kedge-state`."""
         return f"{self.prefix}-{collection}"
 
-    def predictions(self, t: Millis) -> str:
-        """The alias of the event time `t`."""
-        return f"{self.prefix}-predictions-{self.namespace}-{_stamp(t, DAY)}"
+    def predictions(self, t: Millis, namespace: str = DEFAULT_NAMESPACE) -> str:
+        """The alias of the event time `t` in a namespace (Namespaces)."""
+        return f"{self.prefix}-predictions-{namespace}-{_stamp(t, DAY)}"
+
+    def namespace_of(self, alias: str) -> str:
+        """The namespace of an alias of predictions."""
+        return alias.removeprefix(f"{self.prefix}-predictions-").rpartition("-")[0]
 
     def rejected(self, t: Millis) -> str:
         """The alias of rows refused on the day of `t`."""

@@ -1,10 +1,10 @@
 """The store on Elasticsearch 8.19+ and 9 or OpenSearch 2.19+ and 3."""
 
 import re
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 from kedge.errors import BadInput, KedgeError
-from kedge.records import Label, Prediction
+from kedge.records import Label, OpenField, Prediction
 from kedge.sketch import EdgeSet, PartName
 from kedge.store.base import (
     AppendResult,
@@ -30,6 +30,7 @@ from kedge.store.elastic.labels import Labels
 from kedge.store.elastic.logs import Logs
 from kedge.store.elastic.metrics import Metrics
 from kedge.store.elastic.names import Names
+from kedge.store.elastic.namespaces import Namespaces
 from kedge.store.elastic.place import OwnPlace
 from kedge.store.elastic.quantiles import Quantiles
 from kedge.store.elastic.rejected import Rejected
@@ -51,9 +52,10 @@ class ElasticStore:
     def __init__(self, client: Client, names: Names, clock: Callable[[], Millis]) -> None:
         self._client = client
         self._clock = clock
+        self.state = Documents(client, names("state"))
         indices = Indices(client, names)
         place = OwnPlace(names)
-        self._logs = Logs(client, names, indices, place)
+        self._logs = Logs(client, names, indices, place, Namespaces(self.state, clock), clock)
         self._labels = Labels(client, names, indices)
         self._rejected = Rejected(client, names, indices)
         self._feed = Feed(client, place)
@@ -62,7 +64,6 @@ class ElasticStore:
         self._summaries = Summaries(client, names, indices)
         self._metrics = Metrics(client, names, indices)
         self._setup = Setup(client, names, indices)
-        self.state = Documents(client, names("state"))
         self.alerts = Documents(client, names("alerts"))
         self.events = Documents(client, names("alert-events"))
         self.outbox = Documents(client, names("outbox"))
@@ -72,6 +73,9 @@ class ElasticStore:
         return self._client.counters
 
     # --- logs -------------------------------------------------------------------------------------
+
+    def reserve(self, fields: Mapping[str, Collection[OpenField]]) -> None:
+        self._logs.reserve(fields)
 
     def append(self, rows: Sequence[Prediction]) -> list[AppendResult]:
         return self._logs.append(rows)

@@ -1,6 +1,8 @@
 """The JSON files of `index_templates/`, for one prefix and one server."""
 
 import hashlib
+from collections.abc import Iterable
+from functools import cache
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -82,6 +84,33 @@ class Templates:
         body: Any = orjson.loads(text.replace(f'"{DEFAULT_PREFIX}-', f'"{self._prefix}-'))
         stem = path.rpartition("/")[2].partition(".")[0]
         return Template(kind, f"{self._prefix}-{stem.removeprefix(f'{DEFAULT_PREFIX}-')}", body)
+
+
+def open_mapping(fields: Iterable[str]) -> Json:
+    """The mapping that the dynamic templates of predictions give these stored fields, written out.
+
+    One request then maps any number of them. Left to the rows, each row with a new field costs an update of
+    the cluster's state, and the next one waits for it.
+    """
+    types = _open_types()
+    properties: Json = {}
+    for field in fields:
+        path, _, name = field.rpartition(".")
+        place = properties
+        for step in path.split("."):
+            place = place.setdefault(step, {"properties": {}})["properties"]
+        place[name] = types[path]
+    return {"properties": properties}
+
+
+@cache
+def _open_types() -> dict[str, Json]:
+    """By the path of an open map: the mapping of its fields."""
+    component = Templates(DEFAULT_PREFIX).component("predictions-mappings")
+    rules = component.body["template"]["mappings"]["dynamic_templates"]
+    return {
+        rule["path_match"].removesuffix(".*"): rule["mapping"] for named in rules for rule in named.values()
+    }
 
 
 def _folder() -> Traversable:
