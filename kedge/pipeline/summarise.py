@@ -27,7 +27,7 @@ TICK_BUCKETS = 20_000
 """Buckets of one tick at most, newest first, so that a backfill does not hold up the judging of what is
 live.
 """
-BATCH_RUNS = 64
+BATCH_RUNS = 125
 BATCH_BUCKETS = 1440
 """What is counted, written and taken off the list together."""
 ROLL_UP_SECONDS = 4.0

@@ -9,12 +9,12 @@ from itertools import count
 from pathlib import Path
 from uuid import uuid4
 
-import httpx
 import pytest
 
 from kedge.store.base import Store
 from kedge.store.duckdb import open_duckdb
 from tests.support.rows import START
+from tests.support.servers import remove_all
 
 STORES = ("memory", "file", "elasticsearch", "opensearch")
 _numbers = count(1)
@@ -41,31 +41,10 @@ def store(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         yield elastic
     finally:
         elastic.close()
-        _delete(url, prefix)
+        remove_all(url, prefix)
 
 
 @pytest.fixture
 def model() -> str:
     """A model that no other test uses."""
     return f"model {next(_numbers)}"
-
-
-def _delete(url: str, prefix: str) -> None:
-    """Remove every index and template of a prefix. Wildcards may be forbidden for deletion, so one by one."""
-    with httpx.Client(base_url=url, timeout=60) as client:
-        for listing, place in (
-            (f"/_cat/indices/{prefix}*?format=json&h=index&expand_wildcards=all", ""),
-            (f"/_index_template/{prefix}*", "_index_template/"),
-            (f"/_component_template/{prefix}*", "_component_template/"),
-        ):
-            found = client.get(listing)
-            if found.status_code != 200:
-                continue
-            content = found.json()
-            if isinstance(content, list):
-                names = [entry["index"] for entry in content]
-            else:
-                names = [entry["name"] for entries in content.values() for entry in entries]
-            at_once = 1 if place else 50  # OpenSearch takes lists of indices, not of templates
-            for start in range(0, len(names), at_once):
-                client.delete(f"/{place}{','.join(names[start : start + at_once])}").raise_for_status()

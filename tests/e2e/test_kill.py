@@ -24,7 +24,8 @@ from tests.e2e.harness import Stack, stack
 from tests.e2e.launcher import Done, Launcher
 from tests.pipeline.world import RULES, assert_same
 
-T0 = parse_time("2024-03-05T10:00:00Z")
+T0 = parse_time("2024-03-05T23:57:00Z")
+"""An hour and a day end on the way."""
 CASES = [(point, False) for point in POINTS] + [
     (point, True) for point in ("deliver:attempting", "deliver:sent", "deliver:threaded", "deliver:recorded")
 ]

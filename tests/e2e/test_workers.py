@@ -9,7 +9,7 @@ import secrets
 import signal
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -21,18 +21,21 @@ from kedge.alerting.finding import AlertState
 from kedge.pipeline.faults import POINTS, STALL, VARIABLE
 from kedge.pipeline.feed import load_feed
 from kedge.pipeline.schema import features_of
-from kedge.sketch import AnyPart, Core, PartName
+from kedge.sketch import PartName
 from kedge.store.base import Json, Store, SummaryRequest
-from kedge.windows import DAY, MINUTE, SECOND, TIERS, Window, iso
-from tests.e2e.harness import Stack, broker, minute_of, stack, until
+from kedge.windows import DAY, HOUR, MINUTE, SECOND, TIERS, Window, floor, iso
+from tests.e2e.harness import Stack, broker, stack, until
 from tests.e2e.launcher import Launcher
 from tests.e2e.test_kill import RULE_NAMES, row
 from tests.pipeline.world import RULES, assert_same
 from workers.celery_app import TICK, make_app
 
 SPEED = 20
-START = time.time_ns() // 1_000_000
-T0 = minute_of(START) - 8 * MINUTE
+NOW = time.time_ns() // 1_000_000
+T0 = floor(NOW, DAY) - 3 * MINUTE
+"""Shortly before midnight: an hour and a day end on the way."""
+START = (SPEED * NOW - (T0 + 8 * MINUTE)) // (SPEED - 1)
+"""Of the clock: it says now that it is eight minutes after T0."""
 SPAN = Window(T0 - DAY, T0 + DAY)
 POSTS = 8
 """What is told of those minutes, at least: four alerts fire, and resolve."""
@@ -108,27 +111,28 @@ def state_of(store: Store) -> Mapping[str, Any]:
 
 
 def assert_recounted(store: Store) -> None:
-    """The stored minutes are what a count from scratch gives, on the same store."""
+    """The stored minutes, and the hour and day that are over, are what a count from scratch gives, on the
+    same store; labels are stored from the hour on."""
     features = features_of(store.state, "fraud")
-    request = SummaryRequest(
-        model="fraud",
-        window=SPAN,
-        bucket=MINUTE,
-        parts=frozenset({PartName.CORE, PartName.LABELS}),
-        groupings=((), ("segment.region",)),
-        numeric=features.numeric,
-        categorical=features.categorical,
-        invalid=features.invalid,
-    )
-    stored = {r.key: r.part for r in store.read("fraud", MINUTE, SPAN, tuple(PartName))}
-    assert_same(stored, {r.key: r.part for r in store.summarise(request)}, "minutes")
-    hours = {r.key: r.part for r in store.read("fraud", TIERS["1h"], SPAN, (PartName.CORE,), grouping=())}
-    totals = [p for k, p in stored.items() if k.part is PartName.CORE and not k.group]
-    assert rows_in(hours.values()) == rows_in(totals)
-
-
-def rows_in(parts: Iterable[AnyPart]) -> int:
-    return sum(part.rows for part in parts if isinstance(part, Core))
+    for tier, span in (
+        (MINUTE, SPAN),
+        (HOUR, Window(SPAN.start, floor(NOW, DAY))),
+        (DAY, Window(SPAN.start, floor(NOW, DAY))),
+    ):
+        request = SummaryRequest(
+            model="fraud",
+            window=Window(floor(span.start, tier), floor(span.end, tier)),
+            bucket=tier,
+            parts=frozenset({PartName.CORE} if tier < HOUR else {PartName.CORE, PartName.LABELS}),
+            groupings=((), ("segment.region",)),
+            numeric=features.numeric,
+            categorical=features.categorical,
+            invalid=features.invalid,
+        )
+        stored = {r.key: r.part for r in store.read("fraud", tier, request.window, tuple(PartName))}
+        counted = {r.key: r.part for r in store.summarise(request)}
+        assert counted
+        assert_same(stored, counted, f"buckets of {tier} ms")
 
 
 def is_settled(one: Stack) -> bool:

@@ -5,7 +5,7 @@ process: a crash is an exception that no code of the pipeline catches.
 """
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +19,7 @@ from ingest.service import IngestService
 from kedge.alerting.finding import AlertState
 from kedge.alerting.loading import RuleBook, parse_rules
 from kedge.analysis.measure import measure
+from kedge.clock import Clock
 from kedge.config import Settings
 from kedge.notify.base import Message, Receipt
 from kedge.notify.receivers import Receivers
@@ -27,13 +28,14 @@ from kedge.pipeline import tick as tick_module
 from kedge.pipeline.baselines import baseline_in_use
 from kedge.pipeline.context import Pipeline, groupings_of, settings_of
 from kedge.pipeline.feed import load_feed
+from kedge.pipeline.groups import document_name, fold, values_in
 from kedge.pipeline.measure import FEATURE_ROWS, context_for, metric_docs
 from kedge.pipeline.schema import features_of
 from kedge.pipeline.summaries import SummaryReader, bucket_summary
 from kedge.pipeline.tick import TickReport, drain, tick
 from kedge.records import Label, Prediction
 from kedge.sketch import AnyPart, PartName
-from kedge.store.base import Group, MetricDoc, Store, SummaryKey, SummaryRequest
+from kedge.store.base import EPOCH_SHIFT, Group, MetricDoc, PartRow, Store, SummaryKey, SummaryRequest
 from kedge.store.duckdb import open_duckdb
 from kedge.windows import DAY, HOUR, Millis, Window, tiers_from
 from tests.support.oracle import answer_to
@@ -115,6 +117,7 @@ class World:
     book: RuleBook = field(default_factory=lambda: parse_rules(RULES))
     settings: Settings = field(default_factory=settings)
     sole_writer: bool = False
+    open_store: Callable[[Clock], Store] = lambda clock: open_duckdb(":memory:", clock=clock)
     notebook: Notebook = field(default_factory=Notebook)
     store: Store = field(init=False)
     rows: dict[str, Prediction] = field(default_factory=dict)
@@ -125,7 +128,7 @@ class World:
 
     def __post_init__(self) -> None:
         assert not self.book.problems
-        store = open_duckdb(":memory:", clock=lambda: self.now)
+        store = self.open_store(lambda: self.now)
         store.setup()
         self.store = store
         self.service = IngestService(store, store.state, lambda: self.now)
@@ -211,7 +214,10 @@ class World:
             categorical=features.categorical,
             invalid=features.invalid,
         )
-        return answer_to(request, self.labelled_rows())
+        counted = answer_to(request, self.labelled_rows())
+        values = values_in(self.store.state.get(document_name(MODEL)))
+        folded = fold([PartRow(key, 1 << EPOCH_SHIFT, part) for key, part in counted.items()], values)
+        return {row.key: row.part for row in folded}
 
     def expected_metrics(self, tier: Millis) -> dict[tuple[Group, Millis, str], Mapping[str, Any]]:
         baseline = baseline_in_use(self.store.state, MODEL)

@@ -28,7 +28,8 @@ class Metrics:
         for doc in docs:
             alias = self._names.series("metrics", doc.window.length, doc.window.start)
             documents.append(Addressed(alias, versioned(alias, doc.id, doc.version, _document(doc))))
-        write_versioned(self._client, self._indices, documents)
+        # People look at them a second later; kedge's own reader refreshes first.
+        write_versioned(self._client, self._indices, documents, refresh=False)
 
     def read_metrics(self, model: str, width: Millis, window: Window) -> list[MetricDoc]:
         starts = {"gte": window.start, "lt": window.end, "format": "epoch_millis"}
@@ -42,9 +43,11 @@ class Metrics:
             "sort": [{"@timestamp": "asc"}, {"key": "asc"}],
             "version": True,
         }
+        index = self._names.series_over("metrics", width, window)
+        self._client.refresh(index)
         docs: list[MetricDoc] = scroll(
             self._client,
-            self._names.series_over("metrics", width, window),
+            index,
             body,
             page=_PAGE,
             filter_path="hits.hits._source,hits.hits._version",

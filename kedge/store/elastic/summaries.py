@@ -113,13 +113,16 @@ def versioned(alias: str, id: str, version: int, source: Json) -> Operation:
     return Operation.of("index", source, _index=alias, _id=id, version=version, version_type="external_gte")
 
 
-def write_versioned(client: Client, indices: Indices, documents: Sequence[Addressed]) -> list[bool]:
-    """Which of them were written; False where a newer version stands. Visible to searches on return."""
+def write_versioned(
+    client: Client, indices: Indices, documents: Sequence[Addressed], *, refresh: bool = True
+) -> list[bool]:
+    """Which of them were written; False where a newer version stands. With `refresh` visible to searches on
+    return, else within a second or so."""
     items = indices.write(documents)
     failed = next((item for item in items if not item.ok and not item.conflict), None)
     if failed:
         raise StoreUnavailable(f"{client.host} refuses a document of kedge's own: {failed.reason}")
-    aliases = sorted({d.alias for d, item in zip(documents, items, strict=True) if item.ok})
+    aliases = sorted({d.alias for d, item in zip(documents, items, strict=True) if item.ok and refresh})
     for start in range(0, len(aliases), 40):  # the servers limit the length of a request line
         client.refresh(",".join(aliases[start : start + 40]))
     return [item.ok for item in items]
