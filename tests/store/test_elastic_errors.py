@@ -8,8 +8,6 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from kedge.errors import BadInput, KedgeError, PartialResult, StoreUnavailable, TooManyBuckets
-from kedge.records import Prediction
-from kedge.store.base import PartlyAppended, Written
 from kedge.store.elastic import open_elastic
 from kedge.store.elastic.client import Client, Operation, PartlyWritten, Search
 
@@ -218,24 +216,6 @@ def test_what_was_written_before_a_failure_is_told(server: Answers, monkeypatch:
     assert written == 2
     assert not any(b'"_id":"4"' in body for body in server.bodies), "nothing is sent after a failure"
     client.close()
-
-
-def test_an_append_that_the_server_was_too_busy_for_tells_which_rows_are_written(
-    server: Answers, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("kedge.store.elastic.client.time.sleep", lambda seconds: None)
-    server.queue = [(200, items(201, 429, 409, 400)), *[(200, items(429))] * 5]
-    store = open_elastic(server.url, clock=lambda: 0)
-    rows = [Prediction(id=str(i), timestamp=0, ingested=0, model="m") for i in range(4)]
-    with pytest.raises(PartlyAppended, match="it says") as caught:
-        store.append(rows)
-    assert [result and result.written for result in caught.value.results] == [
-        Written.CREATED,
-        None,
-        Written.DUPLICATE,
-        Written.REJECTED,
-    ]
-    store.close()
 
 
 def test_a_request_refused_whole_is_halved_until_the_bad_document_is_alone(server: Answers) -> None:

@@ -1,6 +1,7 @@
 """What only a search server can get wrong: limits, edges of cells, names, dropped and closed indices."""
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -11,9 +12,18 @@ from kedge.alerting.finding import Severity
 from kedge.errors import KedgeError, TooManyBuckets
 from kedge.records import Label, Prediction
 from kedge.sketch import Core, EdgeSet, NumericEdges, PartName, categorical_edges, numeric_edges
-from kedge.store.base import Joined, MetricDoc, PartRow, SummaryKey, SummaryQuery, SummaryRequest, Written
+from kedge.store.base import (
+    Joined,
+    MetricDoc,
+    PartlyAppended,
+    PartRow,
+    SummaryKey,
+    SummaryQuery,
+    SummaryRequest,
+    Written,
+)
 from kedge.store.elastic import ElasticStore, open_elastic, quantiles, summaries
-from kedge.store.elastic.client import Client
+from kedge.store.elastic.client import Client, Item, Operation
 from kedge.windows import DAY, HOUR, MINUTE, Window, parse_time
 from tests.store.conftest import indices
 from tests.support.oracle import answer_to, differences
@@ -49,6 +59,29 @@ def test_values_on_an_edge_fall_in_the_cell_that_begins_there(store: ElasticStor
     assert {r.written for r in store.append(rows)} == {Written.CREATED}
     store.changed({})
     same(store, request("edge", PartName.CELLS, edges=EdgeSet({"x": edges})), rows)
+
+
+def test_an_append_that_the_server_was_too_busy_for_tells_which_rows_are_written(
+    store: ElasticStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [prediction(f"busy-{i}", "busy") for i in ("old", "new", "stuck")]
+    store.append(rows[:1])
+    write = store._client._bulk_once
+
+    def busy_for_one(chunk: Sequence[Operation]) -> list[Item]:
+        taken = [o for o in chunk if b"busy-stuck" not in o.lines]
+        items = iter(write(taken) if taken else [])
+        return [next(items) if o in taken else Item(429, "busy", "it says") for o in chunk]
+
+    with monkeypatch.context() as patched:
+        patched.setattr(store._client, "_bulk_once", busy_for_one)
+        patched.setattr("kedge.store.elastic.client.time.sleep", lambda seconds: None)
+        with pytest.raises(PartlyAppended, match="it says") as caught:
+            store.append(rows)
+    written = [result and result.written for result in caught.value.results]
+    assert written == [Written.DUPLICATE, Written.CREATED, None]
+    again = [result.written for result in store.append(rows)]
+    assert again == [Written.DUPLICATE, Written.DUPLICATE, Written.CREATED]
 
 
 def test_features_whose_names_contain_each_other_live_side_by_side(store: ElasticStore) -> None:
