@@ -224,7 +224,8 @@ class LogStore(Protocol):
         """Write rows; a result each, in order. A label that came with a row is stored with its outcome at
         once.
 
-        A row whose id is stored already is a duplicate, also within one call. One bad row costs no other.
+        A row whose id its model has stored already that day is a duplicate, also within one call; two models
+        may have rows of one id. One bad row costs no other.
         Raises PartlyAppended, a StoreUnavailable, where some rows were written and others may be tried
         again.
         """

@@ -9,10 +9,10 @@ import pytest
 
 from kedge.records import Label, Prediction
 from kedge.sketch import PartName
-from kedge.store.base import Joined, PendingCounts, Store
+from kedge.store.base import Joined, PendingCounts, Store, Written
 from kedge.windows import DAY, HOUR, MINUTE
 from tests.contract.helpers import append, asking, assert_summarises, settle
-from tests.support.rows import START, Kind, labels_for, random_rows, with_labels
+from tests.support.rows import SPAN, START, Kind, labels_for, random_rows, with_labels
 
 LABELS = frozenset({PartName.LABELS})
 LATER = START + 200 * DAY
@@ -179,3 +179,40 @@ def test_concurrent_writers_of_labels_end_with_the_highest_rank(store: Store, mo
         thread.join()
     settle(store)
     assert_summarises(store, asking(model, parts=LABELS), with_labels(rows, labels))
+
+
+def test_two_models_may_score_the_same_request(store: Store, model: str) -> None:
+    """As a shadow model does. Each has its row; a label is for both unless it names one."""
+    first = random_rows(22, 6, model=model, labelled=0)
+    second = [msgspec.structs.replace(row, model=f"{model} shadow", cls="other") for row in first]
+    third = [msgspec.structs.replace(row, model=f"{model} third") for row in first]
+    append(store, first)
+    assert [r.written for r in store.append([*first[:2], *second, *second[:2], *third])] == [
+        *[Written.DUPLICATE] * 2,
+        *[Written.CREATED] * 6,
+        *[Written.DUPLICATE] * 2,
+        *[Written.CREATED] * 6,
+    ]
+    assert {r.written for r in store.append([*first, *second, *third])} == {Written.DUPLICATE}
+    settle(store)
+    for rows in (first, second, third):
+        found = store.examples(rows[0].model, SPAN)
+        assert sorted(d["event"]["id"] for d in found) == [row.id for row in rows]
+        assert {d["model"]["name"] for d in found} == {rows[0].model}
+
+    def labels_of(row: Prediction, cls: str, later: int, model: str | None = None) -> Label:
+        return Label(id=row.id, timestamp=START + later, ingested=START, cls=cls, model=model)
+
+    for_all = [labels_of(row, "yes", 1) for row in first[:4]]
+    for_shadow = [labels_of(row, "no", 2, second[0].model) for row in first[2:]]
+    for_first = [labels_of(row, "no", 0, model) for row in first]
+    assert store.label([*for_all, *for_shadow]) == [Joined.JOINED] * 8
+    settle(store)
+    assert store.label(for_first) == [*[Joined.SUPERSEDED] * 4, *[Joined.JOINED] * 2]
+    settle(store)
+    for rows, labels in (
+        (first, [*for_all, *for_first]),
+        (second, [*for_all, *for_shadow]),
+        (third, for_all),
+    ):
+        assert_summarises(store, asking(rows[0].model, parts=LABELS), with_labels(rows, labels))

@@ -17,6 +17,7 @@ from kedge.store.base import Joined, Json, PendingCounts, digest
 from kedge.store.elastic.client import Client, Item, Operation, Refused
 from kedge.store.elastic.indices import Addressed, Indices, scroll
 from kedge.store.elastic.names import Names, series_of
+from kedge.store.elastic.shared import SharedIds, marked_id, plain
 from kedge.store.elastic.stored import Stored, find, reread
 from kedge.windows import HOUR, MINUTE, Millis
 
@@ -42,7 +43,8 @@ class _Pending(NamedTuple):
 class Labels:
     """`LogStore.label` and `join_pending`."""
 
-    def __init__(self, client: Client, names: Names, indices: Indices) -> None:
+    def __init__(self, client: Client, names: Names, indices: Indices, shared: SharedIds) -> None:
+        self._shared = shared
         self._client = client
         self._names = names
         self._indices = indices
@@ -70,6 +72,8 @@ class Labels:
         for i in best.values():
             wanted.setdefault(labels[i].id, []).append(i)
         decided = dict.fromkeys(best.values(), Joined.WAITING)
+        if not decided:
+            return []
         for settled in self._at_once(labels, list(_batched(wanted.items(), _IDS))):
             for stored, i in settled:
                 # An id in several indices (its times differed) is joined in each: one that took it is a join.
@@ -84,10 +88,16 @@ class Labels:
         self, labels: Sequence[Label], batches: list[list[tuple[str, list[int]]]]
     ) -> Iterator[list[tuple[Joined, int]]]:
         """Who came to what, batch by batch; no id is in two of them."""
+        models = self._shared.models()
 
         def settle(batch: list[tuple[str, list[int]]]) -> list[tuple[Joined, int]]:
             wanted = dict(batch)
-            found = find(self._client, self._names.all_predictions, list(wanted))
+            ids = [id for event, mine in batch for id in _document_ids(event, models, labels, mine)]
+            found = [
+                stored
+                for some in _batched(ids, 2 * _IDS)
+                for stored in find(self._client, self._names.all_predictions, some)
+            ]
             return list(self._settle(labels, wanted, found))
 
         if len(batches) < 2:
@@ -228,6 +238,17 @@ class Labels:
             self._pending, {"size": 0, "track_total_hits": True}, filter_path="hits.total.value"
         )
         return int(answer["hits"]["total"]["value"])
+
+
+def _document_ids(
+    event: str, models: Sequence[str], labels: Sequence[Label], mine: Sequence[int]
+) -> Iterator[str]:
+    """Under what ids rows with this event id may be, for labels of any model, or of those they name."""
+    if plain(event):
+        yield event
+    if models:
+        named = {labels[i].model for i in mine}
+        yield from (marked_id(event, model) for model in models if None in named or model in named)
 
 
 def _pending_document(label: Label, attempts: int, due: Millis) -> Json:

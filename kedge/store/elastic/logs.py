@@ -11,11 +11,10 @@ from kedge.store.elastic.indices import Addressed, Indices
 from kedge.store.elastic.names import Names, period_start
 from kedge.store.elastic.namespaces import Namespaces, Stays, namespace_at, stored_name
 from kedge.store.elastic.place import Place
+from kedge.store.elastic.shared import ID_BYTES, SharedIds, marked_id, plain
 from kedge.store.elastic.templates import open_mapping
 from kedge.windows import DAY, Millis, Window
 
-_ID_BYTES = 512
-"""The servers' limit. A longer id would have the whole bulk request refused."""
 _LIVE = 2 * DAY
 """An index of a day this near to now is made with all fields of its namespace, for they will all be there in
 minutes. Older ones, of a backfill, get the fields of what is written to them."""
@@ -33,6 +32,7 @@ class Logs:
         place: Place,
         namespaces: Namespaces,
         clock: Callable[[], Millis],
+        shared: SharedIds,
     ) -> None:
         self._client = client
         self._names = names
@@ -40,6 +40,7 @@ class Logs:
         self._indices = indices
         self._namespaces = namespaces
         self._clock = clock
+        self._shared = shared
         self._seen: set[tuple[str, str]] = set()
         """The (alias, model) that this process has written."""
 
@@ -57,6 +58,26 @@ class Logs:
                 places.append(i)
             except (TypeError, ValueError, OverflowError) as error:
                 results[i] = AppendResult(Written.REJECTED, str(error))
+        stuck = self._write(rows, places, documents, results)
+        taken = [
+            (i, document.alias)
+            for i, document in zip(places, documents, strict=True)
+            if results[i] is _DUPLICATE and plain(rows[i].id)
+        ]
+        if taken and not stuck:
+            stuck = self._write_beside(rows, taken, results)
+        if stuck:
+            raise PartlyAppended(str(stuck), results)
+        return [result for result in results if result is not None]
+
+    def _write(
+        self,
+        rows: Sequence[Prediction],
+        places: list[int],
+        documents: list[Addressed],
+        results: list[AppendResult | None],
+    ) -> PartlyWritten | None:
+        """Write the documents of the rows at `places`; what became of each goes to its place in `results`."""
         fresh = self._prepare([(d.alias, rows[i]) for i, d in zip(places, documents, strict=True)])
         stuck: PartlyWritten | None = None
         try:
@@ -73,16 +94,41 @@ class Logs:
                 results[i] = AppendResult(Written.REJECTED, self._no_room(document.alias, item))
         if crowded:
             self._namespaces.crowded(crowded)
-        if stuck:
-            raise PartlyAppended(str(stuck), results)
-        return [result for result in results if result is not None]
+        return stuck
+
+    def _write_beside(
+        self,
+        rows: Sequence[Prediction],
+        taken: list[tuple[int, str]],
+        results: list[AppendResult | None],
+    ) -> PartlyWritten | None:
+        """Of the rows whose document id was taken, write those that another model's row has it from."""
+        docs = [{"_index": alias, "_id": rows[i].id} for i, alias in taken]
+        owned = {"_source_includes": "model.name"}
+        answer = self._client.request("POST", "/_mget", {"docs": docs}, params=owned)
+        places: list[int] = []
+        documents: list[Addressed] = []
+        for (i, alias), found in zip(taken, answer["docs"], strict=True):
+            # One that is gone was in an index that retention has just dropped: a duplicate, as it was.
+            owner = found.get("_source", {}).get("model", {}).get("name")
+            if owner not in (rows[i].model, None):
+                id = marked_id(rows[i].id, rows[i].model)
+                places.append(i)
+                documents.append(Addressed(alias, Operation.create(alias, id, encode(rows[i]))))
+        if not documents:
+            return None
+        self._shared.record({rows[i].model for i in places})
+        return self._write(rows, places, documents, results)
 
     def _addressed(self, row: Prediction, stays: Stays) -> Addressed:
-        if not 0 < len(row.id.encode()) <= _ID_BYTES:
-            raise ValueError(f"event.id must have 1 to {_ID_BYTES} bytes")
+        if not 0 < len(row.id.encode()) <= ID_BYTES:
+            raise ValueError(f"event.id must have 1 to {ID_BYTES} bytes")
         namespace = stays[0].namespace if len(stays) == 1 else namespace_at(stays, row.timestamp)
-        alias = self._names.predictions(row.timestamp, namespace)
-        return Addressed(alias, Operation.create(alias, row.id, encode(row)))
+        alias, id = self._names.predictions(row.timestamp, namespace), row.id
+        if not plain(id):
+            self._shared.record({row.model})
+            id = marked_id(id, row.model)
+        return Addressed(alias, Operation.create(alias, id, encode(row)))
 
     # --- fields -----------------------------------------------------------------------------------
 

@@ -35,6 +35,7 @@ from kedge.store.elastic.place import OwnPlace
 from kedge.store.elastic.quantiles import Quantiles
 from kedge.store.elastic.rejected import Rejected
 from kedge.store.elastic.setup import Setup
+from kedge.store.elastic.shared import SharedIds
 from kedge.store.elastic.summaries import Summaries
 from kedge.store.elastic.summarise import Summariser
 from kedge.windows import Millis, Window
@@ -55,8 +56,9 @@ class ElasticStore:
         self.state = Documents(client, names("state"))
         indices = Indices(client, names)
         place = OwnPlace(names)
-        self._logs = Logs(client, names, indices, place, Namespaces(self.state, clock), clock)
-        self._labels = Labels(client, names, indices)
+        shared = SharedIds(self.state)
+        self._logs = Logs(client, names, indices, place, Namespaces(self.state, clock), clock, shared)
+        self._labels = Labels(client, names, indices, shared)
         self._rejected = Rejected(client, names, indices)
         self._feed = Feed(client, place)
         self._summariser = Summariser(client, place)
