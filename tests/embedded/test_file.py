@@ -161,5 +161,5 @@ def test_a_day_after_many_others_costs_no_more_to_find_a_label_for(path: str) ->
     label = Label(id=target.id, timestamp=START, ingested=START, cls="yes")
     watermark = store.changed({}).watermark
     assert store.label([label]) == [Joined.JOINED]
-    assert store.changed(watermark).dirty == {"m": {target.timestamp // 60_000 * 60_000}}
+    assert store.changed(watermark).labelled == {"m": {target.timestamp // 60_000 * 60_000}}
     store.close()
