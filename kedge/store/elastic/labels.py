@@ -2,8 +2,8 @@
 
 A row is read whole and written whole with its label, under `if_seq_no`: of two writers one is refused,
 reads again and decides anew by `Label.rank`. So the highest rank wins whatever the order, and nobody holds
-a lock. The partial `update` of the servers would read each row once more by itself: measured at a third of
-the speed (docs/decisions/0002-storage-profile.md).
+a lock. The partial `update` of the servers would read each row once more by itself: measured at two
+to three times the work (docs/decisions/0002-storage-profile.md).
 """
 
 import math
