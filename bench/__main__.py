@@ -16,7 +16,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from bench import compute, delay, ingest, machine, tick
+from bench import compute, delay, ingest, labels, machine, storage, tick, visits, windows
 from tests.services import Pool, ServiceError
 
 RESULTS = Path(__file__).parent / "results"
@@ -41,21 +41,45 @@ def _compute(pool: Pool, _: Options) -> dict[str, object]:
     return compute.measure(pool.url("elasticsearch"))
 
 
+def _storage(pool: Pool, _: Options) -> dict[str, object]:
+    return storage.measure({name: pool.url(name) for name in ("elasticsearch", "opensearch")})
+
+
+def _visits(pool: Pool, _: Options) -> dict[str, object]:
+    return visits.measure(pool.url("elasticsearch"))
+
+
+def _labels(pool: Pool, _: Options) -> dict[str, object]:
+    return labels.measure(pool.url("elasticsearch"))
+
+
+def _windows(pool: Pool, _: Options) -> dict[str, object]:
+    return windows.measure(pool.url("elasticsearch"))
+
+
 def _tick(pool: Pool, options: Options) -> dict[str, object]:
     return tick.measure(pool.url("elasticsearch"), tick.Plan(**options), say)
 
 
 PARTS: dict[str, Callable[[Pool, Options], dict[str, object]]] = {
     "ingest": _ingest,
+    "storage": _storage,
+    "labels": _labels,
+    "tick": _tick,
+    "visits": _visits,
+    "windows": _windows,
     "delay": _delay,
     "compute": _compute,
-    "tick": _tick,
 }
 TITLES = {
     "ingest": "Rows a second from HTTP to searchable, beside raw _bulk of the same documents",
     "delay": "From a row's post to the Slack post",
     "compute": "What the steps between rows and findings cost",
     "tick": "One tick over many models",
+    "storage": "Bytes a document on disk, beside the server's default dynamic mapping",
+    "labels": "Labels a second",
+    "visits": "Rows that summarising reads, for each row that came in",
+    "windows": "A window of 30 days beside one of an hour",
 }
 
 
@@ -108,6 +132,8 @@ def main() -> int:
     _show("Measured on", on)
     pool = Pool()
     pool.expect("elasticsearch")
+    if "storage" in chosen:
+        pool.expect("opensearch")
     if "delay" in chosen:
         pool.expect("redis")
     failed = False

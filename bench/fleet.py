@@ -13,13 +13,17 @@ from typing import TypeVar
 import msgspec
 import numpy as np
 
+from kedge.clock import system_clock
+from kedge.pipeline.baselines import Baseline, build_baseline
 from kedge.pipeline.schema import Features
 from kedge.records import Label, Prediction
 from kedge.store.base import Joined, LogStore, Written
-from kedge.windows import MINUTE, Millis
+from kedge.store.duckdb import open_duckdb
+from kedge.windows import DAY, MINUTE, Millis, Window
 
 BATCH = 5_000
 WRITERS = 2
+REFERENCE_ROWS = 20_000
 
 
 class Event(msgspec.Struct, frozen=True):
@@ -139,3 +143,18 @@ def _batches(items: Iterable[Item]) -> Iterator[list[Item]]:
 
 def _id(event: Event, model: int) -> str:
     return f"{event.timestamp:012x}{model:04x}{event.number:08x}"
+
+
+def reference_of(fleet: Fleet) -> Baseline:
+    """Of rows like those of every minute, of the first model; made in a store of its own."""
+    store = open_duckdb(":memory:", clock=system_clock)
+    store.setup()
+    one = Fleet(1, fleet.numeric, fleet.categorical)
+    window = Window(DAY, 2 * DAY)
+    events = [Event(window.start + i * DAY // REFERENCE_ROWS, i) for i in range(REFERENCE_ROWS)]
+    try:
+        append(store, one.rows(events))
+        name = one.names[0]
+        return build_baseline(store, name, window, one.features, ((),), source="bench", now=window.end)
+    finally:
+        store.close()

@@ -15,9 +15,6 @@ import psutil
 
 from bench import rows as generated
 from bench.processes import kedge_on
-from ingest.body import decode
-from ingest.enrich import prediction_of
-from ingest.wire import PREDICTION
 from kedge.clock import system_clock
 from kedge.store.elastic import ElasticStore
 from kedge.store.elastic.client import Client, Operation
@@ -175,10 +172,8 @@ class _Bulk:
     connections: int
 
     def round(self, day: int, count: int, *, seed: int) -> Round:
-        alias, now, rows = self.names.predictions(day), system_clock(), []
-        for body in generated.bodies(generated.predictions(count, day, seed=seed), BATCH):
-            rows += [prediction_of(wire, now) for _, wire in decode(body, PREDICTION, lines=True).rows]
-        first, *rest = rows
+        alias = self.names.predictions(day)
+        first, *rest = generated.records(generated.predictions(count, day, seed=seed))
         self.store.append([first])  # makes the index, by the template
         operations = [Operation.of("create", encode(row), _index=alias, _id=row.id).lines for row in rest]
         bodies = [b"".join(operations[i : i + BATCH]) for i in range(0, len(operations), BATCH)]

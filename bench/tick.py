@@ -23,27 +23,22 @@ from typing import Any
 
 import numpy as np
 
-from bench.fleet import Event, Fleet, append, join, minute_of
+from bench.crank import LAG, pipeline
+from bench.fleet import Event, Fleet, append, join, minute_of, reference_of
 from bench.processes import kedge_on
 from ingest.schema import SchemaRegistry
-from kedge.alerting.loading import RuleBook, load_rules
+from kedge.alerting.loading import load_rules
 from kedge.clock import system_clock
-from kedge.config import Settings
-from kedge.notify.base import Message, Receipt
-from kedge.notify.receivers import Receivers
-from kedge.pipeline.baselines import Baseline, build_baseline, import_baseline
+from kedge.pipeline.baselines import Baseline, import_baseline
 from kedge.pipeline.compose import rules_folder
 from kedge.pipeline.context import Pipeline
 from kedge.pipeline.tick import drain, tick
 from kedge.sketch import PartName
-from kedge.store.base import PartRow, Store, SummaryRequest
-from kedge.store.duckdb import open_duckdb
+from kedge.store.base import PartRow, SummaryRequest
 from kedge.store.elastic import ElasticStore
 from kedge.windows import DAY, HOUR, MINUTE, Millis, Window, ceil, floor
 
 TARGET_S = 15.0
-LAG = MINUTE
-REFERENCE_ROWS = 20_000
 WARM_ROWS = 5
 """Rows a model and minute in the hour before the tenth hour's measured minutes."""
 
@@ -92,13 +87,6 @@ class Ticks:
         }
 
 
-class _Quiet:
-    """A receiver that nobody reads."""
-
-    def send(self, message: Message, *, thread: dict[str, str] | None = None, again: bool = False) -> Receipt:
-        return Receipt("quiet")
-
-
 @dataclass(frozen=True)
 class _World:
     """One prefix with its models, their baselines and the ready-made rules."""
@@ -110,16 +98,7 @@ class _World:
     say: Callable[[str], None]
 
     def pipe(self, *, judging: bool) -> Pipeline:
-        book = load_rules([rules_folder()]) if judging else RuleBook()
-        return Pipeline(
-            store=self.store,
-            settings=Settings.model_validate(
-                {"store": "http://unused", "models": {"*": {"bucket": "1m", "positive_class": "fraud"}}}
-            ),
-            rules=lambda: book,
-            receivers=Receivers({"quiet": _Quiet()}, "quiet"),
-            holder="bench",
-        )
+        return pipeline(self.store, load_rules([rules_folder()]) if judging else None)
 
     def begin(self, start: Millis) -> None:
         """Models as they are once they have logged and have a reference."""
@@ -225,7 +204,7 @@ def measure(url: str, plan: Plan | None = None, say: Callable[[str], None] = pri
     """The stages of `plan`, each from empty indices; cleaned up afterwards."""
     plan = plan or Plan()
     fleet = Fleet(plan.models)
-    reference = _reference(fleet)
+    reference = reference_of(fleet)
     day = floor(system_clock(), DAY) - 2 * DAY
     figures: dict[str, Any] = {
         "models": plan.models,
@@ -289,21 +268,6 @@ def _ages(rng: np.random.Generator, at: Millis, count: int, within: Window) -> l
     times = np.clip((at - ages).astype(np.int64), within.start + MINUTE, within.end - HOUR - 1)
     tag = at // MINUTE % 10_000 * 1_000
     return [Event(int(t), tag + 100_000 + i) for i, t in enumerate(times)]
-
-
-def _reference(fleet: Fleet) -> Baseline:
-    """Of rows like those of every minute; the edges that all models are counted on."""
-    store: Store = open_duckdb(":memory:", clock=system_clock)
-    store.setup()
-    one = Fleet(1, fleet.numeric, fleet.categorical)
-    events = [Event(i * DAY // REFERENCE_ROWS + DAY, i) for i in range(REFERENCE_ROWS)]
-    try:
-        append(store, one.rows(events))
-        window = Window(DAY, 2 * DAY)
-        name = one.names[0]
-        return build_baseline(store, name, window, one.features, ((),), source="bench", now=window.end)
-    finally:
-        store.close()
 
 
 def _profiled(plan: Plan, done: Ticks, title: str, lines: int = 45) -> None:
