@@ -16,7 +16,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from bench import compute, delay, ingest, labels, machine, storage, tick, visits, windows
+from bench import compute, delay, ingest, labels, machine, parquet, storage, tick, visits, windows
 from tests.services import Pool, ServiceError
 
 RESULTS = Path(__file__).parent / "results"
@@ -41,6 +41,10 @@ def _compute(pool: Pool, _: Options) -> dict[str, object]:
     return compute.measure(pool.url("elasticsearch"))
 
 
+def _parquet(pool: Pool, _: Options) -> dict[str, object]:
+    return parquet.measure(pool.url("elasticsearch"))
+
+
 def _storage(pool: Pool, _: Options) -> dict[str, object]:
     return storage.measure({name: pool.url(name) for name in ("elasticsearch", "opensearch")})
 
@@ -63,6 +67,7 @@ def _tick(pool: Pool, options: Options) -> dict[str, object]:
 
 PARTS: dict[str, Callable[[Pool, Options], dict[str, object]]] = {
     "ingest": _ingest,
+    "parquet": _parquet,
     "storage": _storage,
     "labels": _labels,
     "tick": _tick,
@@ -76,6 +81,7 @@ TITLES = {
     "delay": "From a row's post to the Slack post",
     "compute": "What the steps between rows and findings cost",
     "tick": "One tick over many models",
+    "parquet": "Rows a second from a Parquet file, beside raw _bulk of the same documents",
     "storage": "Bytes a document on disk, beside the server's default dynamic mapping",
     "labels": "Labels a second",
     "visits": "Rows that summarising reads, for each row that came in",

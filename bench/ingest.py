@@ -15,6 +15,7 @@ import psutil
 
 from bench import rows as generated
 from bench.processes import kedge_on
+from bench.targets import at_least
 from kedge.clock import system_clock
 from kedge.store.elastic import ElasticStore
 from kedge.store.elastic.client import Client, Operation
@@ -23,6 +24,7 @@ from kedge.store.elastic.names import Names
 from kedge.windows import DAY, floor
 
 BATCH = 1_000
+TARGET = 0.7
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,8 @@ def post_all(
     return time.perf_counter() - started
 
 
-def _until_visible(client: Client, index: str, count: int, seconds: float = 60.0) -> None:
+def until_visible(client: Client, index: str, count: int, seconds: float = 60.0) -> None:
+    """Wait until a search finds `count` rows; raises RuntimeError where it finds more, or does not."""
     deadline = time.monotonic() + seconds
     while True:
         client.request("POST", f"/{index}/_refresh")
@@ -109,7 +112,7 @@ def measure(url: str, *, count: int = 15_000, rounds: int = 5, connections: int 
         names = Names(kedge.prefix)
         days = itertools.count(floor(system_clock(), DAY) - 30 * DAY, DAY)
         through = _Gateway(address, process, client, names, connections)
-        beside = _Bulk(url, store, client, names, connections)
+        beside = Raw(url, store, client, names, connections)
         through.round(next(days), 5 * BATCH, seed=99)  # warms up
         ours: list[Round] = []
         raw: list[Round] = []
@@ -134,7 +137,7 @@ def measure(url: str, *, count: int = 15_000, rounds: int = 5, connections: int 
         "gateway_rounds": [round(r.rate) for r in ours],
         "bulk_rows_per_s": round(bulk),
         "bulk_rounds": [round(r.rate) for r in raw],
-        "ratio": round(statistics.median(ratios), 3),
+        "ratio": at_least(statistics.median(ratios), TARGET),
         "ratios": [round(ratio, 3) for ratio in ratios],
         "gateway_cpu_us_per_row": round(1e6 * spent, 1),
         "gateway_rss_mb": round(worker / 2**20),
@@ -157,12 +160,12 @@ class _Gateway:
         before = _cpu(self.process)
         started = time.perf_counter()
         posting = post_all(self.address, "/v1/predictions", bodies, self.connections, _all_accepted)
-        _until_visible(self.client, self.names.predictions(day), count)
+        until_visible(self.client, self.names.predictions(day), count)
         return Round(count, time.perf_counter() - started, posting, _cpu(self.process) - before)
 
 
 @dataclass(frozen=True)
-class _Bulk:
+class Raw:
     """Straight to the server, encoded beforehand: the least that anything in front of it could cost."""
 
     url: str
@@ -180,7 +183,7 @@ class _Bulk:
         path = "/_bulk?filter_path=errors,items.*.error&require_alias=true"
         started = time.perf_counter()
         posting = post_all(self.url, path, bodies, self.connections, _all_created)
-        _until_visible(self.client, alias, count)
+        until_visible(self.client, alias, count)
         return Round(count, time.perf_counter() - started, posting)
 
 
