@@ -16,7 +16,15 @@ from pydantic.fields import FieldInfo
 
 from kedge.analysis.catalogue import CELLS, METRICS
 from kedge.cli import cli
-from kedge.config import ENVIRONMENT, Duration, LabelSettings, ModelSettings, Settings, Share
+from kedge.config import (
+    ENVIRONMENT,
+    Duration,
+    LabelSettings,
+    ModelSettings,
+    RetentionSettings,
+    Settings,
+    Share,
+)
 from kedge.windows import format_duration
 
 _DURATION, _SHARE = get_args(Duration)[1], get_args(Share)[1]
@@ -53,6 +61,10 @@ def settings() -> str:
 
 def model_settings() -> str:
     return _of_model(ModelSettings)
+
+
+def retention_settings() -> str:
+    return _of_model(RetentionSettings)
 
 
 def label_settings() -> str:
@@ -167,6 +179,7 @@ def metrics() -> str:
 REGIONS: dict[str, Callable[[], str]] = {
     "settings": settings,
     "model-settings": model_settings,
+    "retention-settings": retention_settings,
     "label-settings": label_settings,
     "commands": commands,
     "metrics": metrics,

@@ -12,6 +12,7 @@ from ingest.body import Decoded, decode
 from ingest.enrich import label_of, prediction_of
 from ingest.lane import Lanes
 from ingest.rejection import Rejection
+from ingest.retention import RetentionFloor
 from ingest.schema import SchemaRegistry
 from ingest.wire import LABEL, PREDICTION, Wire, WirePrediction
 from kedge.clock import Clock
@@ -19,6 +20,7 @@ from kedge.errors import BadInput
 from kedge.pipeline.schema import Features
 from kedge.records import Label, Prediction
 from kedge.store.base import DocumentStore, Joined, LogStore, Written
+from kedge.store.retention import too_old
 from kedge.windows import Millis
 
 MAX_LISTED = 100
@@ -66,6 +68,7 @@ class IngestService:
         """`state` keeps the models' schemas (SchemaRegistry)."""
         self._logs = logs
         self._schemas = SchemaRegistry(state, logs.reserve)
+        self._floor = RetentionFloor(state)
         self._lanes = Lanes()
         self._clock = clock
 
@@ -106,6 +109,15 @@ class IngestService:
         """Store rows that are validated already; `indices` are theirs among those that were sent."""
         indices = range(len(rows)) if indices is None else indices
         rejected = list(rejections)
+        floor = self._floor()
+        if floor and any(row.timestamp < floor for row in rows):
+            kept_rows = []
+            for index, row in zip(indices, rows, strict=True):
+                if row.timestamp < floor:
+                    rejected.append(Rejection(index, "timestamp", too_old(floor)))
+                else:
+                    kept_rows.append((index, row))
+            indices, rows = [i for i, _ in kept_rows], [row for _, row in kept_rows]
         refused = self._schemas.register(rows)
         rejected.extend(Rejection(indices[i], "features", reason) for i, reason in refused.items())
         kept = [i for i in range(len(rows)) if i not in refused] if refused else range(len(rows))

@@ -9,6 +9,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from kedge.clock import Clock, rehearsal_clock
 from kedge.errors import BadInput, KedgeError
+from kedge.store.retention import Retention
 from kedge.windows import DAY, MINUTE, SECOND, TIERS, Millis, parse_duration
 from kedge.yamlfile import YamlError, YamlFile, read_yaml
 
@@ -22,6 +23,15 @@ def _duration(value: Any) -> Any:
         except BadInput as e:
             raise ValueError(str(e)) from None
     return value
+
+
+def _kept(value: Any) -> Any:
+    if value is False or value == "off":
+        return "off"
+    found = _duration(value)
+    if isinstance(found, int) and found < 2 * DAY:
+        raise ValueError("must be at least 2d: days are dropped whole, and sealed a day before (or off)")
+    return found
 
 
 def _share(value: Any) -> Any:
@@ -41,6 +51,10 @@ def _grouping(value: Any) -> Any:
 Duration = Annotated[Millis, BeforeValidator(_duration), Field(gt=0)]
 Share = Annotated[float, BeforeValidator(_share), Field(gt=0, le=1)]
 Grouping = Annotated[tuple[str, ...], BeforeValidator(_grouping)]
+
+
+Kept = Annotated[Annotated[Millis, Field(ge=2 * DAY)] | Literal["off"] | None, BeforeValidator(_kept)]
+DEFAULT_RETENTION = Retention(rejected=30 * DAY, minutes=8 * DAY, hours=400 * DAY)
 
 
 class _Strict(BaseModel):
@@ -90,6 +104,16 @@ class ModelSettings(_Strict):
         return TIERS[self.bucket] if self.bucket else None
 
 
+class RetentionSettings(_Strict):
+    """How long each stream is kept: a length of time of at least two days, or off for ever."""
+
+    predictions: Kept = Field(None, description="Predictions with their labels; by default for ever.")
+    rejected: Kept = Field(None, description="Rows that could not be stored; by default 30d.")
+    minutes: Kept = Field(None, description="Summaries and metrics of minutes; by default 8d.")
+    hours: Kept = Field(None, description="Summaries and metrics of hours; by default 400d.")
+    days: Kept = Field(None, description="Summaries and metrics of days; by default for ever.")
+
+
 class Settings(_Strict):
     """All of kedge's settings."""
 
@@ -116,6 +140,10 @@ class Settings(_Strict):
         (), description="SHA-256 hashes of the API keys that may write; without any, only loopback may."
     )
     clock: str = Field("", description="START_MS:SPEED of a rehearsal clock; empty is the machine's.")
+    retention: RetentionSettings = Field(
+        default_factory=lambda: RetentionSettings.model_validate({}),
+        description="How long logs and what is computed from them are kept. See below.",
+    )
     models: dict[str, ModelSettings] = Field(
         default_factory=dict, description="Settings by model name, or '*'."
     )
@@ -123,6 +151,18 @@ class Settings(_Strict):
     @property
     def embedded(self) -> bool:
         return self.store.startswith("duckdb:")
+
+    @property
+    def kept(self) -> Retention:
+        """How long each stream is kept: what is set, else the defaults; embedded, for ever."""
+        set_by_user = self.retention.model_dump()
+        defaults = Retention() if self.embedded else DEFAULT_RETENTION
+        return Retention(
+            *(
+                default if (kept := set_by_user[name]) is None else None if kept == "off" else kept
+                for name, default in defaults._asdict().items()
+            )
+        )
 
     def of_model(self, name: str) -> ModelSettings:
         return self.models.get(name) or self.models.get("*") or ModelSettings.model_validate({})
@@ -137,7 +177,9 @@ class Settings(_Strict):
         return f"{scheme}://{rest.rpartition('@')[2]}" if rest else self.store
 
 
-ENVIRONMENT = {f"KEDGE_{name.upper()}": name for name in Settings.model_fields if name != "models"}
+ENVIRONMENT = {
+    f"KEDGE_{name.upper()}": name for name in Settings.model_fields if name not in ("models", "retention")
+}
 """Every scalar setting may be given in the environment; `KEDGE_KEYS` is a comma-separated list."""
 STORE_KEY = "KEDGE_STORE_API_KEY"
 """The store's own API key: environment only, never in a file."""

@@ -9,6 +9,7 @@ from kedge.pipeline.evaluate import EvaluateCounts, evaluate_due
 from kedge.pipeline.faults import reach
 from kedge.pipeline.feed import detect
 from kedge.pipeline.lease import acquire, release
+from kedge.pipeline.retention import retire
 from kedge.pipeline.summarise import SummariseCounts, anything_due, summarise_due
 from kedge.store.base import PendingCounts
 from kedge.windows import MINUTE, Millis
@@ -54,6 +55,7 @@ def tick(pipe: Pipeline, now: Millis, *, lease: Millis = LEASE, patient: bool = 
         )
         labels = pipe.store.join_pending(now, expiry)
         reach("tick:labels-joined")
+        retire(pipe, now)
         detect(pipe, now)
         summaries = summarise_due(pipe, book, now, patient=patient)
         alerts = evaluate_due(pipe, book, now)

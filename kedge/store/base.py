@@ -16,6 +16,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 from kedge.errors import StoreUnavailable
 from kedge.records import Label, OpenField, Prediction
 from kedge.sketch import AnyPart, EdgeSet, PartName
+from kedge.store.retention import Floors, Swept
 from kedge.windows import Millis, Window
 
 Grouping = tuple[str, ...]
@@ -423,6 +424,11 @@ class Store(LogStore, SummaryStore, MetricStore, Protocol):
     @property
     def outbox(self) -> DocumentStore:
         """`kedge-outbox`: one per transition and receiver; `find(receiver + "/")` is its queue."""
+        ...
+
+    def retire(self, floors: Floors) -> Swept:
+        """Drop every index or day that lies wholly before the floor of its stream; rows from before it are
+        refused from then on. Safe to repeat, and to be killed in the middle."""
         ...
 
     def setup(self, *, dry_run: bool = False) -> list[Check]:

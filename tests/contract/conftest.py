@@ -23,6 +23,10 @@ _numbers = count(1)
 @pytest.fixture(scope="session", params=STORES)
 def store(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
     """A store that has been set up."""
+    yield from opened_store(request, tmp_path_factory)
+
+
+def opened_store(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
     where: str = request.param
     if where in ("memory", "file"):
         folder: Path = tmp_path_factory.mktemp("duckdb")

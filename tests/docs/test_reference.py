@@ -12,7 +12,7 @@ from docs import generate
 from kedge.analysis.catalogue import METRICS
 from kedge.cli import cli
 from kedge.cli.app import build_app
-from kedge.config import ENVIRONMENT, LabelSettings, ModelSettings, Settings, load_settings
+from kedge.config import ENVIRONMENT, LabelSettings, ModelSettings, RetentionSettings, Settings, load_settings
 from kedge.pipeline.compose import open_pipeline
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -36,10 +36,12 @@ def test_generated_tables_are_current(file: Path) -> None:
 
 
 def test_every_setting_is_documented_and_every_documented_one_exists() -> None:
-    own, rest = page("settings.md").split("## One model")
+    own, rest = page("settings.md").split("## Retention")
+    retention, rest = rest.split("## One model")
     model, rest = rest.split("### Its labels")
     labels, _ = rest.split("## Environment only")
     assert set(first_cells(own)) == set(Settings.model_fields)
+    assert set(first_cells(retention)) == set(RetentionSettings.model_fields)
     assert set(first_cells(model)) == set(ModelSettings.model_fields)
     assert set(first_cells(labels)) == set(LabelSettings.model_fields)
 

@@ -50,6 +50,10 @@ TABLES = {
     "kedge_documents": "collection VARCHAR, name VARCHAR, token BIGINT, content VARCHAR",
 }
 
+RETIRED = "kedge_retired"
+"""Made when days are dropped for the first time: the newest revision that they may have held (a later one is
+a change that was not told yet), and the floor below which no row is taken."""
+
 _PREDICTIONS = (
     "model INTEGER, id VARCHAR, timestamp BIGINT, ingested BIGINT, revision BIGINT,"
     " version VARCHAR, cls VARCHAR, probability FLOAT, entropy FLOAT, value DOUBLE, latency_ms FLOAT,"
@@ -139,6 +143,8 @@ class Catalog:
         self.committed = 0
         """All changes up to this revision are visible, and the days they fell in are known."""
         self.loaded = False
+        self.floor: Millis = 0
+        """Days before it were dropped, and do not come back."""
 
     def load(self, connection: duckdb.DuckDBPyConnection) -> None:
         """Read it from the file, in place of what was known; a file without tables leaves it not loaded."""
@@ -161,7 +167,11 @@ class Catalog:
         self.names = {model.code: model.name for model in models.values()}
         self.models = {model.name: model for model in models.values()}
         self.days = days
+        dropped = 0
+        if RETIRED in present:
+            dropped, self.floor = connection.execute(f"FROM {RETIRED}").fetchone() or (0, 0)
         self.revision = self.committed = max((day.revision for day in days.values()), default=0)
+        self.revision = self.committed = max(self.revision, dropped)
         self.loaded = True
 
     def publish(self, days: Collection[Day], revision: int) -> None:
@@ -170,6 +180,12 @@ class Catalog:
             day.revision = revision
         self.days = self.days | {day.start: day for day in days}
         self.committed = revision
+
+    def forget(self, days: Collection[Day], floor: Millis) -> None:
+        """Make known which days were dropped."""
+        starts = {day.start for day in days}
+        self.days = {start: day for start, day in self.days.items() if start not in starts}
+        self.floor = max(self.floor, floor)
 
     def days_in(self, window: Window) -> list[Day]:
         """The days with rows in a window, oldest first."""

@@ -16,6 +16,7 @@ from kedge.store.duckdb.database import Database, feed
 from kedge.store.duckdb.idfilter import Hashes, IdFilter
 from kedge.store.duckdb.rows import MAPS, labels_table, predictions_table
 from kedge.store.duckdb.writer import Transaction, Writer
+from kedge.store.retention import too_old
 from kedge.windows import DAY, MINUTE, Millis, floor
 
 _LAST_DAY: Millis = 253_402_300_800_000
@@ -57,6 +58,10 @@ class Logs:
         revision = self._catalog.revision + 1
         days: list[Day] = []
         for start, firsts in by_day.items():
+            if start < self._catalog.floor:
+                for i in firsts.values():
+                    results[i] = AppendResult(Written.REJECTED, f"timestamp {too_old(self._catalog.floor)}")
+                continue
             day = self._catalog.day(transaction.connection, start)
             days.append(day)
             indexes = list(firsts.values())

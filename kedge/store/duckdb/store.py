@@ -31,9 +31,11 @@ from kedge.store.duckdb.labels import Labels
 from kedge.store.duckdb.logs import Logs
 from kedge.store.duckdb.reading import Reader
 from kedge.store.duckdb.rejected import Rejected
+from kedge.store.duckdb.retirement import Retirement
 from kedge.store.duckdb.summaries import Metrics, Summaries
 from kedge.store.duckdb.summarise import Summariser
 from kedge.store.duckdb.writer import Transaction, Writer
+from kedge.store.retention import Floors, Swept
 from kedge.windows import Millis, Window
 
 _open: "weakref.WeakSet[DuckStore]" = weakref.WeakSet()
@@ -64,6 +66,7 @@ class DuckStore:
         self._writer = Writer(database.writing, self._rolled_back)
         self._logs = Logs(database, self._catalog, self._writer)
         self._labels = Labels(self._catalog, self._writer)
+        self._retirement = Retirement(self._catalog)
         self._rejected = Rejected(database, self._writer)
         self._summariser = Summariser(database, self._catalog)
         self._reader = Reader(database, self._catalog)
@@ -109,6 +112,9 @@ class DuckStore:
             return Check("duckdb", ok=False, detail=str(error), remedy="restart kedge")
         place = "memory" if self._database.path == ":memory:" else self._database.path
         return Check("duckdb", ok=True, detail=f"DuckDB {version} in {place}")
+
+    def retire(self, floors: Floors) -> Swept:
+        return self._writer.run(self._retirement.retire, floors)
 
     def close(self) -> None:
         """Commit what is queued and let go of the file."""

@@ -36,6 +36,8 @@ SEARCHES_AT_ONCE = 4
 BULK_ITEMS = 5_000
 BULK_ATTEMPTS = 6
 """Tries of the items that the server was too busy for; the pauses between them add up to about 3 s."""
+RETIRED = "retired"
+"""The kind of an item that was not sent, because its index is beyond its retention."""
 NOT_SENT = 0
 """The status of an item that the server gave no answer about."""
 SEARCH_PAGE = 10_000
@@ -180,6 +182,11 @@ class Item(NamedTuple):
     def full(self) -> bool:
         """The index has as many fields as it may."""
         return self.status == 400 and "Limit of total fields" in self.reason
+
+    @property
+    def retired(self) -> bool:
+        """Retention has dropped the index that it belongs in."""
+        return self.kind == RETIRED
 
     @property
     def busy(self) -> bool:

@@ -11,9 +11,11 @@ from typing import Any
 import msgspec
 
 from kedge.errors import KedgeError, StoreUnavailable
-from kedge.store.base import Json
-from kedge.store.elastic.client import NOT_SENT, Client, Item, Operation, Refused
-from kedge.store.elastic.names import Names, first_index, period_start
+from kedge.store.base import DocumentStore, Json
+from kedge.store.elastic.client import NOT_SENT, RETIRED, Client, Item, Operation, Refused
+from kedge.store.elastic.names import Names, first_index, period_of, period_start, series_of, stream_of_alias
+from kedge.store.retention import DOCUMENT, Floors, Swept, too_old
+from kedge.windows import Millis
 
 _TEMPLATES = ("predictions", "summaries", "metrics", "labels", "rejected")
 """Collections with a template of their own."""
@@ -29,9 +31,10 @@ class Addressed(msgspec.Struct, frozen=True, gc=False):
 class Indices:
     """Writes to aliases that may not exist yet. Needs the templates of `kedge setup`."""
 
-    def __init__(self, client: Client, names: Names) -> None:
+    def __init__(self, client: Client, names: Names, state: DocumentStore) -> None:
         self._client = client
         self._names = names
+        self._state = state
         self._templates: dict[str, Json] = {}
 
     def write(
@@ -63,12 +66,50 @@ class Indices:
 
     def _rehomed(self, documents: Sequence[Addressed], mapping: Callable[[str], Json] | None) -> list[Item]:
         """What becomes of documents whose index was missing."""
+        items: list[Item | None] = [None] * len(documents)
         try:
             for alias in {document.alias for document in documents}:
-                self.create(alias, mapping(alias) if mapping else None)
+                floor = self._floor(alias)
+                if floor is None:
+                    self.create(alias, mapping(alias) if mapping else None)
+                    continue
+                for i, document in enumerate(documents):
+                    if document.alias == alias:
+                        items[i] = Item(410, RETIRED, too_old(floor))
         except StoreUnavailable as error:
             return [Item(NOT_SENT, "", str(error))] * len(documents)
-        return self._client.bulk_unsettled([document.operation for document in documents])
+        homed = [document.operation for document, item in zip(documents, items, strict=True) if item is None]
+        written = iter(self._client.bulk_unsettled(homed) if homed else ())
+        return [item or next(written) for item in items]
+
+    def _floor(self, alias: str) -> Millis | None:
+        """The retention floor, if the whole index lies before it: then it must not come back."""
+        period = period_of(alias)
+        stream = stream_of_alias(self._names.prefix, alias)
+        if period is None or stream is None:
+            return None
+        stored = self._state.get(DOCUMENT)
+        floor: Millis = getattr(Floors.of(stored.value["floors"]), stream) if stored else 0
+        return floor if period.end <= floor else None
+
+    def retire(self, floors: Floors) -> Swept:
+        """`Store.retire`: whole indices, by the periods in their names."""
+        meta = self._template(self._names("predictions")).get("_meta", {})
+        if meta.get("manager"):
+            return Swept(managed=meta.get("retention", {}))
+        found = self._client.request(
+            "GET", f"/{self._names.prefix}-*", params={"filter_path": "*.settings.index.uuid"}, verb="list"
+        )
+        gone = []
+        for index in sorted(found):
+            alias = series_of(index)
+            period, stream = period_of(alias), stream_of_alias(self._names.prefix, alias)
+            if period is not None and stream is not None and period.end <= getattr(floors, stream):
+                self._client.request(
+                    "DELETE", f"/{index}", params={"ignore_unavailable": "true"}, verb="retire"
+                )
+                gone.append(index)
+        return Swept(tuple(gone))
 
     def create(self, alias: str, mapping: Json | None = None) -> None:
         """An index and its alias, by the template; another writer may have been faster."""

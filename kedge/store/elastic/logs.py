@@ -194,4 +194,6 @@ def _result(item: Item) -> AppendResult | None:
         return _CREATED
     if item.conflict:
         return _DUPLICATE
+    if item.retired:
+        return AppendResult(Written.REJECTED, f"timestamp {item.reason}")
     return None if item.unwritten else AppendResult(Written.REJECTED, item.reason)

@@ -12,7 +12,8 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from urllib.parse import unquote
 
-from kedge.windows import DAY, HOUR, Millis, Window, format_duration
+from kedge.store.retention import stream_of
+from kedge.windows import DAY, HOUR, TIERS, Millis, Window, format_duration
 
 DEFAULT_NAMESPACE = "default"
 _BITES = re.compile(r"[%.*\x00-\x1f]|^\s+$")
@@ -106,6 +107,32 @@ def period_start(alias: str) -> Millis | None:
         return None
     year, month, day = (*map(int, parts), 1, 1)[:3]
     return int(datetime(year, month, day, tzinfo=UTC).timestamp()) * 1000
+
+
+def period_of(alias: str) -> Window | None:
+    """The day, month or year that an alias is named by; None where it is not named by time."""
+    start = period_start(alias)
+    if start is None:
+        return None
+    date = datetime.fromtimestamp(start / 1000, UTC)
+    parts = alias.rpartition("-")[2].count(".")
+    if parts == 2:
+        return Window(start, start + DAY)
+    after = (date.year, date.month + 1) if parts == 1 and date.month < 12 else (date.year + 1, 1)
+    return Window(start, int(datetime(*after, 1, tzinfo=UTC).timestamp()) * 1000)
+
+
+def stream_of_alias(prefix: str, alias: str) -> str | None:
+    """The stream of an alias that is named by time, which says how long it is kept."""
+    found = re.fullmatch(
+        re.escape(prefix) + r"-(?:(predictions-.+|rejected)|(?:summaries|metrics)-(\w+))-[0-9.]+", alias
+    )
+    if found is None:
+        return None
+    logs, width = found.groups()
+    if logs:
+        return logs.partition("-")[0]
+    return stream_of(TIERS[width]) if width in TIERS else None
 
 
 def _period(width: Millis) -> Millis:

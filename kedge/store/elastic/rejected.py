@@ -25,7 +25,7 @@ class Rejected:
             operation = Operation.of("create", _document(row), _index=alias, _id=row.id)
             documents.append(Addressed(alias, operation))
         for item in self._indices.write(documents):
-            if not item.ok and not item.conflict:
+            if not (item.ok or item.conflict or item.retired):
                 raise StoreUnavailable(f"{self._client.host} refuses a rejected row: {item.reason}")
 
     def rejected(self, limit: int) -> list[RejectedRow]:

@@ -38,6 +38,7 @@ from kedge.store.elastic.setup import Setup
 from kedge.store.elastic.shared import SharedIds
 from kedge.store.elastic.summaries import Summaries
 from kedge.store.elastic.summarise import Summariser
+from kedge.store.retention import Floors, Swept
 from kedge.windows import Millis, Window
 
 TIMEOUT_S = 60.0
@@ -54,8 +55,9 @@ class ElasticStore:
         self._client = client
         self._clock = clock
         self.state = Documents(client, names("state"))
-        indices = Indices(client, names)
+        indices = Indices(client, names, self.state)
         place = OwnPlace(names)
+        self._indices = indices
         shared = SharedIds(self.state)
         self._logs = Logs(client, names, indices, place, Namespaces(self.state, clock), clock, shared)
         self._labels = Labels(client, names, indices, shared)
@@ -142,6 +144,9 @@ class ElasticStore:
 
     def read_metrics(self, model: str, width: Millis, window: Window) -> list[MetricDoc]:
         return self._metrics.read_metrics(model, width, window)
+
+    def retire(self, floors: Floors) -> Swept:
+        return self._indices.retire(floors)
 
     # --- the cluster ------------------------------------------------------------------------------
 

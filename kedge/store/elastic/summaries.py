@@ -116,10 +116,10 @@ def versioned(alias: str, id: str, version: int, source: Json) -> Operation:
 def write_versioned(
     client: Client, indices: Indices, documents: Sequence[Addressed], *, refresh: bool = True
 ) -> list[bool]:
-    """Which of them were written; False where a newer version stands. With `refresh` visible to searches on
-    return, else within a second or so."""
+    """Which of them were written; False where a newer version stands, or retention is past. With `refresh`
+    visible to searches on return, else within a second or so."""
     items = indices.write(documents)
-    failed = next((item for item in items if not item.ok and not item.conflict), None)
+    failed = next((item for item in items if not (item.ok or item.conflict or item.retired)), None)
     if failed:
         raise StoreUnavailable(f"{client.host} refuses a document of kedge's own: {failed.reason}")
     aliases = sorted({d.alias for d, item in zip(documents, items, strict=True) if item.ok and refresh})
