@@ -23,7 +23,7 @@ from kedge.pipeline.feed import load_feed
 from kedge.pipeline.schema import features_of
 from kedge.sketch import PartName
 from kedge.store.base import Json, Store, SummaryRequest
-from kedge.windows import DAY, HOUR, MINUTE, SECOND, TIERS, Window, floor, iso
+from kedge.windows import DAY, HOUR, MINUTE, SECOND, TIERS, Millis, Window, floor, iso
 from tests.e2e.harness import Stack, broker, stack, until
 from tests.e2e.launcher import Launcher
 from tests.e2e.test_kill import RULE_NAMES, row
@@ -81,18 +81,23 @@ def send_tick(one: Stack) -> None:
         app.send_task(TICK)
 
 
+def over(tier: Millis) -> Window:
+    """The span of the buckets that are over whenever one looks."""
+    return SPAN if tier < HOUR else Window(SPAN.start, floor(NOW, DAY))
+
+
 def state_of(store: Store) -> Mapping[str, Any]:
     """What must be the same however it came about. How far alerts were judged depends on when one looks."""
     return {
         "summaries": {
             row.key: row.part
             for tier in TIERS.values()
-            for row in store.read("fraud", tier, SPAN, tuple(PartName))
+            for row in store.read("fraud", tier, over(tier), tuple(PartName))
         },
         "metrics": {
             (doc.window, doc.group, doc.feature): doc.values
             for tier in TIERS.values()
-            for doc in store.read_metrics("fraud", tier, SPAN)
+            for doc in store.read_metrics("fraud", tier, over(tier))
         },
         "alerts": {
             name: msgspec.to_builtins(
@@ -114,11 +119,8 @@ def assert_recounted(store: Store) -> None:
     """The stored minutes, and the hour and day that are over, are what a count from scratch gives, on the
     same store; labels are stored from the hour on."""
     features = features_of(store.state, "fraud")
-    for tier, span in (
-        (MINUTE, SPAN),
-        (HOUR, Window(SPAN.start, floor(NOW, DAY))),
-        (DAY, Window(SPAN.start, floor(NOW, DAY))),
-    ):
+    for tier in TIERS.values():
+        span = over(tier)
         request = SummaryRequest(
             model="fraud",
             window=Window(floor(span.start, tier), floor(span.end, tier)),

@@ -8,6 +8,7 @@ killed between any two steps; edges and groupings change on the way. Shrinking f
 
 import secrets
 from collections.abc import Callable
+from contextlib import suppress
 from typing import ClassVar
 
 import msgspec
@@ -101,23 +102,35 @@ class Life(RuleBasedStateMachine):
         except Crash:
             self.world.restart()
 
-    @rule(at=st.sampled_from(("detect:changes-read", "summarise:counted", "summarise:metrics-written")))
+    @rule(
+        at=st.sampled_from(("summarise:counted", "summarise:metrics-written", "detect:changes-read")),
+        dies=st.booleans(),
+        back=st.sampled_from((3 * MINUTE, 2 * HOUR)),
+    )
     @precondition(lambda self: self.world.rows)
-    def a_tick_that_another_overtakes(self, at: str) -> None:
-        """In the middle of it, a second worker does a whole tick over more rows."""
+    def a_tick_that_another_overtakes(self, at: str, dies: bool, back: Millis) -> None:
+        """In the middle of it, a second worker does a whole tick over more rows and labels, or dies as soon
+        as it has found them."""
         slow, quick = self.world.worker(), self.world.worker()
         woke: list[int] = []
 
         def overtake(point: str) -> None:
+            if woke == [1] and dies and point == "detect:stored":
+                raise Crash(point)
             if point == at and not woke:
                 woke.append(1)
                 self.world.pipe = quick
                 self.sent += 1
-                self.world.send([prediction(100 + self.sent, self.world.now - 3 * MINUTE)])
-                self.world.tick(self.world.now + SECOND)
+                row = prediction(100 + self.sent, self.world.now - back)
+                self.world.send([row])
+                self.world.label([truth(row.id, self.world.now - MINUTE)])
+                with suppress(Crash):
+                    self.world.tick(self.world.now + SECOND)
+                woke.append(2)
                 self.world.pipe = slow
 
         self.world.pipe = slow
+        self.world.send([prediction(500 + self.sent, self.world.now - back)])
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr("kedge.pipeline.summarise.reach", overtake)
             patch.setattr("kedge.pipeline.feed.reach", overtake)
