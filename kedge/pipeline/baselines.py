@@ -5,7 +5,7 @@ content.
 import base64
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from kedge.errors import BadInput
 from kedge.pipeline.schema import Features
@@ -15,7 +15,7 @@ from kedge.store.base import (
     DocumentStore,
     Group,
     Grouping,
-    LogStore,
+    PartRow,
     SummaryRequest,
     digest,
     group_key,
@@ -51,8 +51,18 @@ class Baseline:
         return f"{self.id[:8]} ({iso(self.window.start)[:10]} to {iso(last)[:10]}, n={self.rows:,})"
 
 
+class Rows(Protocol):
+    """What a baseline is made from."""
+
+    def edges(
+        self, model: str, window: Window, numeric: Sequence[str], categorical: Sequence[str]
+    ) -> EdgeSet: ...
+
+    def summarise(self, request: SummaryRequest) -> list[PartRow]: ...
+
+
 def build_baseline(
-    log: LogStore,
+    log: Rows,
     model: str,
     window: Window,
     features: Features,

@@ -12,18 +12,20 @@ from functools import reduce
 from operator import add
 
 from kedge.errors import TooManyGroups
-from kedge.sketch import Core
+from kedge.sketch import Core, EdgeSet
 from kedge.store.base import (
     OTHER,
     DocumentStore,
     Group,
     LogStore,
     PartRow,
+    Store,
     Stored,
     SummaryKey,
     SummaryRequest,
     sum_versions,
 )
+from kedge.windows import Window
 
 Values = Mapping[str, tuple[str, ...]]
 """By dimension: its values with groups of their own, in the order in which they were seen."""
@@ -71,6 +73,24 @@ def summarise_capped(
             values[model] = register(state, model, new, caps[model])
         folded.append(fold(rows, values[model]))
     return folded
+
+
+class CappedLogs:
+    """The logs of a store for one question, their groups capped like those of the summaries."""
+
+    def __init__(self, store: Store, cap: int) -> None:
+        self._store = store
+        self._cap = cap
+
+    def edges(
+        self, model: str, window: Window, numeric: Sequence[str], categorical: Sequence[str]
+    ) -> EdgeSet:
+        return self._store.edges(model, window, numeric, categorical)
+
+    def summarise(self, request: SummaryRequest) -> list[PartRow]:
+        state, model = self._store.state, request.model
+        known = {model: values_in(state.get(document_name(model)))}
+        return summarise_capped(self._store, state, [request], {model: self._cap}, known)[0]
 
 
 def register(

@@ -21,9 +21,10 @@ from kedge.pipeline.baselines import (
     show_baseline,
     use_baseline,
 )
-from kedge.pipeline.context import Pipeline, declare_positive, groupings_of
+from kedge.pipeline.context import Pipeline, declare_positive, groupings_of, settings_of
 from kedge.pipeline.deliver import project
 from kedge.pipeline.feed import load_feed, mark_dirty
+from kedge.pipeline.groups import CappedLogs
 from kedge.pipeline.query import alert_rows, history_rows, metric_series, model_feed
 from kedge.pipeline.schema import features_of
 from kedge.pipeline.tick import TickReport, drain, tick
@@ -219,7 +220,7 @@ def _baselines(router: APIRouter, pipe: Pipeline, clock: Clock) -> None:
         if window.length <= 0:
             raise BadInput(f"the window ends ({body.end}) before it begins ({body.start})")
         baseline = build_baseline(
-            pipe.store,
+            CappedLogs(pipe.store, settings_of(pipe, model).max_groups),
             model,
             window,
             features_of(pipe.store.state, model),
