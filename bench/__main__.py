@@ -16,7 +16,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from bench import compute, delay, ingest, labels, machine, parquet, storage, tick, visits, windows
+from bench import compute, delay, drift, ingest, labels, machine, parquet, storage, tick, visits, windows
 from tests.services import Pool, ServiceError
 
 RESULTS = Path(__file__).parent / "results"
@@ -49,6 +49,10 @@ def _storage(pool: Pool, _: Options) -> dict[str, object]:
     return storage.measure({name: pool.url(name) for name in ("elasticsearch", "opensearch")})
 
 
+def _drift(pool: Pool, _: Options) -> dict[str, object]:
+    return drift.measure(pool.url("elasticsearch"), say)
+
+
 def _visits(pool: Pool, _: Options) -> dict[str, object]:
     return visits.measure(pool.url("elasticsearch"))
 
@@ -72,6 +76,7 @@ PARTS: dict[str, Callable[[Pool, Options], dict[str, object]]] = {
     "labels": _labels,
     "tick": _tick,
     "visits": _visits,
+    "drift": _drift,
     "windows": _windows,
     "delay": _delay,
     "compute": _compute,
@@ -85,6 +90,7 @@ TITLES = {
     "storage": "Bytes a document on disk, beside the server's default dynamic mapping",
     "labels": "Labels a second",
     "visits": "Rows that summarising reads, for each row that came in",
+    "drift": "Baseline plus drift of a million rows, beside Evidently",
     "windows": "A window of 30 days beside one of an hour",
 }
 

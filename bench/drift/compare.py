@@ -1,0 +1,119 @@
+"""The three sides over the same rows, one after the other."""
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from bench.drift import rows
+from bench.fleet import append
+from bench.processes import kedge_on
+from bench.targets import at_least, at_most
+from kedge.clock import system_clock
+from kedge.store.base import LogStore
+from kedge.store.duckdb import open_duckdb
+from tests.services.host import cache_dir
+
+FASTER, MEMORY = 100, 0.2
+EVIDENTLY, PANDAS = "evidently==0.7.23", "pandas<3"
+LONGEST_S = 600
+
+
+def measure(url: str, say: Callable[[str], None] = print, *, count: int = 1_000_000) -> dict[str, object]:
+    """Rows are stored first (DuckDB, Elasticsearch) or loaded into memory (Evidently); neither is timed.
+
+    Timed of kedge: edges, reference counts and current counts out of the store, and the test of every
+    feature, as `kedge baseline create --from --to` and the drift metrics do it. Timed of Evidently: its data
+    drift preset on the two halves. Memory is the peak of the whole process, for Elasticsearch that of the
+    client: what the server takes is its heap, whatever it is asked.
+    """
+    figures: dict[str, Any] = {"rows": count, "features": 25}
+    with tempfile.TemporaryDirectory(prefix="kedge-bench-") as folder:
+        path = Path(folder) / "kedge.duckdb"
+        store = open_duckdb(str(path), clock=system_clock)
+        store.setup()
+        _fill("DuckDB", store, count, say)
+        store.close()
+        figures["duckdb"] = _kedge(f"duckdb:{path}", "kedge")
+        figures["evidently"] = _evidently(Path(folder), count, say)
+    with kedge_on(url) as (kedge, elastic, client):
+        _fill("Elasticsearch", elastic, count, say)
+        elastic.changed({})  # makes them visible to search
+        client.request("POST", f"/{kedge.prefix}-predictions-*/_forcemerge?max_num_segments=1")
+        figures["elasticsearch"] = {"server": str(client.server)} | _kedge(url, kedge.prefix)
+    theirs = figures["evidently"]
+    for name in ("duckdb", "elasticsearch"):
+        ours = figures[name]
+        if ours["drifted"] != [rows.MOVED] or ours["rows"] != [count // 2, count // 2]:
+            raise RuntimeError(f"{name} did not find what moved: {ours}")
+        if "seconds" in theirs:
+            ours["times_faster"] = at_least(theirs["seconds"] / ours["seconds"], FASTER)
+            ours["of_its_memory"] = at_most(ours["peak_mb"] / theirs["peak_mb"], MEMORY)
+    return figures
+
+
+def _fill(name: str, store: LogStore, count: int, say: Callable[[str], None]) -> None:
+    began = time.perf_counter()
+    for chunk in rows.predictions(count):
+        append(store, chunk)
+    say(f"  {count:,} rows into {name} in {time.perf_counter() - began:.0f} s")
+
+
+def _kedge(url: str, prefix: str) -> dict[str, Any]:
+    found = _run([sys.executable, "-m", "bench.drift.by_kedge", url, prefix])
+    return {"seconds": statistics.median(found["goes_s"])} | found
+
+
+def _evidently(folder: Path, count: int, say: Callable[[str], None]) -> dict[str, Any]:
+    """In an environment of its own, kept in the cache: it needs an older pandas than kedge's."""
+    try:
+        python = _environment(say)
+    except (OSError, subprocess.CalledProcessError) as error:
+        reason = (getattr(error, "stderr", "") or str(error)).strip().splitlines()[-1:]
+        text = f"left out: {EVIDENTLY} could not be installed ({' '.join(reason)})"
+        say(f"  {text}")
+        return {"version": text}
+    path = folder / "rows.parquet"
+    rows.write(path, count)
+    say("  Evidently begins")
+    script = Path(__file__).parent / "by_evidently.py"
+    found = _run([str(python), str(script), str(path), str(count // 2)])
+    say(f"  Evidently took {found['seconds']:.0f} s")
+    return {"version": EVIDENTLY} | found
+
+
+def _environment(say: Callable[[str], None]) -> Path:
+    home = cache_dir().parent / "bench-evidently"
+    python = home / "bin" / "python"
+    if not (home / "ready").exists():
+        say(f"  installing {EVIDENTLY} into {home}")
+        uv = str(Path(sys.executable).parent / "uv")
+        for command in (
+            [uv, "venv", "--quiet", "--clear", "--python", sys.executable, str(home)],
+            [uv, "pip", "install", "--quiet", "--python", str(python), EVIDENTLY, PANDAS],
+        ):
+            subprocess.run(command, check=True, capture_output=True, text=True, timeout=LONGEST_S)
+        (home / "ready").touch()
+    return python
+
+
+def _run(command: list[str]) -> dict[str, Any]:
+    done = subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        timeout=LONGEST_S,
+        check=False,
+        cwd=Path(__file__).parents[2],
+        env=os.environ | {"DO_NOT_TRACK": "1"},
+    )
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(command[:4])}: {done.stderr[-2000:]}")
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
