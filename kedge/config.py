@@ -3,13 +3,24 @@
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
+from kedge.alerting.fields import did_you_mean
 from kedge.clock import Clock, rehearsal_clock
 from kedge.errors import BadInput, KedgeError
 from kedge.store.retention import Retention
+from kedge.store.sources import NAMES, PRESETS, TIMED, Mapped, Source, is_name, make_source
 from kedge.windows import DAY, MINUTE, SECOND, TIERS, Millis, parse_duration
 from kedge.yamlfile import YamlError, YamlFile, read_yaml
 
@@ -46,6 +57,10 @@ def _share(value: Any) -> Any:
 def _grouping(value: Any) -> Any:
     """One grouping: a dimension's name, or a list of them."""
     return tuple(sorted(value)) if isinstance(value, list) else (value,) if isinstance(value, str) else value
+
+
+def _listed(value: Any) -> Any:
+    return (value,) if isinstance(value, str) else tuple(value) if isinstance(value, list) else value
 
 
 Duration = Annotated[Millis, BeforeValidator(_duration), Field(gt=0)]
@@ -114,6 +129,104 @@ class RetentionSettings(_Strict):
     days: Kept = Field(None, description="Summaries and metrics of days; by default for ever.")
 
 
+def _one_field(value: Any) -> Any:
+    return {"field": value} if isinstance(value, str) else value
+
+
+def _as_text(value: Any) -> Any:
+    """Values of a field as text: `is: failure`, `is: [500, true]`."""
+    values = value if isinstance(value, list) else [value]
+    return tuple(str(v).lower() if isinstance(v, bool) else str(v) for v in values)
+
+
+def _known_name(name: str) -> str:
+    if not is_name(name):
+        raise ValueError(f'unknown name "{name}"{did_you_mean(name, NAMES)}')
+    return name
+
+
+def _known_preset(name: str) -> str:
+    if name not in PRESETS:
+        raise ValueError(f'unknown preset "{name}"{did_you_mean(name, PRESETS)}')
+    return name
+
+
+class FieldSettings(_Strict):
+    """One field of a source, where its name alone does not say enough."""
+
+    field: str = Field(min_length=1, description="The name of their field.")
+    unit: Literal["ns", "us", "ms", "s"] | None = Field(
+        None, description="Of `latency` and `label.delay`: what the numbers count; by default ms."
+    )
+    equals: Annotated[tuple[str, ...], BeforeValidator(_as_text)] = Field(
+        (), alias="is", description="Of `error`: the value, or list of values, that means failure."
+    )
+    least: float | None = Field(
+        None, alias="from", description="Of `error`: numbers from here on mean failure (500)."
+    )
+
+
+class SourceSettings(_Strict):
+    """Logs that others write, read through a mapping of their fields."""
+
+    index: str = Field(description="An index, data stream or pattern; several by commas.", min_length=1)
+    preset: Annotated[str, AfterValidator(_known_preset)] | None = Field(
+        None, description="A mapping to begin with: ecs, kserve, mlserver or gen_ai."
+    )
+    model: str | None = Field(
+        None, description="The model of all rows, where no field says it.", min_length=1
+    )
+    map: dict[
+        Annotated[str, AfterValidator(_known_name)],
+        Annotated[FieldSettings | None, BeforeValidator(_one_field)],
+    ] = Field(
+        default_factory=dict,
+        description="Their field by kedge's name; over the preset's, of which null takes one away.",
+    )
+    features: Annotated[tuple[str, ...], BeforeValidator(_listed)] = Field(
+        (), description="Fields that are features: a pattern such as `ml.features.*`, or a list."
+    )
+    filter: str | None = Field(None, description="A Lucene query: only rows that it finds are read.")
+
+    @field_validator("index")
+    @classmethod
+    def _reachable(cls, index: str) -> str:
+        if ":" in index:
+            raise ValueError("indices of other clusters cannot be followed: run kedge on that cluster")
+        if index != index.lower() or any(c in index for c in r' "\<>|?#/') or index[0] in "-_+":
+            raise ValueError(f'"{index}" cannot be the name of an index')
+        return index
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        source = self.source
+        if not source.model and "model.name" not in source.fields:
+            raise ValueError("say which model the rows are of: model: NAME, or map model.name to a field")
+        if "timestamp" not in source.fields:
+            raise ValueError("map timestamp to the field with the time of the prediction")
+        for name, given in self.map.items():
+            if given and given.unit and name not in TIMED:
+                raise ValueError(f"{name} has no unit; only {' and '.join(TIMED)} have")
+            if given and (given.equals or given.least is not None) and name != "error":
+                raise ValueError(f"is and from belong to error, not to {name}")
+        return self
+
+    @property
+    def source(self) -> Source:
+        mapped = {
+            name: Mapped(given.field, given.unit or "ms", given.equals, given.least) if given else None
+            for name, given in self.map.items()
+        }
+        return make_source(
+            self.index,
+            preset=self.preset or "",
+            fields=mapped,
+            model=self.model or "",
+            features=self.features,
+            filter=self.filter or "",
+        )
+
+
 class Settings(_Strict):
     """All of kedge's settings."""
 
@@ -148,6 +261,10 @@ class Settings(_Strict):
         default_factory=dict, description="Settings by model name, or '*'."
     )
 
+    sources: tuple[SourceSettings, ...] = Field(
+        (), description="Logs that others write into the same cluster. See below."
+    )
+
     @property
     def embedded(self) -> bool:
         return self.store.startswith("duckdb:")
@@ -178,11 +295,14 @@ class Settings(_Strict):
 
 
 ENVIRONMENT = {
-    f"KEDGE_{name.upper()}": name for name in Settings.model_fields if name not in ("models", "retention")
+    f"KEDGE_{name.upper()}": name
+    for name in Settings.model_fields
+    if name not in ("models", "retention", "sources")
 }
 """Every scalar setting may be given in the environment; `KEDGE_KEYS` is a comma-separated list."""
 STORE_KEY = "KEDGE_STORE_API_KEY"
 """The store's own API key: environment only, never in a file."""
+NEEDS_A_CLUSTER = "sources need Elasticsearch or OpenSearch: set store to its URL"
 CLIENT_KEY = "KEDGE_API_KEY"
 """The key that the command line sends to a running server."""
 
@@ -212,7 +332,7 @@ def load_settings(path: Path | None = None, environment: Mapping[str, str] | Non
             value: Any = env[variable]
             over[name] = [v.strip() for v in value.split(",") if v.strip()] if name == "keys" else value
     try:
-        return Settings.model_validate(content | over)
+        settings = Settings.model_validate(content | over)
     except ValidationError as e:
         lines = []
         for error in e.errors():
@@ -223,7 +343,16 @@ def load_settings(path: Path | None = None, environment: Mapping[str, str] | Non
             else:
                 place = source.place(loc) if source else str(file)
             allowed = sorted(Settings.model_fields) if len(loc) == 1 else None
-            lines.append(f"{place}: {'.'.join(map(str, loc))}: {error['msg'].removeprefix('Value error, ')}")
+            where = ".".join(str(step) for step in loc if step != "[key]")
+            lines.append(f"{place}: {where}: {error['msg'].removeprefix('Value error, ')}")
             if error["type"] == "extra_forbidden" and allowed:
                 lines[-1] = f'{place}: unknown setting "{loc[0]}" (allowed: {", ".join(allowed)})'
+            elif error["type"] == "extra_forbidden" and loc[0] == "sources":
+                of = FieldSettings if loc[2] == "map" else SourceSettings
+                names = [field.alias or name for name, field in of.model_fields.items()]
+                lines[-1] = f'{place}: unknown setting "{loc[-1]}"{did_you_mean(str(loc[-1]), names)}'
         raise KedgeError("\n".join(lines)) from None
+    if settings.sources and settings.embedded:
+        place = source.place(("sources",)) if source else str(file)
+        raise KedgeError(f"{place}: sources: {NEEDS_A_CLUSTER}")
+    return settings

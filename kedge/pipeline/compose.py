@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from kedge.clock import Clock
-from kedge.config import STORE_KEY, Settings
+from kedge.config import NEEDS_A_CLUSTER, STORE_KEY, Settings
+from kedge.errors import KedgeError
 from kedge.notify.message import Links
 from kedge.notify.receivers import load_receivers
 from kedge.pipeline.context import Pipeline
@@ -25,6 +26,8 @@ def open_store(
     imported only where it is used: they are slow to load.
     """
     if settings.embedded:
+        if settings.sources:
+            raise KedgeError(NEEDS_A_CLUSTER)
         from kedge.store.duckdb import open_duckdb
 
         return open_duckdb(settings.store.removeprefix("duckdb:") or ":memory:", clock=clock)
@@ -37,6 +40,7 @@ def open_store(
         api_key=env.get(STORE_KEY) or None,
         clock=clock,
         timeout=timeout_s,
+        sources=[given.source for given in settings.sources],
     )
 
 

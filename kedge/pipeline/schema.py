@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from kedge.store.base import DocumentStore, Stored
+from kedge.store.base import DocumentStore, Stored, schema_document
 
 
 @dataclass(frozen=True)
@@ -16,7 +16,7 @@ class Features:
 
 def document_name(model: str) -> str:
     """Of the state document that holds them."""
-    return f"schema:{model}"
+    return schema_document(model)
 
 
 def features_of(state: DocumentStore, model: str) -> Features:

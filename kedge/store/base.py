@@ -55,6 +55,12 @@ def parse_group(key: str) -> Group:
     return tuple(sorted(json.loads(key).items()))
 
 
+def schema_document(model: str) -> str:
+    """The state document with the names of a model's features: {"numeric": […], "categorical": […],
+    "invalid": […]}."""
+    return f"schema:{model}"
+
+
 def digest(*parts: object) -> str:
     """A short, stable, deterministic document id."""
     return hashlib.sha256("\x1f".join(str(p) for p in parts).encode()).hexdigest()[:32]

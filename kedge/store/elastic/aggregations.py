@@ -12,7 +12,7 @@ from functools import lru_cache
 from itertools import pairwise
 from typing import Any, NamedTuple
 
-from kedge.sketch import DELAY, LATENCY, SCORE_CELLS, SCORE_WIDTH, EdgeSet, LogScale, PartName
+from kedge.sketch import DELAY, LATENCY, SCORE_CELLS, EdgeSet, LogScale, PartName
 from kedge.store.base import MOST_GROUPS, OTHER, Grouping, Json, SummaryRequest
 from kedge.store.elastic.place import Field, Place
 
@@ -117,6 +117,8 @@ def _node(place: Place, request: SummaryRequest, parts: frozenset[PartName]) -> 
         node |= _core(place, request)
     if PartName.CELLS in parts and request.edges is not None:
         node |= _cells(place, request.edges)
+    if node and place.rewritten:
+        node["writes"] = {"sum": {"field": "_seq_no"}}
     if PartName.LABELS in parts and place.labelled:
         node["labels"] = {"filter": place.labelled, "aggs": _labels(place)}
     return node
@@ -135,7 +137,7 @@ def _core(place: Place, request: SummaryRequest) -> Json:
             core[f"num{i}"] = _stats(number)
     for i, feature in enumerate(request.categorical):
         if text := place.categorical(feature):
-            core[f"cat{i}"] = _present(text)
+            core[f"cat{i}"] = text.present()
     if request.invalid and (invalid := place.field("features.invalid")):
         core["invalid"] = _among(invalid, request.invalid)
     return core
@@ -149,7 +151,7 @@ def _cells(place: Place, edges: EdgeSet) -> Json:
     for i, (feature, known) in enumerate(edges.categorical.items()):
         if text := place.categorical(feature):
             cells[f"values{i}"] = _among(text, (*known.values, *known.others))
-            cells[f"values{i}_present"] = _present(text)
+            cells[f"values{i}_present"] = text.present()
     return cells
 
 
@@ -168,7 +170,7 @@ def _scores(place: Place) -> Json:
     score = place.field("prediction.probability")
     if score is None:
         return {}
-    return {"scores": {"histogram": {"field": score.path, "interval": SCORE_WIDTH, "min_doc_count": 1}}}
+    return {"scores": score.scores()}
 
 
 def _all_stats(place: Place, names: Mapping[str, str]) -> Json:
@@ -178,10 +180,6 @@ def _all_stats(place: Place, names: Mapping[str, str]) -> Json:
 
 def _stats(field: Field) -> Json:
     return {"extended_stats": {"field": field.path}}
-
-
-def _present(field: Field) -> Json:
-    return {"value_count": {"field": field.path}}
 
 
 def _classes(field: Field, inside: Json) -> Json:

@@ -303,7 +303,7 @@ class Client:
         Wildcards that match nothing give an empty answer. A closed index in reach is an error: its rows would
         otherwise silently count as none.
         """
-        params |= {"allow_partial_search_results": "false", "expand_wildcards": "open,closed"}
+        params = {"expand_wildcards": "open,closed", "allow_partial_search_results": "false"} | params
         if filter_path:
             params["filter_path"] = f"timed_out,_shards.failed,{filter_path}"
         answer: Json = self.request("POST", f"/{index}/_search", body, params=params)

@@ -24,7 +24,7 @@ _PAGE = 10_000
 """Buckets of the composite aggregation in one answer."""
 
 
-class _Shard(NamedTuple):
+class Shard(NamedTuple):
     name: str
     uuid: str
     number: int
@@ -57,12 +57,12 @@ class Feed:
     def changed(self, since: Json) -> Changes:
         seen: dict[str, int] = since.get("shards", {})
         known: dict[str, str] = since.get("indices", {})
-        shards = self._shards()
+        shards = self.shards()
         moved = [s for s in shards if s.checkpoint > seen.get(s.key, -1)]
         dirty: dict[str, set[Millis]] = defaultdict(set)
         labelled: dict[str, set[Millis]] = defaultdict(set)
         if moved:
-            for batch in _paths(sorted({s.name for s in moved})):
+            for batch in paths(sorted({s.name for s in moved})):
                 self._client.refresh(batch)
             for shard in moved:
                 for touched in self._touched(shard, seen.get(shard.key, -1)):
@@ -76,7 +76,7 @@ class Feed:
         watermark = {"shards": {s.key: s.checkpoint for s in shards}, "indices": indices}
         return Changes(watermark, dict(dirty), replaced, dict(labelled))
 
-    def _shards(self) -> list[_Shard]:
+    def shards(self) -> list[Shard]:
         answer = self._client.request(
             "GET",
             f"/{self._place.everywhere}/_stats/docs",
@@ -94,12 +94,10 @@ class Feed:
             for number, copies in copies_by_number.items():
                 # A replica may lag behind in knowing the checkpoint, never run ahead of it.
                 checkpoint = max(copy["seq_no"]["global_checkpoint"] for copy in copies)
-                shards.append(
-                    _Shard(name, index["uuid"], int(number), checkpoint, len(copies_by_number) == 1)
-                )
+                shards.append(Shard(name, index["uuid"], int(number), checkpoint, len(copies_by_number) == 1))
         return shards
 
-    def _touched(self, shard: _Shard, after: int) -> Iterator[_Touched]:
+    def _touched(self, shard: Shard, after: int) -> Iterator[_Touched]:
         """The models and minutes of the rows numbered in (after, checkpoint] on one shard."""
         here_before = [
             {"range": {"label.row.seq": {"lte": after}}},
@@ -148,7 +146,7 @@ class Feed:
             composite = composite | {"after": page["after_key"]}
 
 
-def _paths(names: list[str], limit: int = 3_000) -> Iterator[str]:
+def paths(names: list[str], limit: int = 3_000) -> Iterator[str]:
     """Names joined by commas, in pieces that fit the servers' limit of 4,096 bytes for a request line."""
     piece: list[str] = []
     for name in names:

@@ -100,19 +100,17 @@ def _node_rows(
         key = SummaryKey(request.model, group, request.bucket, start, name, edges)
         return PartRow(key, (request.epoch << EPOCH_SHIFT) + fingerprint, part)
 
-    count = int(node["doc_count"])
+    version = int(node["doc_count"])
+    if writes := node.get("writes"):
+        # Rows that others may write again, and features that may have been learned after the rows.
+        version += _exact(writes) + len(request.numeric) + len(request.categorical)
     if PartName.CORE in parts:
-        yield row(PartName.CORE, count, _core(request, node))
+        yield row(PartName.CORE, version, _core(request, node))
     if PartName.CELLS in parts and request.edges is not None:
-        yield row(PartName.CELLS, count, _cells(request.edges, node), request.edges.hash)
+        yield row(PartName.CELLS, version, _cells(request.edges, node), request.edges.hash)
     labels = node.get("labels", {})
     if PartName.LABELS in parts and labels.get("doc_count"):
-        fingerprint = int(labels["fingerprint"]["value"])
-        if fingerprint >= _EXACT:
-            raise KedgeError(
-                "a bucket has too many labelled rows to tell its changes apart: use a finer bucket"
-            )
-        yield row(PartName.LABELS, fingerprint, _labels(labels))
+        yield row(PartName.LABELS, _exact(labels["fingerprint"]), _labels(labels))
 
 
 # --- parts ----------------------------------------------------------------------------------------
@@ -139,14 +137,14 @@ def _cells(edges: EdgeSet, node: Json) -> Cells:
     for i, (feature, numeric) in enumerate(edges.numeric.items()):
         counts = np.zeros(numeric.size, np.int64)
         counts[:-1] = _counts(node.get(f"cells{i}", {}), numeric.size - 1)
-        counts[-1] = rows - counts.sum()
+        counts[-1] = max(rows - counts.sum(), 0)  # a row of others may have several values
         features[feature] = (numeric.hash, counts)
     for i, (feature, known) in enumerate(edges.categorical.items()):
         found = {b["key"]: int(b["doc_count"]) for b in _buckets(node.get(f"values{i}", {}))}
         present = _value(node.get(f"values{i}_present", {}))
         top = [found.get(value, 0) for value in known.values]
         other = sum(found.get(value, 0) for value in known.others)
-        unseen = present - sum(top) - other
+        unseen = max(present - sum(top) - other, 0)
         features[feature] = (known.hash, np.array([*top, other, unseen, rows - present], np.int64))
     return Cells({feature: features[feature] for feature in edges.features})
 
@@ -177,6 +175,13 @@ def _buckets(aggregation: Json) -> list[Json]:
 
 def _value(count: Json) -> int:
     return int(count.get("value") or 0)
+
+
+def _exact(total: Json) -> int:
+    value = int(total["value"])
+    if value >= _EXACT:
+        raise KedgeError("a bucket has too many rows to tell its changes apart: use a finer bucket")
+    return value
 
 
 def _counts(cells: Json, size: int) -> Counts:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
+from kedge.sketch import SCORE_WIDTH
 from kedge.store.base import Json
 from kedge.store.elastic.names import Names, escape, field_of, series_of
 from kedge.windows import Window
@@ -23,6 +24,14 @@ class Field:
     def edges(self, edges: Sequence[float]) -> tuple[float, ...]:
         """The float32 edges of cells, as numbers to compare the stored values with."""
         return tuple(edges)
+
+    def scores(self) -> Json:
+        """The aggregation of rows by score cell: only those that have any, by where they begin."""
+        return {"histogram": {"field": self.path, "interval": SCORE_WIDTH, "min_doc_count": 1}}
+
+    def present(self) -> Json:
+        """The aggregation that counts the rows with a value."""
+        return {"value_count": {"field": self.path}}
 
 
 class Place(Protocol):
@@ -44,6 +53,11 @@ class Place(Protocol):
 
     def series(self, index: str) -> str:
         """What an index is a generation of: where another index takes its place, its rows were rebuilt."""
+        ...
+
+    @property
+    def rewritten(self) -> bool:
+        """Whether anything in a row may change after it was written. In kedge's own, only its label does."""
         ...
 
     @property
@@ -73,11 +87,16 @@ class Place(Protocol):
         """The query for one model's rows with event time in a window."""
         ...
 
+    def read(self, aggregations: Json) -> Json:
+        """An answer to `aggregations`, in kedge's units and with its keys."""
+        ...
+
 
 class OwnPlace:
     """kedge's own prediction indices."""
 
     timestamp = "@timestamp"
+    rewritten = False
     wildcards = "open,closed"  # a closed index in reach is an error, its rows must not count as none
     labelled: ClassVar[Json] = {
         "bool": {
@@ -118,3 +137,6 @@ class OwnPlace:
         return {
             "bool": {"filter": [{"term": {"model.name": model}}, {"range": {self.timestamp: times}}, *more]}
         }
+
+    def read(self, aggregations: Json) -> Json:
+        return aggregations

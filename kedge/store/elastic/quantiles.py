@@ -48,8 +48,9 @@ class Quantiles:
             "aggs": aggregations,
         }
         index = self._place.over(window)
-        answer: Json = self._client.search(index, body, filter_path="aggregations").get("aggregations", {})
-        return answer
+        wildcards = self._place.wildcards
+        answer = self._client.search(index, body, filter_path="aggregations", expand_wildcards=wildcards)
+        return self._place.read(answer.get("aggregations", {}))
 
     def _distinct(self, model: str, window: Window, features: Mapping[str, Field]) -> dict[str, int]:
         """About how many distinct values each feature has."""
@@ -68,7 +69,7 @@ class Quantiles:
         limit = min(_MOST_DISTINCT, self._client.max_buckets // 2)
         if distinct < 0.9 * limit:
             asked = {"field": field.path, "size": limit, "order": {"_key": "asc"}}
-            values = self._ask(model, window, {"values": {"terms": asked}}).get("values", {})
+            values = self._ask(model, window, {"numbers": {"terms": asked}}).get("numbers", {})
             if not values.get("sum_other_doc_count"):
                 buckets = values.get("buckets", [])
                 return _linear(

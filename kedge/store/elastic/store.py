@@ -25,6 +25,7 @@ from kedge.store.base import (
 from kedge.store.elastic.client import Client
 from kedge.store.elastic.documents import Documents
 from kedge.store.elastic.feed import Feed
+from kedge.store.elastic.foreign_rows import count_rows
 from kedge.store.elastic.indices import Indices
 from kedge.store.elastic.labels import Labels
 from kedge.store.elastic.logs import Logs
@@ -36,9 +37,11 @@ from kedge.store.elastic.quantiles import Quantiles
 from kedge.store.elastic.rejected import Rejected
 from kedge.store.elastic.setup import Setup
 from kedge.store.elastic.shared import SharedIds
+from kedge.store.elastic.sources import Sources
 from kedge.store.elastic.summaries import Summaries
 from kedge.store.elastic.summarise import Summariser
 from kedge.store.retention import Floors, Swept
+from kedge.store.sources import Source
 from kedge.windows import Millis, Window
 
 TIMEOUT_S = 60.0
@@ -51,7 +54,9 @@ class ElasticStore:
     Needs `setup` to have been run once for its prefix, by whoever may install templates.
     """
 
-    def __init__(self, client: Client, names: Names, clock: Callable[[], Millis]) -> None:
+    def __init__(
+        self, client: Client, names: Names, clock: Callable[[], Millis], sources: Sequence[Source] = ()
+    ) -> None:
         self._client = client
         self._clock = clock
         self.state = Documents(client, names("state"))
@@ -71,6 +76,8 @@ class ElasticStore:
         self.alerts = Documents(client, names("alerts"))
         self.events = Documents(client, names("alert-events"))
         self.outbox = Documents(client, names("outbox"))
+        self._place = place
+        self._sources = Sources(client, sources, names.prefix, self.state)
 
     @property
     def counters(self) -> Counters:
@@ -91,21 +98,36 @@ class ElasticStore:
         return self._labels.join_pending(now, expiry)
 
     def changed(self, since: Json) -> Changes:
-        return self._feed.changed(since)
+        changes = self._feed.changed(since)
+        return _with(changes, self._sources.changed(since.get("sources", {}))) if self._sources else changes
 
     def summarise(self, request: SummaryRequest) -> list[PartRow]:
-        return self._summariser.summarise(request)
+        return self.summarise_many([request])[0]
 
     def summarise_many(self, requests: Sequence[SummaryRequest]) -> list[list[PartRow]]:
-        return self._summariser.summarise_many(requests)
+        rows = self._summariser.summarise_many(requests)
+        if self._sources:
+            self._sources.add_to(requests, rows)
+        return rows
 
     def edges(
         self, model: str, window: Window, numeric: Sequence[str], categorical: Sequence[str]
     ) -> EdgeSet:
-        return self._quantiles.edges(model, window, numeric, categorical)
+        own = self._quantiles.edges(model, window, numeric, categorical)
+        others = self._sources.edges(model, window, numeric, categorical) if self._sources else []
+        if not others:
+            return own
+        # Quantiles do not add: where a model has rows in several places, the largest speaks for all.
+        place = self._place
+        rows = count_rows(self._client, place.over(window), place.rows(model, window), place.wildcards)
+        return max([(rows, own), *others], key=lambda found: found[0])[1]
 
     def examples(self, model: str, window: Window, limit: int = 20) -> list[Json]:
-        return self._logs.examples(model, window, limit)
+        found = self._logs.examples(model, window, limit)
+        if self._sources:
+            found += self._sources.examples(model, window, limit)
+            found.sort(key=lambda row: str(row["@timestamp"]), reverse=True)
+        return found[:limit]
 
     def reject(self, rows: Sequence[RejectedRow]) -> None:
         self._rejected.reject(rows)
@@ -151,7 +173,12 @@ class ElasticStore:
     # --- the cluster ------------------------------------------------------------------------------
 
     def setup(self, *, dry_run: bool = False) -> list[Check]:
-        return self._setup.run(dry_run=dry_run)
+        checks = self._setup.run(dry_run=dry_run)
+        return [*checks, *self.sources()] if checks[0].ok else checks
+
+    def sources(self) -> list[Check]:
+        """What can be read of each source, and what not."""
+        return self._sources.checks() if self._sources else []
 
     def ping(self) -> Check:
         try:
@@ -165,6 +192,18 @@ class ElasticStore:
         self._client.close()
 
 
+def _with(own: Changes, others: Changes) -> Changes:
+    def joined(a: Mapping[str, set[Millis]], b: Mapping[str, set[Millis]]) -> dict[str, set[Millis]]:
+        return {model: a.get(model, set()) | b.get(model, set()) for model in a.keys() | b.keys()}
+
+    return Changes(
+        own.watermark | {"sources": others.watermark},
+        joined(own.dirty, others.dirty),
+        own.replaced or others.replaced,
+        joined(own.labelled, others.labelled),
+    )
+
+
 def open_elastic(
     url: str,
     *,
@@ -172,6 +211,7 @@ def open_elastic(
     api_key: str | None = None,
     clock: Callable[[], Millis],
     timeout: float = TIMEOUT_S,
+    sources: Sequence[Source] = (),
 ) -> ElasticStore:
     """The store at `url` (`https://host:9200`; several nodes of one cluster by commas; a user in it is used).
 
@@ -183,4 +223,4 @@ def open_elastic(
         raise BadInput(
             f'the prefix "{prefix}" cannot begin an index name: use lower-case letters, digits, - and _'
         )
-    return ElasticStore(Client(url, api_key, timeout=timeout), Names(prefix), clock)
+    return ElasticStore(Client(url, api_key, timeout=timeout), Names(prefix), clock, sources)

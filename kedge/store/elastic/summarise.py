@@ -136,7 +136,10 @@ class Summariser:
             for of, piece, _ in pieces
         ]
         answers = self._client.search_many(searches, filter_path=filter_path())
-        return [a if isinstance(a, TooManyBuckets) else a.get("aggregations", {}) for a in answers]
+        return [
+            a if isinstance(a, TooManyBuckets) else self._place.read(a.get("aggregations", {}))
+            for a in answers
+        ]
 
     def _search(self, request: SummaryRequest, piece: _Slice, counted: frozenset[PartName]) -> Search:
         labelled = self._place.labelled if piece.parts == {PartName.LABELS} else None
