@@ -19,12 +19,15 @@ from kedge.cli import cli
 from kedge.config import (
     ENVIRONMENT,
     Duration,
+    FieldSettings,
     LabelSettings,
     ModelSettings,
     RetentionSettings,
     Settings,
     Share,
+    SourceSettings,
 )
+from kedge.store.sources import NAMES, PRESETS, Mapped
 from kedge.windows import format_duration
 
 _DURATION, _SHARE = get_args(Duration)[1], get_args(Share)[1]
@@ -71,9 +74,38 @@ def label_settings() -> str:
     return _of_model(LabelSettings)
 
 
+def source_settings() -> str:
+    return _of_model(SourceSettings)
+
+
+def source_fields() -> str:
+    return _of_model(FieldSettings)
+
+
+def source_names() -> str:
+    return table(("name", "what it is"), ((f"`{name}`", about) for name, about in NAMES.items()))
+
+
+def presets() -> str:
+    """What each preset maps, one table a preset."""
+    texts = []
+    for name, preset in PRESETS.items():
+        rows = [(f"`{kedge}`", _their_field(mapped)) for kedge, mapped in preset.fields.items()]
+        rows += [("features", f"`{pattern}`") for pattern in preset.features]
+        rows += [("filter", f"`{preset.filter}`")] if preset.filter else []
+        texts.append(f"### {name}\n\n{preset.about}.\n\n{table(('name', 'their field'), iter(rows))}")
+    return "\n\n".join(texts)
+
+
+def _their_field(mapped: Mapped) -> str:
+    unit = f" in {mapped.unit}" if mapped.unit != "ms" else ""
+    values = f" is {' or '.join(mapped.values)}" if mapped.values else ""
+    return f"`{mapped.field}`{unit}{values}"
+
+
 def _of_model(model: type[BaseModel]) -> str:
     fields = (
-        (f"`{name}`", _default(field), field.description or "See below.")
+        (f"`{field.alias or name}`", _default(field), field.description or "See below.")
         for name, field in model.model_fields.items()
     )
     return table(("setting", "default", "meaning"), fields)
@@ -82,7 +114,14 @@ def _of_model(model: type[BaseModel]) -> str:
 def _default(field: FieldInfo) -> str:
     """The default as one would write it in kedge.yml; empty where there is none."""
     value: Any = field.get_default(call_default_factory=True, validated_data={})
-    if value is None or value == "" or value == () or value == {} or isinstance(value, BaseModel):
+    if (
+        field.is_required()
+        or value is None
+        or value == ""
+        or value == ()
+        or value == {}
+        or isinstance(value, BaseModel)
+    ):
         return ""
     if _DURATION in field.metadata:
         return f"`{format_duration(value)}`"
@@ -181,6 +220,10 @@ REGIONS: dict[str, Callable[[], str]] = {
     "model-settings": model_settings,
     "retention-settings": retention_settings,
     "label-settings": label_settings,
+    "source-settings": source_settings,
+    "source-fields": source_fields,
+    "source-names": source_names,
+    "presets": presets,
     "commands": commands,
     "metrics": metrics,
 }
@@ -192,7 +235,7 @@ def render(page: str) -> str:
 
 
 def main() -> None:
-    for file in sorted(FOLDER.glob("*.md")):
+    for file in [*sorted(FOLDER.glob("*.md")), FOLDER.parent / "sources.md"]:
         before = file.read_text("utf-8")
         if (after := render(before)) != before:
             file.write_text(after, "utf-8")

@@ -115,7 +115,7 @@ def doctor(ctx: click.Context, as_json: bool) -> None:
     """
     settings = settings_from(ctx)
     checks = [_server(ctx)] if settings.embedded else [_store(ctx), _redis(settings.redis)]
-    checks += [_rules(ctx), _receivers(ctx)]
+    checks += [*_sources(ctx), _rules(ctx), _receivers(ctx)]
     _print(checks, as_json)
     if not all(c.ok for c in checks):
         sys.exit(1)
@@ -143,6 +143,25 @@ def _store(ctx: click.Context) -> Check:
         return store.ping()
     except KedgeError as e:
         return Check("store", False, str(e), "check KEDGE_STORE, and that the store runs")
+    finally:
+        store.close()
+
+
+def _sources(ctx: click.Context) -> list[Check]:
+    """A line for each source; none where the store itself cannot be reached."""
+    from kedge.pipeline.compose import open_store
+
+    settings = settings_from(ctx)
+    if not settings.sources:
+        return []
+    try:
+        store = open_store(settings, settings.make_clock())
+    except KedgeError:
+        return []
+    try:
+        return store.sources()
+    except KedgeError as e:
+        return [Check("sources", False, str(e), "check that the key may read these indices")]
     finally:
         store.close()
 

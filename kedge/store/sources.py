@@ -97,7 +97,7 @@ def _same(*names: str) -> dict[str, Mapped]:
 
 PRESETS: Mapping[str, Preset] = {
     "ecs": Preset(
-        "Elastic Common Schema, the model under its own name in `labels` or `service.name`",
+        "Elastic Common Schema: a service is a model, unless you map another field",
         {
             "timestamp": Mapped("@timestamp"),
             "model.name": Mapped("service.name"),
@@ -108,7 +108,7 @@ PRESETS: Mapping[str, Preset] = {
         },
     ),
     "kserve": Preset(
-        "CloudEvents of KServe's inference logger, stored as JSON with their attributes",
+        "CloudEvents of KServe's inference logger, stored with their attributes as fields",
         {
             "timestamp": Mapped("time"),
             "model.name": Mapped("inferenceservicename"),
@@ -120,7 +120,7 @@ PRESETS: Mapping[str, Preset] = {
         filter='type:"org.kubeflow.serving.inference.response"',
     ),
     "mlserver": Preset(
-        "what Seldon's request logger makes of MLServer's requests and responses",
+        "What Seldon's request logger makes of MLServer's requests and responses",
         {
             "timestamp": Mapped("@timestamp"),
             "model.name": Mapped("Ce-Inferenceservicename"),
@@ -132,7 +132,7 @@ PRESETS: Mapping[str, Preset] = {
         features=("request.elements.*",),
     ),
     "gen_ai": Preset(
-        "spans of OpenTelemetry's conventions for generative AI, by the Collector's Elasticsearch exporter",
+        "Spans of OpenTelemetry's conventions for generative AI, by the Collector's Elasticsearch exporter",
         {
             "timestamp": Mapped("@timestamp"),
             "model.name": Mapped("attributes.gen_ai.request.model"),

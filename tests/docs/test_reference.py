@@ -12,8 +12,18 @@ from docs import generate
 from kedge.analysis.catalogue import METRICS
 from kedge.cli import cli
 from kedge.cli.app import build_app
-from kedge.config import ENVIRONMENT, LabelSettings, ModelSettings, RetentionSettings, Settings, load_settings
+from kedge.config import (
+    ENVIRONMENT,
+    FieldSettings,
+    LabelSettings,
+    ModelSettings,
+    RetentionSettings,
+    Settings,
+    SourceSettings,
+    load_settings,
+)
 from kedge.pipeline.compose import open_pipeline
+from kedge.store.sources import NAMES
 
 ROOT = Path(__file__).resolve().parents[2]
 REFERENCE = ROOT / "docs" / "reference"
@@ -29,7 +39,9 @@ def first_cells(text: str) -> list[str]:
     return re.findall(r"^\| `([^`]+)`", text, re.MULTILINE)
 
 
-@pytest.mark.parametrize("file", sorted(REFERENCE.glob("*.md")), ids=lambda f: f.name)
+@pytest.mark.parametrize(
+    "file", [*sorted(REFERENCE.glob("*.md")), ROOT / "docs" / "sources.md"], ids=lambda f: f.name
+)
 def test_generated_tables_are_current(file: Path) -> None:
     text = file.read_text("utf-8")
     assert generate.render(text) == text, f"{file.name} is not current: python -m docs.generate writes it"
@@ -39,11 +51,16 @@ def test_every_setting_is_documented_and_every_documented_one_exists() -> None:
     own, rest = page("settings.md").split("## Retention")
     retention, rest = rest.split("## One model")
     model, rest = rest.split("### Its labels")
-    labels, _ = rest.split("## Environment only")
+    labels, rest = rest.split("## One source")
+    source, rest = rest.split("### Its map")
+    fields, names = rest.split("## Environment only")[0].split("The names:")
     assert set(first_cells(own)) == set(Settings.model_fields)
     assert set(first_cells(retention)) == set(RetentionSettings.model_fields)
     assert set(first_cells(model)) == set(ModelSettings.model_fields)
     assert set(first_cells(labels)) == set(LabelSettings.model_fields)
+    assert set(first_cells(source)) == set(SourceSettings.model_fields)
+    assert set(first_cells(fields)) == {f.alias or name for name, f in FieldSettings.model_fields.items()}
+    assert set(first_cells(names)) == set(NAMES)
 
 
 def test_every_variable_that_the_code_reads_is_documented() -> None:

@@ -105,6 +105,9 @@ class DuckStore:
             self._documents.load()
         return checks
 
+    def sources(self) -> list[Check]:
+        return []  # they are in clusters
+
     def ping(self) -> Check:
         try:
             [(version,)] = self._database.rows("SELECT version()")
