@@ -298,6 +298,27 @@ def cleared(feed: Feed, done: Mapping[str, Done], now: Millis) -> Feed:
     return replace(feed, mark=mark, models=models)
 
 
+def without_sealed(feed: Feed, before: Millis) -> tuple[Feed, int]:
+    """The feed without what would have to be counted in logs from before `before`, which may be gone; and how
+    many buckets were given up: rows and labels that came for them stay out of the summaries."""
+    models = dict(feed.models)
+    given_up = 0
+    for name, known in feed.models.items():
+        tier = label_tier(known.base)
+        labels = {b: stale for b, stale in known.labels.get(tier, {}).items() if b >= before}
+        kept = replace(
+            known,
+            dirty={b: mark for b, mark in known.dirty.items() if b >= before},
+            history={b: mark for b, mark in known.history.items() if b >= before},
+            labels={t: held for t, held in {**known.labels, tier: labels}.items() if held},
+        )
+        lost = {floor(b, tier) for b in known.dirty.keys() - kept.dirty.keys()}
+        lost |= known.labels.get(tier, {}).keys() - labels.keys()
+        given_up += len(lost)
+        models[name] = kept
+    return replace(feed, models=models), given_up
+
+
 def runs_of(buckets: Iterable[Millis], width: Millis, longest: int) -> list[Window]:
     """Neighbouring buckets as windows of at most `longest` buckets, newest first."""
     windows: list[Window] = []

@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 
 from kedge.alerting.loading import RuleBook
 from kedge.pipeline.context import Pipeline, groupings_with
-from kedge.pipeline.dirty import Done, Feed
+from kedge.pipeline.dirty import Done, Feed, without_sealed
 from kedge.pipeline.due import LABELS_AT_ONCE, Plan, Run, batches, label_load, runs_at
 from kedge.pipeline.faults import reach
-from kedge.pipeline.feed import adopt, clear, load_feed
+from kedge.pipeline.feed import adopt, clear, load_feed, update_feed
 from kedge.pipeline.groups import summarise_capped
 from kedge.pipeline.measure import docs_of
 from kedge.pipeline.models import load_models
@@ -45,6 +45,9 @@ class SummariseCounts:
     """Writes that a newer version stood against: another worker was faster."""
     left: int = 0
     """Buckets that are due and were left for the next tick."""
+    sealed: int = 0
+    """Buckets (hours, where the base is finer) that rows or labels came for too late: their logs are about to
+    be dropped, so they stay as they are."""
 
     def plus(self, other: "SummariseCounts") -> "SummariseCounts":
         return SummariseCounts(
@@ -52,15 +55,19 @@ class SummariseCounts:
             self.written + other.written,
             self.refused + other.refused,
             self.left + other.left,
+            self.sealed + other.sealed,
         )
 
 
-def summarise_due(pipe: Pipeline, book: RuleBook, now: Millis, *, patient: bool = True) -> SummariseCounts:
+def summarise_due(
+    pipe: Pipeline, book: RuleBook, now: Millis, *, patient: bool = True, sealed: Millis = 0
+) -> SummariseCounts:
     """Summarise every bucket that is due, newest first: rows and labels in the logs, coarser tiers by
     addition, history last; write summaries and metrics, then clear the marks.
 
     Killed anywhere, it starts over from the marks: what was written already is written again, or skipped,
-    alike. `patient`: what may wait does so under load; otherwise all is done that is due.
+    alike. `patient`: what may wait does so under load; otherwise all is done that is due. Buckets that begin
+    before `sealed` are counted no more.
     """
     feed = load_feed(pipe.store.state)
     plans = make_plans(pipe, book, feed)
@@ -72,6 +79,10 @@ def summarise_due(pipe: Pipeline, book: RuleBook, now: Millis, *, patient: bool 
     if outdated:
         feed = adopt(pipe.store.state, outdated)
     counts = SummariseCounts()
+    open_feed, given_up = without_sealed(feed, sealed)
+    if open_feed != feed:
+        counts = SummariseCounts(sealed=given_up)
+        feed = update_feed(pipe.store.state, lambda f: without_sealed(f, sealed)[0])
     passes = (False, True) if any(m.history for m in feed.models.values()) else (False,)
     for history in passes:
         for tier in TIERS.values():

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kedge.pipeline.dirty import Done, Feed, ModelFeed, Stale, absorb, runs_of
+from kedge.pipeline.dirty import Done, Feed, ModelFeed, Stale, absorb, runs_of, without_sealed
 from kedge.pipeline.feed import adopt, clear, fitting_base, mark_dirty, update_feed
 from kedge.records import Prediction
 from kedge.sketch import PartName
@@ -180,3 +180,22 @@ def test_history_that_is_to_be_computed_anew_holds_up_only_what_reads_cells() ->
     model = ModelFeed(M, 0, 9 * M, history={3 * M: 1})
     assert not model.incomplete_in(Window(0, 9 * M), frozenset({PartName.CORE}))
     assert model.incomplete_in(Window(0, 9 * M), frozenset({PartName.CORE, PartName.CELLS}))
+
+
+def test_what_is_sealed_is_given_up_and_counted_by_the_hour() -> None:
+    model = ModelFeed(
+        M,
+        0,
+        DAY,
+        {0: 1, M: 1, 3 * HOUR: 1},
+        history={2 * M: 1, 5 * HOUR: 2},
+        pending={HOUR: {0: 1}},
+        labels={HOUR: {0: Stale(1, 0), HOUR: Stale(1, 0), 4 * HOUR: Stale(2, 0)}, DAY: {0: Stale(1, 0)}},
+    )
+    kept, given_up = without_sealed(Feed(models={"m": model}), 3 * HOUR)
+    assert given_up == 2
+    assert kept.models["m"].dirty == {3 * HOUR: 1}
+    assert kept.models["m"].history == {5 * HOUR: 2}
+    assert kept.models["m"].labels == {HOUR: {4 * HOUR: Stale(2, 0)}, DAY: {0: Stale(1, 0)}}
+    assert kept.models["m"].pending == {HOUR: {0: 1}}, "sums are made of summaries, which stay"
+    assert without_sealed(kept, 0) == (kept, 0)
