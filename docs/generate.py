@@ -25,13 +25,14 @@ from kedge.config import (
     RetentionSettings,
     Settings,
     Share,
+    Size,
     SourceSettings,
 )
 from kedge.store.sources import NAMES, PRESETS, Mapped
 from kedge.windows import format_duration
 
-_DURATION, _SHARE = get_args(Duration)[1], get_args(Share)[1]
-"""The validators that mark a length of time and a share."""
+_DURATION, _SHARE, _SIZE = (get_args(kind)[1] for kind in (Duration, Share, Size))
+"""The validators that mark a length of time, a share and a size."""
 FOLDER = Path(__file__).parent / "reference"
 _REGION = re.compile(r"(<!-- generated: (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
@@ -125,6 +126,8 @@ def _default(field: FieldInfo) -> str:
         return ""
     if _DURATION in field.metadata:
         return f"`{format_duration(value)}`"
+    if _SIZE in field.metadata:
+        return f"`{value / 1e9:g}GB`"
     return f"`{value:.0%}`" if _SHARE in field.metadata else f"`{value}`"
 
 

@@ -102,6 +102,13 @@ def _decode_quickly(
         decode_row(index, element, shape, decoded)
 
 
+def rows_at(body: bytes, indices: Sequence[int], *, lines: bool = False) -> list[bytes]:
+    """The text of some rows of a body that could be decoded, for those who want to see them."""
+    elements = _elements(body.removeprefix(_BOM), lines)
+    chosen = (elements[index] for index in indices)
+    return [bytes(row) if isinstance(row, _RAW) else json.dumps(row).encode() for row in chosen]
+
+
 def decode_row(index: int, element: Any, shape: Shape[Wire], decoded: Decoded[Wire]) -> None:
     """Read one row, from bytes or from a plain JSON value, into `decoded`."""
     raw = isinstance(element, _RAW)

@@ -1,14 +1,16 @@
-"""The HTTP side of ingestion: `POST /v1/predictions` and `POST /v1/labels`.
+"""The HTTP side of ingestion: `POST /v1/predictions`, `POST /v1/labels` and `GET /v1/status`.
 
 An object, a list of objects, or one object a line, plain or gzipped. Answers:
 
     200  some rows were taken; the counts, and each rejected row with its index, field and reason
+    202  the store cannot take them now: they are kept in the gateway's spool (`spooled`), and written later
     400  the body cannot be read: malformed (with line, column and byte), empty, broken gzip
     401, 403  no key, or an unknown one; no key is configured and the client is not on this machine
     413  too large: 32 MB, counted after decompression, or 50,000 rows
     415  a content type or encoding that is not taken
     422  every row was rejected; the same body as 200
-    503  the store cannot be reached: send the same again after `Retry-After`
+    503  the store cannot be reached, and there is no spool or it is full: send the same again after
+         `Retry-After`
 """
 
 import zlib
@@ -16,13 +18,14 @@ from collections.abc import Callable
 
 import msgspec
 import structlog
-from fastapi import APIRouter, HTTPException, Request, Response
+from fastapi import APIRouter, Depends, HTTPException, Request, Response
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 
 from ingest.auth import Keys
 from ingest.body import Malformed, TooManyRows
 from ingest.service import IngestService, LabelAnswer, PredictionAnswer
+from ingest.spool import SpoolBroken, SpoolFull
 from kedge.errors import BadInput, StoreUnavailable
 
 MAX_BODY = 32 * 2**20
@@ -66,6 +69,10 @@ def gateway_router(service: IngestService, keys: Keys) -> APIRouter:
     async def labels(request: Request) -> Response:
         return await _answer(request, keys, service.labels)
 
+    @router.get("/v1/status", summary="How ingestion does", dependencies=[Depends(guard_for(keys))])
+    def status() -> Response:
+        return _json(200, service.status())
+
     return router
 
 
@@ -97,7 +104,7 @@ async def _answer(request: Request, keys: Keys, take: Take) -> Response:
         return _refusal(refused)
     except ClientDisconnect:
         return Response(status_code=400)  # nobody is there to read it
-    return _json(422 if answer.useless else 200, answer)
+    return _json(422 if answer.useless else 202 if answer.spooled else 200, answer)
 
 
 def _take(take: Take, body: bytes, zipped: bool, lines: bool) -> Answer:
@@ -110,6 +117,16 @@ def _take(take: Take, body: bytes, zipped: bool, lines: bool) -> Answer:
         raise Refused(413, str(error)) from None
     except BadInput as error:
         raise Refused(400, str(error)) from None
+    except SpoolFull as error:
+        _log.warning("spool full", error=str(error))
+        raise Refused(
+            503, "the store cannot be reached and the spool is full: send the same again later"
+        ) from None
+    except SpoolBroken as error:
+        _log.error("spool broken", error=str(error))
+        raise Refused(
+            503, "the rows can neither be stored nor spooled just now: send them again later"
+        ) from None
     except StoreUnavailable as error:
         # Its text may name hosts, which are not the client's business.
         _log.warning("store unavailable", error=str(error))

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import structlog
 
-from kedge.errors import StoreUnavailable
+from kedge.errors import KedgeError
 from kedge.store.base import DocumentStore
 from kedge.store.retention import DOCUMENT, Floors
 from kedge.windows import Millis
@@ -24,6 +24,11 @@ class RetentionFloor:
         self._read_at: float | None = None
         self._floor: Millis = 0
 
+    @property
+    def known(self) -> Millis:
+        """What was read last, without asking the store."""
+        return self._floor
+
     def __call__(self) -> Millis:
         """The event time from which on predictions are taken."""
         now = self._seconds()
@@ -31,7 +36,7 @@ class RetentionFloor:
             self._read_at = now
             try:
                 stored = self._state.get(DOCUMENT)
-            except StoreUnavailable as error:
+            except KedgeError as error:  # down, or not set up yet
                 _log.warning("the retention floor cannot be read", error=str(error))
             else:
                 self._floor = Floors.of(stored.value["floors"]).predictions if stored else 0

@@ -1,6 +1,7 @@
 """Settings: `kedge.yml`, overridden by `KEDGE_*` in the environment. Secrets come by environment only."""
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -45,6 +46,15 @@ def _kept(value: Any) -> Any:
     return found
 
 
+def _size(value: Any) -> Any:
+    if isinstance(value, str):
+        found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kMGT]?)B?", value.strip())
+        if not found:
+            raise ValueError(f'"{value}" is not a size (write 500MB)')
+        return int(float(found[1]) * 1000 ** " kMGT".index(found[2] or " "))
+    return value
+
+
 def _share(value: Any) -> Any:
     if isinstance(value, str) and value.strip().endswith("%"):
         try:
@@ -64,6 +74,8 @@ def _listed(value: Any) -> Any:
 
 
 Duration = Annotated[Millis, BeforeValidator(_duration), Field(gt=0)]
+Size = Annotated[int, BeforeValidator(_size), Field(ge=0)]
+"""In bytes."""
 Share = Annotated[float, BeforeValidator(_share), Field(gt=0, le=1)]
 Grouping = Annotated[tuple[str, ...], BeforeValidator(_grouping)]
 
@@ -251,6 +263,20 @@ class Settings(_Strict):
     kibana: str | None = Field(None, description="Address of Kibana, for links to the logs.")
     keys: tuple[str, ...] = Field(
         (), description="SHA-256 hashes of the API keys that may write; without any, only loopback may."
+    )
+    spool: Path = Field(
+        Path("spool"),
+        description="The folder where a gateway keeps rows while its cluster cannot take them.",
+    )
+    spool_limit: Size = Field(
+        1_000_000_000, description="How much the spool may hold; 0: no spool, such rows are refused."
+    )
+    spool_sync: Literal["full", "normal", "off"] = Field(
+        "full",
+        description="What spooled rows outlast: a power cut (full), or only a killed process (normal, off).",
+    )
+    spool_after: Duration = Field(
+        5 * SECOND, description="How long a gateway waits for an answer before it spools the rows."
     )
     clock: str = Field("", description="START_MS:SPEED of a rehearsal clock; empty is the machine's.")
     retention: RetentionSettings = Field(

@@ -17,6 +17,11 @@ class BadInput(KedgeError):
 class StoreUnavailable(KedgeError):
     """The store cannot be reached, or answers 429 or 5xx: the same call may succeed later."""
 
+    def __init__(self, text: str = "", status: int = 0) -> None:
+        super().__init__(text)
+        self.status = status
+        """What it answered; 0 where it did not."""
+
 
 class PartialResult(StoreUnavailable):
     """The store answered from only some of its shards or timed out: such an answer is never used."""

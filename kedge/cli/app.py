@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from fastapi import FastAPI
 
 from ingest.auth import Keys
+from ingest.drain import Drainer
 from ingest.gateway import gateway_router, guard_for
 from ingest.service import IngestService
 from kedge import __version__
@@ -24,14 +25,23 @@ def build_app(
     read: bool = True,
     local: bool = False,
     scheduler: "Scheduler | None" = None,
+    service: IngestService | None = None,
+    drainer: Drainer | None = None,
 ) -> FastAPI:
-    """`local`: the caller is this process itself (the command line), which needs no key."""
+    """`local`: the caller is this process itself (the command line), which needs no key. `service` is what
+    takes logs in, where not the pipeline's store directly; `drainer` its spool."""
     app = FastAPI(title="kedge", version=__version__, redoc_url=None)
     install_errors(app)
     keys = Keys(() if local else pipe.settings.keys)
     if ingest:
-        app.include_router(gateway_router(IngestService(pipe.store, pipe.store.state, clock), keys))
+        service = service or IngestService(pipe.store, pipe.store.state, clock, drainer)
+        app.include_router(gateway_router(service, keys))
     if read:
         app.include_router(api(pipe, clock, guard_for(keys)))
-    health(app, pipe, lambda: scheduler.failure if scheduler else "")
+    if (
+        ingest and drainer
+    ):  # while it can keep rows, the gateway does its work whether the store answers or not
+        health(app, pipe, lambda: drainer.problem, store=False)
+    else:
+        health(app, pipe, lambda: scheduler.failure if scheduler else "")
     return app

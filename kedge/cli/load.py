@@ -38,6 +38,11 @@ class _Tally:
         elif self._told == SHOWN + 1:
             err.print(f"{self.file}: further rejected rows are counted, not told", markup=False)
 
+    def spooled(self, answer: dict[str, Any]) -> None:
+        """Count rows that the gateway keeps until its store can take them."""
+        if answer.get("spooled"):
+            self.add("spooled", answer["spooled"])
+
     def finish(self, as_json: bool) -> None:
         if as_json:
             json_line({"file": self.file} | self.counts)
@@ -133,6 +138,7 @@ def import_(
                 answer = _post(client, "/v1/predictions", map(wire_prediction, chunk))
                 tally.add("accepted", answer["accepted"])
                 tally.add("duplicate", answer["duplicate"])
+                tally.spooled(answer)
                 _rejections(tally, answer, chunk)
                 steps.advance(len(chunk))
         if column_map.positive:
@@ -178,6 +184,7 @@ def labels(
                 answer = _post(client, "/v1/labels", rows)
                 for name in ("accepted", "superseded", "waiting"):
                     tally.add(name, answer[name])
+                tally.spooled(answer)
                 _rejections(tally, answer, chunk)
                 steps.advance(len(chunk))
     tally.finish(as_json)

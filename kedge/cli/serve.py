@@ -8,13 +8,21 @@ import signal
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from kedge.cli.common import settings_from
 from kedge.config import Settings
-from kedge.errors import KedgeError
+from kedge.errors import KedgeError, StoreUnavailable
+
+if TYPE_CHECKING:
+    from ingest.drain import Drainer
+    from ingest.service import IngestService
+    from kedge.clock import Clock
+    from kedge.pipeline.context import Pipeline
 
 log = logging.getLogger("kedge")
 
@@ -31,6 +39,38 @@ def configure_logging() -> None:
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
     for noisy in ("elastic_transport", "httpx", "httpcore", "celery.app.trace", "kombu"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+
+
+def spooling(
+    pipe: "Pipeline", clock: "Clock", set_up: Callable[[], None]
+) -> "tuple[IngestService, Drainer] | tuple[None, None]":
+    """Ingestion that spools what a cluster does not take in time. None on DuckDB: its file lies on the same
+    disk as the spool would.
+
+    Set-up is tried here; where the cluster is down, rows are spooled until it has been done.
+    """
+    from ingest.drain import Drainer
+    from ingest.service import IngestService
+    from ingest.spool import Spool
+    from kedge.pipeline.compose import open_store
+
+    settings = pipe.settings
+    if settings.embedded or not settings.spool_limit:
+        return None, None
+    spool = Spool(settings.spool, limit=settings.spool_limit, sync=settings.spool_sync)
+    quick = open_store(settings, clock, timeout_s=settings.spool_after / 1000)
+    answer = quick.ping()
+    down = not answer.ok
+    if down:
+        log.warning("rows are spooled for now: %s", answer.detail)
+    else:
+        try:
+            set_up()
+        except StoreUnavailable as error:
+            down = True
+            log.warning("set-up is put off: %s", error)
+    drainer = Drainer(spool, pipe.store, clock, prepare=set_up if down else None)
+    return IngestService(quick, quick.state, clock, drainer), drainer
 
 
 @click.command()
@@ -64,13 +104,21 @@ def serve(ctx: click.Context, gateway: bool, web: bool, host: str | None, port: 
     )
     clock = settings.make_clock()
     pipe = open_pipeline(settings, clock)
-    for check in pipe.store.setup():
-        if check.changed:
-            log.info("%s: %s", check.name, check.detail)
+
+    def set_up() -> None:
+        for check in pipe.store.setup():
+            if check.changed:
+                log.info("%s: %s", check.name, check.detail)
+
+    service, drainer = (None, None) if web else spooling(pipe, clock, set_up)
+    if drainer is None:
+        set_up()
     scheduler = (
         Scheduler(pipe, clock, settings.every / 1000) if settings.embedded and not (gateway or web) else None
     )
-    app = build_app(pipe, clock, ingest=not web, read=not gateway, scheduler=scheduler)
+    app = build_app(
+        pipe, clock, ingest=not web, read=not gateway, scheduler=scheduler, service=service, drainer=drainer
+    )
     server = uvicorn.Server(
         uvicorn.Config(
             app, settings.host, settings.port, log_level="warning", lifespan="off", access_log=False
@@ -86,6 +134,8 @@ def serve(ctx: click.Context, gateway: bool, web: bool, host: str | None, port: 
     click.echo(Keys(settings.keys).describe() + ("" if settings.keys else " kedge key makes one."))
     if scheduler:
         scheduler.start()
+    if drainer:
+        drainer.start()
     sys.stdout.flush()
     # What is loaded now stays: the collector need not walk it again while rows stream through.
     gc.collect()
@@ -98,6 +148,8 @@ def serve(ctx: click.Context, gateway: bool, web: bool, host: str | None, port: 
     finally:
         if scheduler:
             scheduler.stop()
+        if drainer:
+            drainer.stop()
         pipe.store.close()
         if file:
             file.unlink(missing_ok=True)

@@ -116,6 +116,8 @@ def doctor(ctx: click.Context, as_json: bool) -> None:
     """
     settings = settings_from(ctx)
     checks = [_server(ctx)] if settings.embedded else [_store(ctx), _redis(settings.redis)]
+    if not settings.embedded:
+        checks += _spools(ctx, reachable=checks[0].ok)
     checks += [*_sources(ctx), _rules(ctx), _receivers(ctx)]
     _print(checks, as_json)
     if not all(c.ok for c in checks):
@@ -165,6 +167,42 @@ def _sources(ctx: click.Context) -> list[Check]:
         return [Check("sources", False, str(e), "check that the key may read these indices")]
     finally:
         store.close()
+
+
+def _spools(ctx: click.Context, *, reachable: bool) -> list[Check]:
+    """The spool of this folder, and what every gateway told the store of its own."""
+    from ingest.spool import SpoolBroken, read_depth
+    from kedge.clock import system_clock
+    from kedge.pipeline.compose import open_store
+    from kedge.pipeline.spooled import gateways, silent_holders
+
+    settings = settings_from(ctx)
+    try:
+        depth = read_depth(settings.spool)
+    except SpoolBroken as error:
+        return [Check("spool", False, str(error), "look at the file, or move it away")]
+    checks = []
+    if depth is not None:
+        detail = f"{depth.rows:,} rows ({depth.bytes:,} bytes) wait in {settings.spool}"
+        remedy = "they are written once the store answers and the gateway runs"
+        checks.append(Check("spool", depth.rows == 0, detail, remedy))
+    if not reachable:
+        return checks
+    store = open_store(settings, settings.make_clock())
+    try:
+        said = gateways(store.state)
+    except KedgeError as error:
+        return [*checks, Check("gateways", False, str(error), "run kedge setup")]
+    finally:
+        store.close()
+    lost = silent_holders(said, system_clock())
+    rows = sum(gateway.rows for gateway in said)
+    detail = f"{len(said)} have told of themselves, {rows:,} rows wait in their spools"
+    if lost:
+        names = ", ".join(gateway.name for gateway in lost)
+        detail += f"; silent for 15 minutes, with rows: {names}"
+    remedy = "start those gateways again on their spools: windows are judged without these rows"
+    return [*checks, Check("gateways", not lost, detail, remedy)]
 
 
 def _redis(url: str) -> Check:

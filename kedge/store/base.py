@@ -85,8 +85,8 @@ class PartlyAppended(StoreUnavailable):
     """The store failed in the middle of an `append`. All of it may be sent again: what is written is not
     written twice."""
 
-    def __init__(self, text: str, results: list[AppendResult | None]) -> None:
-        super().__init__(text)
+    def __init__(self, text: str, results: list[AppendResult | None], status: int = 0) -> None:
+        super().__init__(text, status)
         self.results = results
         """One each, in order; None: not written."""
 

@@ -194,6 +194,20 @@ def _read(router: APIRouter, pipe: Pipeline, clock: Clock) -> None:
             raise BadInput(f'{len(matching) or "no"} alerts begin with "{alert}" (see kedge alerts list)')
         return matching[0] | {"history": history_rows(pipe, matching[0]["id"])}
 
+    @router.get("/v1/rejected")
+    def rejected(limit: int = 20) -> list[Json]:
+        """The newest rows that could not be stored, with their reasons."""
+        return [
+            {
+                "at": iso(r.at),
+                "model": r.model or None,
+                "id": r.event or None,
+                "reason": r.reason,
+                "row": r.row,
+            }
+            for r in pipe.store.rejected(max(1, min(limit, 1000)))
+        ]
+
     @router.get("/v1/examples/{model}")
     def examples(
         model: str, start: Annotated[str, Query(alias="from")], to: str, limit: int = 20
@@ -265,13 +279,16 @@ def tick_json(reports: list[TickReport]) -> Json:
     }
 
 
-def health(app: FastAPI, pipe: Pipeline, failure: Callable[[], str]) -> None:
-    """`/healthz`: whether this process lives and its store answers; no key needed."""
+def health(app: FastAPI, pipe: Pipeline, failure: Callable[[], str], *, store: bool = True) -> None:
+    """`/healthz`: whether this process lives and, where it needs it (`store`), its store answers; no key
+    needed."""
 
     @app.get("/healthz")
     def healthz() -> JSONResponse:
-        check = pipe.store.ping()
-        problem = failure() or ("" if check.ok else check.detail)
+        problem = failure()
+        if store and not problem:
+            check = pipe.store.ping()
+            problem = "" if check.ok else check.detail
         body: dict[str, Any] = {"ok": not problem, "version": __version__, "store": pipe.settings.store_name}
         if problem:
             body["problem"] = problem

@@ -23,11 +23,17 @@ class Client:
         self._app = app
         self._peer = peer
 
+    def get(self, path: str) -> httpx.Response:
+        return self._send("GET", path)
+
     def post(self, path: str, **request: Any) -> httpx.Response:
+        return self._send("POST", path, **request)
+
+    def _send(self, method: str, path: str, **request: Any) -> httpx.Response:
         async def send() -> httpx.Response:
             transport = httpx.ASGITransport(self._app, client=(self._peer, 50_000))
             async with httpx.AsyncClient(transport=transport, base_url="http://kedge") as client:
-                return await client.post(path, **request)
+                return await client.request(method, path, **request)
 
         return asyncio.run(send())
 

@@ -164,6 +164,8 @@ class Item(NamedTuple):
     status: int
     kind: str = ""
     reason: str = ""
+    request: int = 0
+    """The status of the whole request, where it was answered with an error."""
 
     @property
     def ok(self) -> bool:
@@ -201,8 +203,8 @@ class Item(NamedTuple):
 class PartlyWritten(StoreUnavailable):
     """Some operations of a bulk write are done; those whose item is `unwritten` may be tried again."""
 
-    def __init__(self, text: str, items: list[Item]) -> None:
-        super().__init__(text)
+    def __init__(self, text: str, items: list[Item], status: int = 0) -> None:
+        super().__init__(text, status)
         self.items = items
         """One each, in order."""
 
@@ -292,7 +294,7 @@ class Client:
             text = (
                 f"{self.host} answers {status} ({_short(reason)}): try again, or look at the cluster's health"
             )
-            return PartialResult(text) if partial else StoreUnavailable(text)
+            return PartialResult(text, status) if partial else StoreUnavailable(text, status)
         advice = ": run `kedge setup` first" if kind == "index_not_found_exception" else ""
         return Refused(f"{self.host} answers {status}: {_short(reason)}{advice}", status, kind, reason)
 
@@ -374,8 +376,8 @@ class Client:
         if stuck.status == NOT_SENT:
             text = stuck.reason
         if all(item.unwritten for item in items):
-            raise StoreUnavailable(text)
-        raise PartlyWritten(text, items)
+            raise StoreUnavailable(text, stuck.status or stuck.request)
+        raise PartlyWritten(text, items, stuck.status or stuck.request)
 
     def _bulk_persistently(self, chunk: Sequence[Operation]) -> list[Item]:
         items = self._bulk_once(chunk)
@@ -394,7 +396,7 @@ class Client:
         try:
             answer = self.request("POST", "/_bulk", body, params=params, ndjson=True)
         except StoreUnavailable as error:
-            return [Item(NOT_SENT, "", str(error))] * len(chunk)
+            return [Item(NOT_SENT, "", str(error), error.status)] * len(chunk)
         except Refused as refused:
             if refused.status not in (400, 413):
                 raise

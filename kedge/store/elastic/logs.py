@@ -67,7 +67,7 @@ class Logs:
         if taken and not stuck:
             stuck = self._write_beside(rows, taken, results)
         if stuck:
-            raise PartlyAppended(str(stuck), results)
+            raise PartlyAppended(str(stuck), results, stuck.status)
         return [result for result in results if result is not None]
 
     def _write(
