@@ -44,6 +44,9 @@ class ForeignFeed(Feed):
         indices = {s.name: s.uuid for s in shards}
         # One that took another's place, under its name or behind an alias: the same rows, numbered anew.
         gone, come = known.keys() - indices.keys(), indices.keys() - known.keys()
+        gone = {
+            name for name in gone if not name.startswith(".ds-")
+        }  # a stream's oldest drop off as it grows
         renewed = any(known.get(name, uuid) != uuid for name, uuid in indices.items())
         watermark = {"shards": {s.key: s.checkpoint for s in shards}, "indices": indices}
         # Whether a label came with its row or later, their rows do not tell.
