@@ -6,6 +6,7 @@ import re
 import threading
 import weakref
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -79,7 +80,13 @@ class Database:
     def batches(self, sql: str, parameters: Sequence[Any] = ()) -> Iterator[pa.RecordBatch]:
         """The answer in pieces of at most BATCH_ROWS; to be consumed before this thread's next statement."""
         with spoken():
-            yield from self.cursor.sql(sql, params=list(parameters)).to_arrow_reader(BATCH_ROWS)
+            reader = self.cursor.sql(sql, params=list(parameters)).to_arrow_reader(BATCH_ROWS)
+            first = next(reader, None)
+            if first is None:
+                return
+            yield first
+            # More to come: DuckDB reads the next piece while the caller counts this one.
+            yield from reader if first.num_rows < BATCH_ROWS else _ahead(reader)
 
     def close(self) -> None:
         """Close the connections of all threads: the file stays locked while one is open."""
@@ -89,6 +96,15 @@ class Database:
             for connection in (*self._cursors, self._connection):
                 connection.close()
             self._connection = None
+
+
+def _ahead(pieces: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """The same, each fetched by a second thread while the one before is in use."""
+    with ThreadPoolExecutor(1) as other:
+        coming = other.submit(next, pieces, None)
+        while (piece := coming.result()) is not None:
+            coming = other.submit(next, pieces, None)
+            yield piece
 
 
 def feed(

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from kedge.sketch import Edges, EdgeSet, categorical_edges, numeric_edges
-from kedge.sketch.edges import NUMERIC_CELLS
+from kedge.sketch.quantiles import of_column
 from kedge.store.base import Json
 from kedge.store.duckdb.catalog import SOURCES, Catalog, Model
 from kedge.store.duckdb.database import Database
@@ -46,19 +46,18 @@ class Reader:
                 matrix = Lists(batch.column("numbers")).numbers([position for _, position in numbers])
                 for i, (name, _) in enumerate(numbers):
                     column = matrix[:, i]
-                    columns[name].append(column[np.isfinite(column)])
+                    held = np.isfinite(column)
+                    columns[name].append(column.copy() if held.all() else column[held])
                 lists = Lists(batch.column("texts"))
                 for name, position in texts:
                     values = lists.texts(position)
-                    held = np.bincount(values.codes + 1, minlength=len(values.values) + 1)[1:].tolist()
-                    counts[name].update(dict(zip(values.values, held, strict=True)))
+                    times = np.bincount(values.codes + 1, minlength=len(values.values) + 1)[1:].tolist()
+                    counts[name].update(dict(zip(values.values, times, strict=True)))
         found: dict[str, Edges] = {}
         for name, pieces in columns.items():
-            whole = np.concatenate(pieces).astype(np.float64)
-            if whole.size:
-                quantiles = np.quantile(whole, np.linspace(0, 1, NUMERIC_CELLS + 1), method="linear")
-                if (cut := numeric_edges(quantiles)) is not None:
-                    found[name] = cut
+            if (cut := numeric_edges(of_column(np.concatenate(pieces)))) is not None:
+                found[name] = cut
+            pieces.clear()
         for name, counter in counts.items():
             if name not in found and (kept := categorical_edges(counter.items())) is not None:
                 found[name] = kept

@@ -247,14 +247,17 @@ class _Piece:
             rows = np.flatnonzero(np.logical_and.reduce([c.codes >= 0 for c in columns]))
             if not len(rows):
                 return Segments(np.zeros(0, np.int64), 0, rows), []
-        starts, of = np.unique(buckets[rows], return_inverse=True)
+        starts, of = _numbered(buckets[rows])
         index = of
         for name, column in zip(grouping, columns, strict=True):
             self._listed(name, column, rows, of)
             # Renumber after each dimension: a product of all their sizes could overflow.
             pairs = index * len(column.values) + column.codes[rows]
             _, index = np.unique(pairs, return_inverse=True)
-        numbers, first = np.unique(index, return_index=True)
+        if columns or len(starts) > 1:
+            numbers, first = np.unique(index, return_index=True)
+        else:
+            numbers = first = np.zeros(1, np.int64)
         keys = []
         for i in first.tolist():
             row = i if isinstance(rows, slice) else int(rows[i])
@@ -297,6 +300,13 @@ class _Piece:
             return Texts.of(self._table.column("version"))
         source = _source(name)
         return self._text(*source) if source else Texts.missing(self._table.num_rows)
+
+
+def _numbered(buckets: Any) -> tuple[Any, Any]:
+    """The buckets that occur, and of each row the number of its own."""
+    if buckets[0] == buckets[-1] and (buckets == buckets[0]).all():
+        return buckets[:1], np.zeros(len(buckets), np.int64)
+    return np.unique(buckets, return_inverse=True)
 
 
 def _labels(table: pa.RecordBatch) -> LabelColumns:

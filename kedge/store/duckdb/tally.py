@@ -7,6 +7,8 @@ values counted.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import accumulate, pairwise
 from typing import Any
 
 import numpy as np
@@ -28,6 +30,11 @@ from kedge.sketch import (
     NumericEdges,
 )
 from kedge.store.duckdb.rows import Texts
+
+RUN_ROWS = 1_000
+"""Rows a segment, on average, from which counting run by run pays."""
+DENSE = 1_000
+"""Rows of score cells that are made without looking which of them occur."""
 
 Ints = NDArray[np.integer[Any]]
 Floats = NDArray[np.float32]
@@ -74,6 +81,20 @@ class Segments:
         self.size = size
         self.rows = rows
 
+    @cached_property
+    def runs(self) -> list[slice] | None:
+        """Where each segment lies, if the rows lie segment by segment and there are many of each.
+
+        Then a comparison of a whole run with one edge is faster than to look for each row's cell: 16 values
+        an instruction.
+        """
+        if not isinstance(self.rows, slice) or len(self.of) < max(self.size, 1) * RUN_ROWS:
+            return None
+        if self.size > 1 and (self.of[1:] < self.of[:-1]).any():
+            return None
+        bounds = np.searchsorted(self.of, np.arange(self.size + 1)).tolist()
+        return [slice(start, end) for start, end in pairwise(bounds)]
+
     def count(self, cells: Ints, width: int, where: Mask | None = None) -> Counts:
         """Rows by segment and cell, shape (segments, width)."""
         index = self.of * width + cells
@@ -91,6 +112,8 @@ class Segments:
 
     def moments(self, columns: Floats) -> list[list[Moments]]:
         """Of each column in each segment; `columns` has shape (rows, columns)."""
+        if self.runs is not None:
+            return [[_moments(column[run]) for column in columns.T] for run in self.runs]
         width = columns.shape[1]
         held = np.isfinite(columns)
         index = (self.of[:, None] * width + np.arange(width))[held]
@@ -120,16 +143,33 @@ class Segments:
         cells = (np.where(missing, 0, probability).astype(np.float64) / SCORE_WIDTH).astype(np.int64)
         cells = np.where(missing, SCORE_CELLS, np.minimum(cells, SCORE_CELLS - 1))
         span = int(keys.max(initial=0)) + 1
-        # Only pairs of segment and key that occur get a row of cells: classes may be many.
-        pairs, row = np.unique(self.of[keyed].astype(np.int64) * span + keys[keyed], return_inverse=True)
+        row = self.of[keyed].astype(np.int64) * span + keys[keyed]
+        if self.size * span <= DENSE:
+            pairs = np.arange(self.size * span)
+        else:  # only pairs of segment and key that occur get a row of cells: classes may be many
+            pairs, row = np.unique(row, return_inverse=True)
         width = SCORE_CELLS + 1
         counts = np.bincount(row * width + cells[keyed], minlength=len(pairs) * width).reshape(
             len(pairs), width
         )
         answer: list[dict[int, Counts]] = [{} for _ in range(self.size)]
         for pair, cell_counts in zip(pairs.tolist(), counts.astype(np.int64, copy=False), strict=True):
-            answer[pair // span][pair % span] = cell_counts
+            if cell_counts.any():
+                answer[pair // span][pair % span] = cell_counts
         return answer
+
+
+def _moments(column: Floats) -> Moments:
+    """Of the values that are there."""
+    held = np.isfinite(column)
+    values = (column if held.all() else column[held]).astype(np.float64)
+    if not values.size:
+        return Moments.ZERO
+    mean = values.mean()
+    low, high = values.min(), values.max()
+    values -= mean
+    m2 = np.square(values, out=values).sum()
+    return Moments(values.size, float(mean), float(m2), float(low), float(high))
 
 
 def core_parts(
@@ -192,29 +232,49 @@ class CellCounter:
     ) -> None:
         """`numbers` and `texts` hold the features' columns; a feature without one is missing in every row."""
         self._edges = edges
-        self._starts: dict[str, int] = {}
+        self._numbers, self._texts, self._rows = numbers, texts, rows
+        sizes = [frozen.size for frozen in edges.features.values()]
+        self._starts = dict(zip(edges.features, [0, *accumulate(sizes)], strict=False))
+        self._width = sum(sizes)
+
+    @cached_property
+    def _cells(self) -> Ints:
+        """Each row's cell of each feature, numbered through all features."""
         columns: list[Ints] = []
-        start = 0
-        for name, frozen in edges.features.items():
+        for name, frozen in self._edges.features.items():
             column: Ints | None = None
             if isinstance(frozen, NumericEdges):
-                if name in numbers:
-                    column = _numeric_cells(frozen, numbers[name])
-            elif name in texts:
-                column = _categorical_cells(frozen, texts[name])
+                if name in self._numbers:
+                    column = _numeric_cells(frozen, self._numbers[name])
+            elif name in self._texts:
+                column = _categorical_cells(frozen, self._texts[name])
             if column is None:
-                column = np.full(rows, frozen.size - 1)
-            columns.append(column + start)
-            self._starts[name] = start
-            start += frozen.size
-        self._width = start
-        self._cells = _columns(columns, rows)
+                column = np.full(self._rows, frozen.size - 1)
+            columns.append(column + self._starts[name])
+        return _columns(columns, self._rows)
+
+    def _of_run(self, run: slice) -> Counts:
+        """The counts of all cells over neighbouring rows."""
+        counted: list[Counts] = []
+        for name, frozen in self._edges.features.items():
+            if isinstance(frozen, NumericEdges) and name in self._numbers:
+                counted.append(_numeric_counts(frozen, self._numbers[name][run]))
+            elif isinstance(frozen, CategoricalEdges) and name in self._texts:
+                counted.append(_categorical_counts(frozen, self._texts[name], run))
+            else:
+                counts = np.zeros(frozen.size, np.int64)
+                counts[-1] = run.stop - run.start
+                counted.append(counts)
+        return np.concatenate(counted) if counted else np.zeros(0, np.int64)
 
     def parts(self, segments: Segments) -> list[Cells]:
         """The cells part of each segment."""
-        index = segments.of[:, None] * self._width + self._cells[segments.rows]
-        counts = np.bincount(index.ravel(), minlength=segments.size * self._width)
-        table = counts.reshape(segments.size, self._width).astype(np.int64, copy=False)
+        if segments.runs is not None:
+            table = np.array([self._of_run(run) for run in segments.runs])
+        else:
+            index = segments.of[:, None] * self._width + self._cells[segments.rows]
+            counts = np.bincount(index.ravel(), minlength=segments.size * self._width)
+            table = counts.reshape(segments.size, self._width).astype(np.int64, copy=False)
         features = [(name, e.hash, self._starts[name], e.size) for name, e in self._edges.features.items()]
         return [
             Cells({name: (digest, row[start : start + size]) for name, digest, start, size in features})
@@ -227,11 +287,32 @@ def _numeric_cells(edges: NumericEdges, values: Floats) -> Ints:
     return np.where(np.isnan(values), edges.size - 1, cells)
 
 
+def _numeric_counts(edges: NumericEdges, values: Floats) -> Counts:
+    """How many lie at or above each edge says how many lie in each cell."""
+    held = values.size - int(np.count_nonzero(np.isnan(values)))
+    reached = [int(np.count_nonzero(values >= edge)) for edge in np.array(edges.edges, np.float32)]
+    cells = [before - after for before, after in pairwise([held, *reached, 0])]
+    return np.array([*cells, values.size - held], np.int64)
+
+
+def _categorical_counts(edges: CategoricalEdges, column: Texts, run: slice) -> Counts:
+    times = np.bincount(column.codes[run] + 1, minlength=len(column.values) + 1)
+    counts = np.zeros(edges.size, np.int64)
+    # Code -1, which is missing, comes first here and takes the last cell there.
+    np.add.at(counts, _cell_of_code(edges, column), np.append(times[1:], times[0]))
+    return counts
+
+
 def _categorical_cells(edges: CategoricalEdges, column: Texts) -> Ints:
+    return _cell_of_code(edges, column)[column.codes]
+
+
+def _cell_of_code(edges: CategoricalEdges, column: Texts) -> Ints:
+    """By code; -1 takes the last."""
     other, unseen, missing = edges.size - 3, edges.size - 2, edges.size - 1
     cell_of = {text: i for i, text in enumerate(edges.values)} | dict.fromkeys(edges.others, other)
     cells = [cell_of.get(text, unseen) for text in column.values]
-    return np.array([*cells, missing], np.int64)[column.codes]  # code -1 takes the last
+    return np.array([*cells, missing], np.int64)
 
 
 def label_parts(batch: Batch, labels: LabelColumns, segments: Segments) -> list[tuple[Labels, int]]:
