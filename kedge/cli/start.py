@@ -68,11 +68,17 @@ def _print(checks: list[Check], as_json: bool) -> None:
                     "changed": check.changed,
                     "detail": check.detail,
                     "remedy": check.remedy,
+                    "why": check.why,
+                    "differences": list(check.differences),
                 }
             )
             continue
         mark = "✗" if not check.ok else "+" if check.changed else "✓"
         click.echo(f"{mark} {check.name}: {check.detail}")
+        if check.why:
+            click.echo(f"    because {check.why}")
+        for line in check.differences:
+            click.echo(f"    {line}")
         if not check.ok and check.remedy:
             click.echo(f"  → {check.remedy}")
 
@@ -83,6 +89,8 @@ def _print(checks: list[Check], as_json: bool) -> None:
 @click.pass_context
 def setup(ctx: click.Context, dry_run: bool, as_json: bool) -> None:
     """Probe the store and install templates and policies; safe to repeat.
+
+    Tells each choice with its reason, and what of each installed object changes.
 
     \b
     Example: KEDGE_STORE=http://localhost:9200 kedge setup --dry-run

@@ -37,6 +37,7 @@ def open_store(
     return open_elastic(
         settings.store,
         prefix=settings.prefix,
+        retention=settings.kept,
         api_key=env.get(STORE_KEY) or None,
         clock=clock,
         timeout=timeout_s,

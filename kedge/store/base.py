@@ -406,6 +406,10 @@ class Check:
     detail: str
     remedy: str = ""
     changed: bool = False
+    why: str = ""
+    """The reason of a choice."""
+    differences: tuple[str, ...] = ()
+    """What of an installed object is (or would be) another: `template.settings.index.codec: "a" -> "b"`."""
 
 
 @runtime_checkable

@@ -83,10 +83,10 @@ class Names:
 
         A width has indices of its own, because it has a retention of its own.
         """
-        return f"{self.prefix}-{collection}-{format_duration(width)}-{_stamp(t, _period(width))}"
+        return f"{self.prefix}-{collection}-{format_duration(width)}-{_stamp(t, period_of_width(width))}"
 
     def series_over(self, collection: str, width: Millis, window: Window) -> str:
-        return _over(f"{self.prefix}-{collection}-{format_duration(width)}-", window, _period(width))
+        return _over(f"{self.prefix}-{collection}-{format_duration(width)}-", window, period_of_width(width))
 
 
 def first_index(alias: str) -> str:
@@ -135,7 +135,7 @@ def stream_of_alias(prefix: str, alias: str) -> str | None:
     return stream_of(TIERS[width]) if width in TIERS else None
 
 
-def _period(width: Millis) -> Millis:
+def period_of_width(width: Millis) -> Millis:
     """Days of minutes, months of hours, years of days: an index holds some thousand buckets at most."""
     return DAY if width < HOUR else 31 * DAY if width < DAY else 366 * DAY
 

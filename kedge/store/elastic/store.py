@@ -40,11 +40,12 @@ from kedge.store.elastic.shared import SharedIds
 from kedge.store.elastic.sources import Sources
 from kedge.store.elastic.summaries import Summaries
 from kedge.store.elastic.summarise import Summariser
-from kedge.store.retention import Floors, Swept
+from kedge.store.retention import Floors, Retention, Swept
 from kedge.store.sources import Source
 from kedge.windows import Millis, Window
 
 TIMEOUT_S = 60.0
+FOR_EVER = Retention()
 _PREFIX = re.compile(r"[a-z0-9][a-z0-9._-]{0,60}")
 
 
@@ -55,7 +56,12 @@ class ElasticStore:
     """
 
     def __init__(
-        self, client: Client, names: Names, clock: Callable[[], Millis], sources: Sequence[Source] = ()
+        self,
+        client: Client,
+        names: Names,
+        clock: Callable[[], Millis],
+        sources: Sequence[Source] = (),
+        retention: Retention = FOR_EVER,
     ) -> None:
         self._client = client
         self._clock = clock
@@ -72,7 +78,7 @@ class ElasticStore:
         self._quantiles = Quantiles(client, place)
         self._summaries = Summaries(client, names, indices)
         self._metrics = Metrics(client, names, indices)
-        self._setup = Setup(client, names, indices)
+        self._setup = Setup(client, names, indices, retention)
         self.alerts = Documents(client, names("alerts"))
         self.events = Documents(client, names("alert-events"))
         self.outbox = Documents(client, names("outbox"))
@@ -212,10 +218,12 @@ def open_elastic(
     clock: Callable[[], Millis],
     timeout: float = TIMEOUT_S,
     sources: Sequence[Source] = (),
+    retention: Retention = FOR_EVER,
 ) -> ElasticStore:
     """The store at `url` (`https://host:9200`; several nodes of one cluster by commas; a user in it is used).
 
-    Every index, alias and template begins with `prefix`. `timeout` is in seconds, of one request.
+    Every index, alias and template begins with `prefix`. `timeout` is in seconds, of one request;
+    `retention` is what set-up tells the server to keep.
     Nothing is sent before the first call, so that a gateway can start, and spool, while the cluster is down.
     Raises BadInput for a URL or prefix that cannot be.
     """
@@ -223,4 +231,4 @@ def open_elastic(
         raise BadInput(
             f'the prefix "{prefix}" cannot begin an index name: use lower-case letters, digits, - and _'
         )
-    return ElasticStore(Client(url, api_key, timeout=timeout), Names(prefix), clock, sources)
+    return ElasticStore(Client(url, api_key, timeout=timeout), Names(prefix), clock, sources, retention)

@@ -12,6 +12,9 @@ import orjson
 
 from kedge.errors import KedgeError
 from kedge.store.base import Json
+from kedge.store.elastic.names import period_of_width
+from kedge.store.retention import Retention, stream_of
+from kedge.windows import DAY, HOUR, TIERS, Millis
 
 DEFAULT_PREFIX = "kedge"
 STORAGE = "storage-best-compression"
@@ -53,9 +56,9 @@ class Templates:
         wanted = [s for s in stems if "-storage-" not in s or s.endswith(storage)]
         return [self._load("_component_template", f"component/{stem}.json") for stem in wanted]
 
-    def indices(self, storage: str, lifecycle: dict[str, str]) -> list[Template]:
-        """The index templates; `lifecycle` names the policy of each series, for those who create its
-        indices."""
+    def indices(self, storage: str, manager: str, retention: Retention) -> list[Template]:
+        """The index templates. Where the server drops by itself, they say which policy each series has, for
+        those who create its indices, and what it is kept for, for the worker."""
         templates = []
         for stem in self._stems("index", ".json"):
             template = self._load("_index_template", f"index/{stem}.json")
@@ -64,16 +67,28 @@ class Templates:
             template.body["composed_of"] = [
                 f"{self._prefix}-{storage}" if name == default else name for name in composed
             ]
-            if lifecycle:
+            if manager:
+                template.body["_meta"] |= {"manager": manager, "retention": _set(retention)}
+            if manager == "ilm":  # ISM finds its indices by their names
+                names = [p.name for p in self.lifecycle(manager, retention)]
+                lifecycle = {name.removeprefix(f"{self._prefix}-"): name for name in names}
                 template.body["_meta"]["lifecycle"] = lifecycle
             templates.append(template)
         return templates
 
-    def lifecycle(self, manager: str) -> list[Template]:
-        """The policies for `ilm` or `ism`."""
+    def lifecycle(self, manager: str, retention: Retention) -> list[Template]:
+        """The policies for `ilm` or `ism`: each deletes an index once all in it is past its retention."""
         kind = {"ilm": "_ilm/policy", "ism": "_plugins/_ism/policies"}[manager]
         suffix = f".{manager}.json"
-        return [self._load(kind, f"lifecycle/{stem}{suffix}") for stem in self._stems("lifecycle", suffix)]
+        policies = []
+        for stem in self._stems("lifecycle", suffix):
+            policy = self._load(kind, f"lifecycle/{stem}{suffix}")
+            stream, period = _kept_as(stem.removeprefix(f"{DEFAULT_PREFIX}-"))
+            kept: Millis | None = getattr(retention, stream)
+            if kept is not None:  # an index is as old as the start of its period
+                _delete_after(policy.body["policy"], f"{(kept + period) // HOUR}h", manager)
+            policies.append(policy)
+        return policies
 
     def _stems(self, folder: str, suffix: str) -> list[str]:
         names = (entry.name for entry in self._folder.joinpath(folder).iterdir())
@@ -84,6 +99,25 @@ class Templates:
         body: Any = orjson.loads(text.replace(f'"{DEFAULT_PREFIX}-', f'"{self._prefix}-'))
         stem = path.rpartition("/")[2].partition(".")[0]
         return Template(kind, f"{self._prefix}-{stem.removeprefix(f'{DEFAULT_PREFIX}-')}", body)
+
+
+def _set(retention: Retention) -> dict[str, Millis]:
+    return {stream: kept for stream, kept in retention._asdict().items() if kept is not None}
+
+
+def _kept_as(family: str) -> tuple[str, Millis]:
+    """The stream of `predictions`, `summaries-1h` …, and the longest period of one of its indices."""
+    _, _, width = family.partition("-")
+    return (stream_of(TIERS[width]), period_of_width(TIERS[width])) if width else (family, DAY)
+
+
+def _delete_after(policy: Json, age: str, manager: str) -> None:
+    if manager == "ilm":
+        policy["phases"]["delete"] = {"min_age": age, "actions": {"delete": {}}}
+        return
+    hot = policy["states"][0]
+    hot["transitions"] = [{"state_name": "delete", "conditions": {"min_index_age": age}}]
+    policy["states"].append({"name": "delete", "actions": [{"delete": {}}], "transitions": []})
 
 
 def open_mapping(fields: Iterable[str]) -> Json:
