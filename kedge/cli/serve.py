@@ -127,6 +127,7 @@ def serve(ctx: click.Context, gateway: bool, web: bool, host: str | None, port: 
     file = server_file(settings)
     server.config.load()
     socket = server.config.bind_socket()
+    socket.listen(server.config.backlog)  # who reads that it listens may connect at once
     address = f"http://{settings.host}:{socket.getsockname()[1]}"
     if file:
         file.write_text(json.dumps({"url": address, "pid": os.getpid()}))

@@ -20,7 +20,7 @@ from kedge.store.elastic.names import Names
 from kedge.store.elastic.store import ElasticStore
 from kedge.windows import DAY, HOUR
 from tests.ingest.conftest import ALL, NOW, Client, client_of
-from tests.ingest.proxy import Proxy
+from tests.support.proxy import Proxy
 from tests.support.servers import remove_all
 
 WAIT_S = 10.0
