@@ -19,6 +19,7 @@ from kedge.pipeline.judge import STEPS_A_TICK, Judged, judge_steps
 from kedge.pipeline.measure import horizon_asks, label_horizon
 from kedge.pipeline.models import ModelState, load_models
 from kedge.pipeline.progress import Steps, advance, judged_through
+from kedge.pipeline.spooled import spooled_since
 from kedge.pipeline.tiers import tier_floors
 from kedge.store.base import Json, Stored
 from kedge.windows import DAY, Millis, ceil, floor, format_duration
@@ -111,12 +112,13 @@ def _evaluate(
     progress = _begin(pipe, due, progress, by_rule)
     due = [one for one in due if one.rule.name in progress.get(one.model, {})]
     pipe.reader.load([ask for one in due for ask in one.asks(progress[one.model][one.rule.name])])
+    spooled = spooled_since(pipe.store.state, pipe.wall())
     changes: dict[str, _Change] = {}
     reached: dict[str, dict[str, Millis]] = defaultdict(dict)
     for one in due:
         stored = by_rule.get((one.rule.name, one.model), {})
         known = {name: msgspec.convert(s.value, AlertState) for name, s in stored.items()}
-        found = judge_steps(pipe.reader, one, progress[one.model][one.rule.name], known)
+        found = judge_steps(pipe.reader, one, progress[one.model][one.rule.name], known, spooled)
         reached[one.model][one.rule.name] = found.through
         counts.steps += found.steps
         counts.left += found.steps >= STEPS_A_TICK

@@ -82,14 +82,19 @@ class Judgement:
 
 
 def judge_steps(
-    reader: SummaryReader, one: Judged, since: Millis, states: dict[str, AlertState]
+    reader: SummaryReader,
+    one: Judged,
+    since: Millis,
+    states: dict[str, AlertState],
+    spooled: Millis | None = None,
 ) -> Judgement:
-    """Judge the steps after `since` up to the first whose window is not complete."""
+    """Judge the steps after `since` up to the first whose window is not complete: a bucket of it is dirty, or
+    it ends after `spooled`, from where on a gateway still holds rows."""
     found = Judgement(0, since, {}, {})
     reader.ahead = one.last
     for step in one.steps_after(since):
         window = one.window_of(step)
-        if one.feed.incomplete_in(window, one.rule.parts):
+        if one.feed.incomplete_in(window, one.rule.parts) or (spooled is not None and window.end > spooled):
             break
         found.steps, found.through = found.steps + 1, step
         for version, group, finding in _judge(reader, one, window, step, states | found.fresh):

@@ -16,6 +16,7 @@ from kedge.pipeline.dirty import ModelFeed
 from kedge.pipeline.feed import load_feed
 from kedge.pipeline.measure import context_for, label_horizon
 from kedge.pipeline.schema import features_of
+from kedge.pipeline.spooled import spooled_since
 from kedge.pipeline.summaries import SummaryReader, bucket_summary
 from kedge.pipeline.summarise import SEPARATOR
 from kedge.sketch import AnyPart, PartName, Summary
@@ -74,6 +75,8 @@ def metric_series(
     reader = pipe.reading(feed)
     mature = label_horizon(reader, settings, model, known, now)
     complete = feed.read_at - settings.lag
+    if (spooled := spooled_since(pipe.store.state, pipe.wall())) is not None:
+        complete = min(complete, spooled)
     for window, groups in _summaries(pipe, reader, model, known, Window(first, last), width, grouping):
         incomplete = window.end > complete or known.incomplete_in(window)
         for group, summary in sorted(groups.items()):

@@ -10,7 +10,7 @@ import signal
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -196,8 +196,12 @@ def test_a_worker_that_is_killed_is_made_up_for(
 ) -> None:
     with begun(kedge, tmp_path, elasticsearch_url, redis) as one:
         victim = one.worker(**{VARIABLE: point})
-        send_tick(one)
-        assert until(lambda: victim.code, "the worker's death") == -signal.SIGKILL
+        for _ in range(6):  # a tick that a busy server refused is made up for by the next
+            send_tick(one)
+            with suppress(AssertionError):
+                until(lambda: victim.code, "the worker's death", 15)
+                break
+        assert victim.code == -signal.SIGKILL
         let_lease_run_out(one)
         one.worker()
         settle(one)

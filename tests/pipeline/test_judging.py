@@ -10,8 +10,10 @@ from kedge.alerting.loading import parse_rules
 from kedge.pipeline.baselines import build_baseline, import_baseline
 from kedge.pipeline.context import groupings_of
 from kedge.pipeline.feed import load_feed
+from kedge.pipeline.query import metric_series
 from kedge.pipeline.rulebook import RuleSource
 from kedge.pipeline.schema import features_of
+from kedge.pipeline.spooled import Gateway, tell
 from kedge.sketch import PartName
 from kedge.windows import DAY, HOUR, MINUTE, SECOND, Window
 from tests.pipeline.world import BY_PLAN, MODEL, RULES, T0, Crash, World, crash_at, prediction, truth, world
@@ -298,3 +300,18 @@ def test_the_same_files_are_not_read_again(tmp_path: Path) -> None:
     (tmp_path / "a.yml").write_text(QUIET)
     source = RuleSource(tmp_path)
     assert source() is source()
+
+
+def test_a_window_that_a_gateway_still_holds_rows_for_is_not_judged(one: World) -> None:
+    """Its spool is drained later; until then nobody knows whether what is stored is all."""
+    minute(one, 0)
+    held = T0 + MINUTE + 30 * SECOND
+    tell(one.store.state, Gateway("north", held, 40, 9_000, T0 + 2 * MINUTE))
+    minute(one, 1)
+    minute(one, 2)
+    assert one.alert("busy").evaluated_through == T0 + MINUTE
+    found = metric_series(one.pipe, MODEL, names=["volume.count"], width=MINUTE, now=one.now)
+    assert [row["reason"] for row in found] == [None, "incomplete", "incomplete"]
+    tell(one.store.state, Gateway("north", None, 0, 0, T0 + 5 * MINUTE))
+    one.tick(T0 + 5 * MINUTE)
+    assert one.alert("busy").evaluated_through > T0 + 2 * MINUTE
