@@ -1,5 +1,6 @@
 """The spool's file: order, bounds, and what is found in it after a kill."""
 
+import json
 import os
 import signal
 import sqlite3
@@ -9,8 +10,12 @@ import threading
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from ingest.spool import FILE, Kind, Spool, SpoolBroken, SpoolFull, read_depth
+from kedge.cli import cli
+from kedge.config import load_settings
+from kedge.errors import KedgeError
 from kedge.records import Label, Prediction
 from kedge.store.base import RejectedRow
 from kedge.windows import HOUR
@@ -202,3 +207,31 @@ class TestFilesThatAreNone:
         (tmp_path / "file").write_text("")
         with pytest.raises(SpoolBroken, match="KEDGE_SPOOL"):
             Spool(tmp_path / "file", limit=LIMIT)
+
+
+@pytest.mark.parametrize(
+    ("text", "size"), [("500MB", 500_000_000), ("1.5 GB", 1_500_000_000), ("20k", 20_000), ("0", 0), ("7", 7)]
+)
+def test_sizes_are_written_as_people_write_them(text: str, size: int) -> None:
+    assert load_settings(None, {"KEDGE_SPOOL_LIMIT": text}).spool_limit == size
+
+
+@pytest.mark.parametrize("text", ["much", "-5MB", "5 PB", "1.2.3GB"])
+def test_what_is_no_size_is_told_with_its_place(text: str) -> None:
+    with pytest.raises(KedgeError, match="KEDGE_SPOOL_LIMIT: spool_limit"):
+        load_settings(None, {"KEDGE_SPOOL_LIMIT": text})
+
+
+def test_the_doctor_tells_what_waits_though_the_store_is_down(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    spool = Spool(tmp_path / "spool", limit=LIMIT)
+    spool.put(Kind.PREDICTIONS, [row("a"), row("b")], NOW)
+    nowhere = {"KEDGE_STORE": "http://127.0.0.1:9", "KEDGE_REDIS": "redis://127.0.0.1:9/0"}
+    said = CliRunner().invoke(cli, ["doctor", "--json"], env=nowhere)
+    spool.close()
+    checks = {line["name"]: line for line in map(json.loads, said.output.splitlines())}
+    assert checks["spool"]["ok"] is False
+    assert "2 rows" in checks["spool"]["detail"]
+    assert said.exit_code == 1
