@@ -4,35 +4,34 @@ A row without an id gets one of its time, its content and its number in the file
 again, or with rows added at its end, stores nothing twice.
 """
 
-import hashlib
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from itertools import islice
 from pathlib import Path
 from typing import IO, Generic, NamedTuple, TypeVar
 
-import msgspec
-
 from ingest.body import Malformed, loads
+from ingest.columnar import Lane, NotPlain
 from ingest.columns import ColumnMap
+from ingest.content import content_id
 from ingest.enrich import label_of, prediction_of
 from ingest.rejection import Rejection
 from ingest.tables import (
     BATCH_ROWS,
+    Chunk,
     CsvFile,
     PlaceOf,
     Rows,
     is_csv,
     kind_of,
     number_in,
-    open_bytes,
     parquet_names,
     places_of,
     read_parquet,
+    unpacked,
 )
-from ingest.values import new_id, time_of
 from ingest.wire import (
     LABEL,
     PREDICTION,
@@ -40,16 +39,16 @@ from ingest.wire import (
     Place,
     Row,
     WireLabelRow,
-    WirePrediction,
     as_row,
     friendly,
     friendly_label,
 )
 from kedge.errors import BadInput
+from kedge.record_table import Mask, PredictionTable
 from kedge.records import Label, Prediction
 from kedge.windows import Millis
 
-__all__ = ["Batch", "ColumnMap", "read_labels", "read_predictions"]
+__all__ = ["Batch", "ColumnMap", "read_columns", "read_labels", "read_predictions"]
 
 MAX_LINE = 32 * 2**20
 """Bytes of one line of JSONL."""
@@ -62,6 +61,12 @@ class Batch(NamedTuple, Generic[Record]):
 
     rows: list[Record]
     rejections: list[Rejection]
+    end: int = 0
+    """Rows of the file up to here, rejected ones too."""
+    share: float | None = None
+    """Of the file that has been read, 0 to 1; None where it is not known."""
+    table: PredictionTable | None = None
+    """Further rows, as columns; only where they are asked for (read_columns)."""
 
 
 def read_predictions(
@@ -84,6 +89,37 @@ def read_predictions(
 
     Raises BadInput, with the place, for a file that cannot be read or has not the columns that were named.
     """
+    return _predictions(path, model, version, columns, now, default_time)
+
+
+def read_columns(
+    path: str | Path,
+    *,
+    model: str,
+    version: str | None = None,
+    columns: ColumnMap | None = None,
+    now: Millis,
+    start: int = 0,
+) -> Iterator[Batch[Prediction]]:
+    """The predictions of a file from row `start` on: those of tables mostly as columns (Batch.table).
+
+    Rows, ids and rejections are those of `read_predictions`; no id is both in a batch's table and among its
+    rows. Raises like it.
+    """
+    return _predictions(path, model, version, columns, now, None, start=start, columnar=True)
+
+
+def _predictions(
+    path: str | Path,
+    model: str | None,
+    version: str | None,
+    columns: ColumnMap | None,
+    now: Millis,
+    default_time: Millis | None,
+    *,
+    start: int = 0,
+    columnar: bool = False,
+) -> Iterator[Batch[Prediction]]:
     columns = columns or ColumnMap()
 
     def build(index: int, row: Row) -> Prediction:
@@ -97,12 +133,18 @@ def read_predictions(
         if wire.timestamp is None:
             raise BadInput("is missing: name its column with --timestamp", "timestamp")
         if wire.id is None:
-            wire.id = _content_id(index, wire, now)
+            wire.id = content_id(index, wire, now)
         return prediction_of(wire, now)
 
     needed = () if default_time is not None else ("timestamp",)
-    rows = _rows(str(path), _Plan(columns, cache(columns.place), friendly, needed))
-    return _batches(rows, build)
+    source = _open(str(path), _Plan(columns, cache(columns.place), friendly, needed), start)
+    lane = None
+    if columnar and source.places and model is not None:
+        try:
+            lane = Lane(source.places, model=model, version=version, now=now)
+        except NotPlain:
+            pass
+    return _batches(source.pieces, build, lane)
 
 
 def read_labels(
@@ -130,27 +172,39 @@ def read_labels(
         wire: WireLabelRow = LABEL.convert(row)
         return label_of(wire, now)
 
-    rows = _rows(str(path), _Plan(columns, cache(columns.label_place), friendly_label, ("id",)))
-    return _batches(rows, build)
+    source = _open(str(path), _Plan(columns, cache(columns.label_place), friendly_label, ("id",)))
+    return _batches(source.pieces, build)
 
 
-def _batches(rows: Iterator[Rows], build: Callable[[int, Row], Record]) -> Iterator[Batch[Record]]:
-    for batch in rows:
-        records, rejections = [], list(batch.rejections)
-        for index, row in batch.rows:
+def _batches(
+    pieces: Iterable[Rows | Chunk], build: Callable[[int, Row], Record], lane: Lane | None = None
+) -> Iterator[Batch[Record]]:
+    for piece in pieces:
+        table = None
+        if isinstance(piece, Rows):
+            rows = piece.rows
+        else:
+            table, others = _split(piece, lane)
+            rows = piece.rows(others)
+        records, rejections = [], list(piece.rejections)
+        for index, row in rows:
             try:
                 records.append(build(index, row))
             except BadInput as error:
                 rejections.append(Rejection.of(index, error))
-        yield Batch(records, sorted(rejections, key=lambda rejection: rejection.index))
+        rejections.sort(key=lambda rejection: rejection.index)
+        yield Batch(records, rejections, piece.end, piece.share, table)
 
 
-def _content_id(index: int, wire: WirePrediction, now: Millis) -> str:
-    # Equal rows are told apart by their number; the time goes first, so that ids are in the order of time.
-    content = msgspec.msgpack.encode((index, wire))
-    assert wire.timestamp is not None  # noqa: S101 - the caller has seen to it
-    t = time_of(wire.timestamp, now, "timestamp")
-    return new_id(t, hashlib.blake2b(content, digest_size=10).digest())
+def _split(chunk: Chunk, lane: Lane | None) -> tuple[PredictionTable | None, Mask | None]:
+    """The rows that can stay columns, and which ones cannot (None: none can)."""
+    if lane is None or not chunk.columns:
+        return None, None
+    try:
+        table, plain = lane.table(chunk)
+    except NotPlain:
+        return None, None
+    return table, ~plain
 
 
 @dataclass(frozen=True)
@@ -182,35 +236,47 @@ class _Plan:
                 raise BadInput(f"no row has a {field}: name it with --{field}", file)
 
 
-def _rows(path: str, plan: _Plan) -> Iterator[Rows]:
-    """The rows of a file under wire names."""
+class _Source(NamedTuple):
+    pieces: Iterator[Rows] | Iterator[Chunk]
+    """Under wire names."""
+    places: Collection[Place] = ()
+    """Where the columns go; none for lines of JSON."""
+
+
+def _open(path: str, plan: _Plan, start: int = 0) -> _Source:
+    """A file from row `start` on."""
     if path == "-":
-        return _jsonl(sys.stdin.buffer, "standard input", plan)
+        return _Source(_jsonl(sys.stdin.buffer, "standard input", plan, start))
     file = Path(path)
     if not file.is_file():
         raise BadInput("no such file", path)
     if is_csv(file):
         table = CsvFile(file)
-        return table.read(plan.places(table.names, path))
+        places = plan.places(table.names, path)
+        return _Source(table.read(places, start), places.values())
     match kind_of(file):
         case ".jsonl" | ".ndjson" | ".json":
-            return _jsonl_file(file, plan)
+            return _Source(_jsonl_file(file, plan, start))
         case ".parquet" | ".pq":
-            return read_parquet(file, plan.places(parquet_names(file), path))
+            places = plan.places(parquet_names(file), path)
+            return _Source(read_parquet(file, places, start), places.values())
     raise BadInput("what kind of file is this? Its name should end in .jsonl, .csv, .tsv or .parquet", path)
 
 
-def _jsonl_file(path: Path, plan: _Plan) -> Iterator[Rows]:
+def _jsonl_file(path: Path, plan: _Plan, start: int) -> Iterator[Rows]:
     try:
-        with open_bytes(path) as file:
-            yield from _jsonl(file, str(path), plan)
+        size = max(path.stat().st_size, 1)
+        with path.open("rb") as raw, unpacked(path, raw) as file:
+            for rows in _jsonl(file, str(path), plan, start):
+                yield rows._replace(share=raw.tell() / size)
     except (OSError, EOFError) as error:
         raise BadInput(f"cannot be read: {error}", str(path)) from None
 
 
-def _jsonl(file: IO[bytes], name: str, plan: _Plan) -> Iterator[Rows]:
+def _jsonl(file: IO[bytes], name: str, plan: _Plan, start: int) -> Iterator[Rows]:
     lines = enumerate(_lines(file, name))
     checked = False
+    end = sum(1 for _ in islice(lines, start))
     while batch := list(islice(lines, BATCH_ROWS)):
         rows: list[tuple[int, Row]] = []
         rejections: list[Rejection] = []
@@ -228,7 +294,8 @@ def _jsonl(file: IO[bytes], name: str, plan: _Plan) -> Iterator[Rows]:
         if not checked:
             plan.check_lines(rows, seen, name)
             checked = True
-        yield Rows(rows, rejections)
+        end += len(batch)
+        yield Rows(rows, rejections, end)
 
 
 def _lines(file: IO[bytes], name: str) -> Iterator[tuple[int, bytes]]:

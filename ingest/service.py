@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
 
 import msgspec
+import numpy as np
 
 from ingest.body import Decoded, decode, rows_at
 from ingest.drain import Drainer
@@ -20,6 +21,7 @@ from ingest.write import LogWriter, rejected_row
 from kedge.clock import Clock
 from kedge.errors import BadInput, KedgeError
 from kedge.pipeline.schema import Features
+from kedge.record_table import PredictionTable
 from kedge.records import Label, Prediction
 from kedge.store.base import DocumentStore, Joined, Json, LogStore, RejectedRow, Written
 from kedge.store.retention import too_old
@@ -163,6 +165,30 @@ class IngestService:
             rejected=len(rejected),
             rejections=_listed(rejected),
             spooled=spooled,
+        )
+
+    def store_table(self, table: PredictionTable) -> PredictionAnswer:
+        """Store a table that is validated already."""
+        results = None if self._holding else self._writer.table(table)
+        if results is None:
+            return self.store_predictions(table.rows())
+        counts = dict.fromkeys(Written, 0)
+        rejected: list[Rejection] = []
+        for i, result in enumerate(results):
+            counts[result.written] += 1
+            if result.written is Written.REJECTED:
+                rejected.append(Rejection(i, "", result.reason))
+        if rejected:
+            rows = table[np.array([r.index for r in rejected])].rows()
+            now = self._clock()
+            self._keeper.keep(
+                [rejected_row(row, r.reason, now) for row, r in zip(rows, rejected, strict=True)]
+            )
+        return PredictionAnswer(
+            accepted=counts[Written.CREATED],
+            duplicate=counts[Written.DUPLICATE],
+            rejected=len(rejected),
+            rejections=_listed(rejected),
         )
 
     def store_labels(

@@ -11,12 +11,14 @@ import gzip
 import io
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import IO, Any, NamedTuple, cast
+from typing import IO, Any, NamedTuple, TypeAlias, cast
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet
+from numpy.typing import NDArray
 
 from ingest.rejection import Rejection
 from ingest.values import scalar_text
@@ -26,6 +28,9 @@ from kedge.errors import BadInput
 BATCH_ROWS = 10_000
 _BLOCK = 8 * 2**20
 """Bytes of CSV read at once; also the longest row."""
+
+_BUFFER = 2**16
+"""Bytes of each Parquet column that are read at once."""
 
 _MISSING = ("", "NA", "N/A", "n/a", "#N/A", "NULL", "Null", "null", "None", "NaN", "nan", "-nan")
 """Missing among numbers. Among text only the empty cell is: NA may be Namibia."""
@@ -45,6 +50,40 @@ class Rows(NamedTuple):
 
     rows: list[tuple[int, Row]]
     rejections: list[Rejection]
+    end: int
+    """Rows of the file up to here, rejected ones too."""
+    share: float | None = None
+    """Of the file that has been read, 0 to 1; None where it is not known."""
+
+
+Cells: TypeAlias = pa.Array | list[Any]
+"""A column: as Arrow has it, or Python values where no Arrow type holds them all."""
+
+
+class Chunk(NamedTuple):
+    """Some rows of a table by column."""
+
+    columns: dict[Place, Cells]
+    indices: NDArray[np.int64]
+    """Of the rows in the file."""
+    rejections: list[Rejection]
+    end: int
+    share: float | None = None
+
+    def rows(self, chosen: NDArray[np.bool_] | None = None) -> list[tuple[int, Row]]:
+        """The rows, or some of them, under wire names."""
+        indices, columns = self.indices, self.columns
+        if chosen is not None:
+            indices = indices[chosen]
+            columns = {place: _chosen(cells, chosen) for place, cells in columns.items()}
+        values = {place: values_of(cells, place) for place, cells in columns.items()}
+        return list(zip(indices.tolist(), wire_rows(values, len(indices)), strict=True))
+
+
+def _chosen(cells: Cells, chosen: NDArray[np.bool_]) -> Cells:
+    if isinstance(cells, list):
+        return [cells[i] for i in np.flatnonzero(chosen).tolist()]
+    return cells.filter(pa.array(chosen))
 
 
 def kind_of(path: Path) -> str:
@@ -56,9 +95,9 @@ def is_csv(path: Path) -> bool:
     return kind_of(path) in (".csv", ".tsv", ".txt")
 
 
-def open_bytes(path: Path) -> IO[bytes]:
-    """A file, unpacked where its name ends in `.gz`."""
-    return cast(IO[bytes], gzip.open(path)) if path.suffix == ".gz" else path.open("rb")
+def unpacked(path: Path, raw: IO[bytes]) -> IO[bytes]:
+    """The content of the open file, unpacked where its name ends in `.gz`."""
+    return cast(IO[bytes], gzip.GzipFile(fileobj=raw)) if path.suffix == ".gz" else raw
 
 
 def places_of(names: list[str], place_of: PlaceOf, file: str) -> dict[str, Place]:
@@ -112,44 +151,84 @@ def parquet_names(path: Path) -> list[str]:
         raise BadInput(f"is not a Parquet file: {_first_line(error)}", str(path)) from None
 
 
-def read_parquet(path: Path, places: Mapping[str, Place]) -> Iterator[Rows]:
-    start = 0
+def read_parquet(path: Path, places: Mapping[str, Place], start: int = 0) -> Iterator[Chunk]:
+    """The rows from number `start` on; row groups before it are not read."""
+    at = start
     try:
-        with pa.parquet.ParquetFile(path) as file:
-            for batch in file.iter_batches(BATCH_ROWS, columns=list(places)):
+        # Otherwise whole row groups would be in memory, as they are in the file.
+        with pa.parquet.ParquetFile(path, buffer_size=_BUFFER, pre_buffer=False) as file:
+            groups, skip = _groups_from(file.metadata, start)
+            for batch in file.iter_batches(BATCH_ROWS, row_groups=groups, columns=list(places)):
+                if skip:
+                    skipped = min(skip, batch.num_rows)
+                    batch, skip = batch.slice(skipped), skip - skipped
+                if not batch.num_rows:
+                    continue
                 # A column of a struct is listed by its members: only whole columns are places.
                 columns = {
-                    places[name]: _parquet_values(batch.column(i), places[name])
+                    places[name]: plain_array(batch.column(i), places[name])
                     for i, name in enumerate(batch.schema.names)
                 }
-                yield Rows(list(enumerate(wire_rows(columns, batch.num_rows), start)), [])
-                start += batch.num_rows
+                end = at + batch.num_rows
+                yield Chunk(columns, np.arange(at, end), [], end, end / file.metadata.num_rows)
+                at = end
     except (pa.ArrowException, OSError) as error:
-        raise BadInput(f"cannot be read: {_first_line(error)}", f"{path}: row {start}") from None
+        raise BadInput(f"cannot be read: {_first_line(error)}", f"{path}: row {at}") from None
 
 
-def _parquet_values(column: pa.Array, place: Place) -> list[Any]:
-    """Python values of a column as JSON would carry them."""
-    if pa.types.is_dictionary(column.type):
-        column = column.dictionary_decode()
+def _groups_from(metadata: pa.parquet.FileMetaData, start: int) -> tuple[list[int], int]:
+    """The row groups from that row on, and how many rows of the first come before it."""
+    groups = list(range(metadata.num_row_groups))
+    while groups and (rows := metadata.row_group(groups[0]).num_rows) <= start:
+        start -= rows
+        groups.pop(0)
+    return groups, start
+
+
+def plain_array(column: pa.Array, place: Place) -> pa.Array:
+    """A column in the few types of JSON: times are milliseconds or text, NaN is missing."""
     kind = column.type
+    if pa.types.is_dictionary(kind):
+        if pa.types.is_string(kind.value_type):
+            return column
+        column = column.dictionary_decode()
+        kind = column.type
     if place.field == "timestamp" and (pa.types.is_timestamp(kind) or pa.types.is_date(kind)):
         # Without a zone it is UTC, as everywhere; finer than milliseconds is cut.
-        return list(column.cast(pa.timestamp("ms"), safe=False).cast(pa.int64()).to_pylist())
+        return column.cast(pa.timestamp("ms"), safe=False).cast(pa.int64())
     if pa.types.is_decimal(kind) or pa.types.is_float16(kind):
         column = column.cast(pa.float64())
     elif pa.types.is_temporal(kind):
         column = column.cast(pa.string())
-    elif pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
-        return _decoded(column)
     if pa.types.is_floating(column.type):
         column = pc.if_else(pc.is_nan(column), None, column)  # what pandas means by it
-    values: list[Any] = column.to_pylist()
+    return column
+
+
+def values_of(cells: Cells, place: Place) -> list[Any]:
+    """Python values of a plain column as JSON would carry them."""
+    if isinstance(cells, list):
+        return cells
+    kind = cells.type
+    if pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
+        return _decoded(cells)
+    try:
+        values: list[Any] = cells.to_pylist()
+    except UnicodeDecodeError:  # a file may say text of what is none
+        return _decoded(cells.cast(pa.binary()))
     if pa.types.is_map(kind):
         return [None if value is None else dict(value) for value in values]
     if place.field == "id" or place.field in _TEXTS:
-        return [scalar_text(value, place.field) for value in values]
+        return [_as_text(value, place.field) for value in values]
     return values
+
+
+def _as_text(value: Any, field: str) -> Any:
+    """A value of a text field as text; what cannot be text stays, and is its own row's error."""
+    try:
+        return scalar_text(value, field) if isinstance(value, str | int | float) else value
+    except BadInput:
+        return value
 
 
 # --- CSV ----------------------------------------------------------------------------------------------------
@@ -162,7 +241,7 @@ class CsvFile:
         """Reads the header; raises BadInput."""
         self.path = path
         try:
-            with self._open() as file:
+            with path.open("rb") as raw, unpacked(path, raw) as file:
                 head = file.readline(_BLOCK).decode("utf-8-sig")
         except UnicodeDecodeError:
             raise BadInput("is not UTF-8 text", f"{path}:1") from None
@@ -171,18 +250,18 @@ class CsvFile:
         if not head.strip():
             raise BadInput("is empty: a header with the names of the columns is expected", f"{path}:1")
         self._separator = max(",;\t", key=head.count)
+        self._share = 0.0
         self.names: list[str] = next(csv.reader(io.StringIO(head), delimiter=self._separator))
 
-    def read(self, places: Mapping[str, Place]) -> Iterator[Rows]:
-        """Rows in batches; raises BadInput where the file cannot be read on."""
+    def read(self, places: Mapping[str, Place], start: int = 0) -> Iterator[Chunk]:
+        """Rows from number `start` on, in batches; raises BadInput where the file cannot be read on."""
         kinds = self._kinds({name: place for name, place in places.items() if place.field == "features"})
         fields = {place.field for place in places.values()}
         if "value" in fields and "class" not in fields:  # a regression: its labels are numbers
             kinds |= {name: _cells for name, place in places.items() if place.field == "label"}
-        start = 0
+        index = 0
         skipped: dict[int, Rejection] = {}
         for batch in self._batches(list(places), skipped):
-            index = start
             indices: list[int] = []
             rejections = []
             while len(indices) < batch.num_rows:
@@ -191,18 +270,26 @@ class CsvFile:
                 else:
                     indices.append(index)
                 index += 1
-            start = index
+            if index <= start or not batch.num_rows:
+                continue
+            numbers = np.array(indices, np.int64)
+            if numbers[0] < start:
+                batch, numbers = batch.slice(int((numbers < start).sum())), numbers[numbers >= start]
+                rejections = [rejection for rejection in rejections if rejection.index >= start]
             columns = {
-                places[name]: _csv_values(batch.column(i), places[name], kinds.get(name, _text))
+                places[name]: _csv_cells(batch.column(i), places[name], kinds.get(name, _text))
                 for i, name in enumerate(places)
             }
-            yield Rows(list(zip(indices, wire_rows(columns, batch.num_rows), strict=True)), rejections)
+            yield Chunk(columns, numbers, rejections, index, self._share)
         if skipped:
-            yield Rows([], [skipped[i] for i in sorted(skipped)])
+            rejections = [skipped[i] for i in sorted(skipped) if i >= start]
+            yield Chunk({}, np.arange(0), rejections, max(skipped) + 1, 1.0)
 
-    def _kinds(self, places: Mapping[str, Place]) -> dict[str, Callable[[pa.Array], list[Any]]]:
+    def _kinds(self, places: Mapping[str, Place]) -> dict[str, Callable[[pa.Array], Cells]]:
         """By column, how its cells are read: as numbers, booleans or text."""
-        possible = {name: [_numbers, _booleans] for name in places}
+        possible: dict[str, list[Callable[[pa.Array], Cells]]] = {
+            name: [_numbers, _booleans] for name in places
+        }
         for batch in self._batches(list(places), {}) if places else ():
             for i, name in enumerate(places):
                 for kind in tuple(possible[name]):
@@ -223,7 +310,8 @@ class CsvFile:
 
         try:
             with (
-                self._open() as file,
+                self.path.open("rb") as raw,
+                unpacked(self.path, raw) as file,
                 pa.csv.open_csv(
                     file,
                     pa.csv.ReadOptions(use_threads=False, block_size=_BLOCK),
@@ -237,53 +325,54 @@ class CsvFile:
                     ),
                 ) as reader,
             ):
+                size = max(self.path.stat().st_size, 1)
                 for batch in reader:
+                    self._share = raw.tell() / size
                     for start in range(0, batch.num_rows, BATCH_ROWS):
                         yield batch.slice(start, BATCH_ROWS)
         except (pa.ArrowException, OSError, EOFError) as error:
             raise BadInput(f"cannot be read: {_first_line(error)}", str(self.path)) from None
 
-    def _open(self) -> IO[bytes]:
-        return open_bytes(self.path)
 
-
-def _csv_values(column: pa.Array, place: Place, kind: Callable[[pa.Array], list[Any]]) -> list[Any]:
+def _csv_cells(column: pa.Array, place: Place, kind: Callable[[pa.Array], Cells]) -> Cells:
     if place.field == "timestamp" or place.field in _NUMBERS:
         kind = _cells
     return kind(column)
 
 
-def _cells(column: pa.Array) -> list[Any]:
+def _cells(column: pa.Array) -> Cells:
     """Each cell as a number where it is one: a text beside numbers is then its own row's error."""
     try:
         return _numbers(column)
-    except (pa.ArrowInvalid, UnicodeDecodeError):
-        return [None if cell in _MISSING else _or_number(cell) for cell in _text(column)]
+    except pa.ArrowInvalid:
+        texts = _text(column)
+        values = texts if isinstance(texts, list) else texts.to_pylist()
+        return [None if cell in _MISSING else _or_number(cell) for cell in values]
 
 
-def _numbers(column: pa.Array) -> list[Any]:
-    """Cells as numbers or None; raises ArrowInvalid where one is not a number."""
+def _numbers(column: pa.Array) -> pa.Array:
+    """Cells as numbers or null; raises ArrowInvalid where one is not a number."""
     cells = pc.utf8_trim_whitespace(column.cast(pa.string()))
     known = pc.if_else(pc.is_in(cells, value_set=pa.array(_MISSING)), None, cells).cast(pa.float64())
-    return list(pc.if_else(pc.is_nan(known), None, known).to_pylist())
+    return pc.if_else(pc.is_nan(known), None, known)
 
 
-def _booleans(column: pa.Array) -> list[Any]:
+def _booleans(column: pa.Array) -> pa.Array:
     cells = column.cast(pa.string())
     values = pa.array([*_TRUE, *_FALSE, ""])
     if not pc.all(pc.is_in(cells, value_set=values), min_count=0).as_py():
         raise pa.ArrowInvalid("not a boolean")
     truths = pc.is_in(cells, value_set=pa.array(_TRUE))
-    return list(pc.if_else(pc.equal(cells, ""), None, truths).to_pylist())
+    return pc.if_else(pc.equal(cells, ""), None, truths)
 
 
-def _text(column: pa.Array) -> list[Any]:
+def _text(column: pa.Array) -> Cells:
     """Cells as text; an empty one is missing, one that is not UTF-8 stays bytes."""
     try:
-        cells: list[Any] = column.cast(pa.string()).to_pylist()
+        cells = column.cast(pa.string())
     except pa.ArrowInvalid:
-        cells = _decoded(column)
-    return [cell or None for cell in cells]
+        return [cell or None for cell in _decoded(column)]
+    return pc.if_else(pc.equal(cells, ""), None, cells)
 
 
 def number_in(cell: str) -> float | None:

@@ -8,6 +8,7 @@ import msgspec
 from ingest.retention import RetentionFloor
 from ingest.schema import SchemaRegistry
 from kedge.pipeline.schema import Features
+from kedge.record_table import PredictionTable
 from kedge.records import Label, Prediction
 from kedge.store.base import (
     AppendResult,
@@ -66,6 +67,15 @@ class LogWriter:
             for i in range(len(rows))
         ]
         return Appended(results, frozenset(refused), failure)
+
+    def table(self, table: PredictionTable) -> list[AppendResult] | None:
+        """The same for columns; None, and nothing is written, where it must be decided row by row."""
+        floor = self.floor()
+        if floor and table.timestamps.min(initial=floor) < floor:
+            return None
+        if self._schemas.register([table.carrier]):
+            return None
+        return self.logs.append_table(table)
 
     def labels(self, labels: Sequence[Label]) -> list[Joined]:
         return self.logs.label(labels) if labels else []

@@ -7,13 +7,16 @@ import os
 from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import httpx
 import msgspec
 
 from kedge.config import CLIENT_KEY, Settings
 from kedge.errors import BadInput, StoreUnavailable
+
+if TYPE_CHECKING:
+    from ingest.service import IngestService
 
 TIMEOUT_S = 600.0
 """A drain of years of history takes its time; the connection itself must stand within ten seconds."""
@@ -44,20 +47,45 @@ def running_server(settings: Settings) -> str | None:
 class Client:
     """Calls the API; every failure becomes a KedgeError with a sentence."""
 
-    def __init__(self, http: httpx.AsyncClient, place: str, runner: asyncio.Runner) -> None:
+    def __init__(
+        self,
+        http: httpx.AsyncClient,
+        place: str,
+        runner: asyncio.Runner,
+        service: "IngestService | None" = None,
+    ) -> None:
         self._http, self._runner = http, runner
         self.place = place
         """Where it speaks to, for people."""
+        self.service = service
+        """What takes rows, where the application runs in this process; None beside a running server."""
+
+    def blocking(self) -> httpx.Client:
+        """A second connection to the same server, for other threads; not for the application in process."""
+        return httpx.Client(
+            base_url=self.place, headers=self._http.headers, timeout=httpx.Timeout(TIMEOUT_S, connect=10.0)
+        )
+
+    def answered(self, response: httpx.Response, accept: tuple[int, ...] = ()) -> httpx.Response:
+        """The answer, if it is one; raises BadInput for 4xx, StoreUnavailable for 5xx."""
+        if response.is_success or response.status_code in accept:
+            return response
+        text = _error_text(response)
+        if response.status_code >= 500:
+            raise StoreUnavailable(text)
+        raise BadInput(text)
+
+    def unreached(self, error: httpx.HTTPError) -> StoreUnavailable:
+        """What a failed connection means."""
+        if isinstance(error, httpx.ConnectError):
+            return StoreUnavailable(f"{self.place} does not answer: is kedge serve running there? ({error})")
+        return StoreUnavailable(f"{self.place}: {type(error).__name__} {error}")
 
     def _run(self, work: Coroutine[Any, Any, T]) -> T:
         try:
             return self._runner.run(work)
-        except httpx.ConnectError as e:
-            raise StoreUnavailable(
-                f"{self.place} does not answer: is kedge serve running there? ({e})"
-            ) from None
         except httpx.HTTPError as e:
-            raise StoreUnavailable(f"{self.place}: {type(e).__name__} {e}") from None
+            raise self.unreached(e) from None
 
     def request(
         self,
@@ -76,12 +104,7 @@ class Client:
         response = self._run(
             self._http.request(method, path, content=content, json=json, params=params, headers=headers)
         )
-        if response.is_success or response.status_code in accept:
-            return response
-        text = _error_text(response)
-        if response.status_code >= 500:
-            raise StoreUnavailable(text)
-        raise BadInput(text)
+        return self.answered(response, accept)
 
     def get(self, path: str, **params: Any) -> Any:
         return self.request("GET", path, params={k: v for k, v in params.items() if v is not None}).json()
@@ -126,6 +149,7 @@ def connect(settings: Settings) -> Iterator[Client]:
             finally:
                 runner.run(http.aclose())
             return
+        from ingest.service import IngestService
         from kedge.cli.app import build_app
         from kedge.pipeline.compose import open_pipeline
 
@@ -138,7 +162,8 @@ def connect(settings: Settings) -> Iterator[Client]:
                 transport=httpx.ASGITransport(app=app), base_url="http://127.0.0.1", timeout=TIMEOUT_S
             )
             try:
-                yield Client(http, settings.store_name, runner)
+                service = IngestService(pipe.store, pipe.store.state, clock)
+                yield Client(http, settings.store_name, runner, service)
             finally:
                 runner.run(http.aclose())
         finally:

@@ -1,8 +1,11 @@
 """`kedge import` and `kedge labels`: files in, through the same door as everybody's logs."""
 
 import sys
-from collections.abc import Iterable
-from typing import Any
+import time
+from collections.abc import Callable, Iterable
+from contextlib import ExitStack, closing, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 import msgspec
@@ -11,9 +14,15 @@ from kedge.cli.client import Client, connect
 from kedge.cli.columns import column_options, columns_from
 from kedge.cli.common import json_option, settings_from
 from kedge.cli.output import Steps, err, json_line
-from kedge.records import Label, Prediction
+from kedge.errors import StoreUnavailable
+
+if TYPE_CHECKING:
+    from ingest.columns import ColumnMap
+    from ingest.importing import Door, Stored
 
 BATCH = 5_000
+SAVE_EVERY_S = 0.25
+"""How often an import's progress is kept."""
 SHOWN = 20
 """Rejected rows that are told one by one."""
 
@@ -31,10 +40,13 @@ class _Tally:
 
     def reject(self, index: int, field: str, reason: str, rows: int = 1) -> None:
         self.add("rejected", rows)
+        where = f"{field}: " if field else ""
+        self._say(f"{self.file}: row {index + 1}: {where}{reason}")
+
+    def _say(self, text: str) -> None:
         self._told += 1
         if self._told <= SHOWN:
-            where = f"{field}: " if field else ""
-            err.print(f"{self.file}: row {index + 1}: {where}{reason}", markup=False)
+            err.print(text, markup=False)
         elif self._told == SHOWN + 1:
             err.print(f"{self.file}: further rejected rows are counted, not told", markup=False)
 
@@ -43,6 +55,17 @@ class _Tally:
         if answer.get("spooled"):
             self.add("spooled", answer["spooled"])
 
+    def stored(self, result: "Stored") -> None:
+        """What the store, or the server, made of a batch."""
+        self.add("accepted", result.accepted)
+        self.add("duplicate", result.duplicate)
+        if result.spooled:
+            self.add("spooled", result.spooled)
+        for reason in result.reasons:
+            self._say(f"{self.file}: {reason}")
+        if result.rejected:
+            self.add("rejected", result.rejected)
+
     def finish(self, as_json: bool) -> None:
         if as_json:
             json_line({"file": self.file} | self.counts)
@@ -50,46 +73,6 @@ class _Tally:
             click.echo(f"{self.file}: " + ", ".join(f"{n:,} {name}" for name, n in self.counts.items()))
         if self.counts.get("rejected"):
             sys.exit(1)
-
-
-def wire_prediction(row: Prediction) -> dict[str, Any]:
-    """A row as a client would post it."""
-    wire: dict[str, Any] = {
-        "id": row.id,
-        "timestamp": row.timestamp,
-        "model": row.model,
-        "features": row.num | row.cat | {name: [] for name in row.invalid},
-    }
-    plain = {
-        "version": row.version,
-        "class": row.cls,
-        "probability": row.probability,
-        "probabilities": row.probabilities,
-        "value": row.value,
-        "entropy": row.entropy,
-        "segment": row.segment,
-        "latency_ms": row.latency_ms,
-        "trace_id": row.trace,
-        "service": row.service,
-        "host": row.host,
-        "attributions": row.attributions,
-        "resource": row.resource,
-        "business": row.business,
-    }
-    wire |= {name: value for name, value in plain.items() if value not in (None, "", {})}
-    if row.failed:
-        wire["error"] = {"type": row.error_type, "message": row.error_message}
-    if row.label is not None:
-        wire["label"] = wire_label(row.label)
-    return wire
-
-
-def wire_label(label: Label) -> dict[str, Any]:
-    """A label as a client would post it; without the id, which its prediction has."""
-    truth = {"class": label.cls, "value": label.value}
-    return {name: value for name, value in truth.items() if value is not None} | {
-        "timestamp": label.timestamp
-    }
 
 
 def _post(client: Client, path: str, rows: Iterable[dict[str, Any]]) -> dict[str, Any]:
@@ -106,44 +89,123 @@ def _post(client: Client, path: str, rows: Iterable[dict[str, Any]]) -> dict[str
 @click.option("--model", required=True, metavar="M", help="The model's name.")
 @click.option("--version", metavar="V", help="The model's version, where no column says it.")
 @column_options
+@click.option("--restart", is_flag=True, help="Begin anew where an import of FILE was stopped.")
 @json_option
 @click.pass_context
 def import_(
-    ctx: click.Context, /, file: str, model: str, version: str | None, as_json: bool, **columns: Any
+    ctx: click.Context,
+    /,
+    file: str,
+    model: str,
+    version: str | None,
+    restart: bool,
+    as_json: bool,
+    **columns: Any,
 ) -> None:
     """Load predictions from FILE (JSONL, CSV or Parquet; - is JSONL on standard input).
 
     Columns with kedge's own names (id, timestamp, class, probability, probabilities.NAME, value, label,
     version, latency_ms, segment.NAME, …) need no flag; all others are features. Loading a file twice changes
-    nothing.
+    nothing. An import that was stopped, or killed, resumes where it was when it is started again.
 
     \b
     Example: kedge import log.jsonl --model fraud
              kedge import scores.parquet --model fraud --timestamp at --probabilities p:fraud --positive fraud
     """
-    from ingest.files import read_predictions
+    from ingest.files import read_columns
+    from ingest.importing import StoreDoor, stored
+    from kedge.cli.door import ServerDoor
 
     settings = settings_from(ctx)
     column_map = columns_from(columns)
     tally = _Tally(file)
-    with connect(settings) as client, Steps(f"importing {file}") as steps:
-        batches = read_predictions(
-            file, model=model, version=version, columns=column_map, now=settings.make_clock()()
-        )
-        for batch in batches:
+    tally.counts = {"accepted": 0, "duplicate": 0}
+    with connect(settings) as client, ExitStack() as opened:
+        kept = _Kept(client, file, model, version, column_map, tally)
+        start = kept.begin(restart)
+        if client.service:
+            door: Door = StoreDoor(client.service)
+        else:
+            door = opened.enter_context(closing(ServerDoor(client)))
+        opened.callback(kept.save)
+        now = settings.make_clock()()
+        batches = read_columns(file, model=model, version=version, columns=column_map, now=now, start=start)
+        steps = opened.enter_context(Steps(f"importing {file}"))
+        for batch, result in stored(batches, door, _waiting(file)):
             for rejection in batch.rejections:
                 tally.reject(rejection.index, rejection.field, rejection.reason)
-            for i in range(0, len(batch.rows), BATCH):
-                chunk = batch.rows[i : i + BATCH]
-                answer = _post(client, "/v1/predictions", map(wire_prediction, chunk))
-                tally.add("accepted", answer["accepted"])
-                tally.add("duplicate", answer["duplicate"])
-                tally.spooled(answer)
-                _rejections(tally, answer, chunk)
-                steps.advance(len(chunk))
+            tally.stored(result)
+            steps.advance(batch.end - kept.rows, share=batch.share)
+            kept.reached(batch.end)
         if column_map.positive:
             client.post(f"/v1/models/{model}/positive", {"positive_class": column_map.positive})
+        kept.end()
     tally.finish(as_json)
+
+
+def _waiting(file: str) -> Callable[[float, str], None]:
+    def tell(seconds: float, why: str) -> None:
+        err.print(f"{file}: {why}; trying again in {seconds:g} s", markup=False)
+
+    return tell
+
+
+class _Kept:
+    """How far the import of a file has come, kept in the store so that it can be resumed."""
+
+    def __init__(
+        self,
+        client: Client,
+        file: str,
+        model: str,
+        version: str | None,
+        columns: "ColumnMap",
+        tally: _Tally,
+    ) -> None:
+        from ingest.importing import fingerprint
+
+        self._client, self._file, self._tally = client, file, tally
+        self._path = ""
+        """Of the API; empty for what cannot be resumed: standard input, or no file."""
+        if file != "-" and Path(file).is_file():
+            self._path = f"/v1/imports/{fingerprint(Path(file), model, version, columns)}"
+        self.rows = 0
+        """All before this one are stored, or rejected."""
+        self._saved = 0
+        self._saved_at = time.monotonic()
+
+    def begin(self, restart: bool) -> int:
+        """The row to begin with; the counts so far are the tally's."""
+        if not self._path:
+            return 0
+        if restart:
+            self._client.request("DELETE", self._path)
+            return 0
+        found = self._client.get(self._path)
+        if found:
+            self.rows = self._saved = found["rows"]
+            self._tally.counts = dict(found["counts"])
+            err.print(f"{self._file}: resuming at row {self.rows:,}; --restart begins anew", markup=False)
+        return self.rows
+
+    def reached(self, rows: int) -> None:
+        self.rows = rows
+        if time.monotonic() - self._saved_at > SAVE_EVERY_S:
+            self.save()
+
+    def save(self) -> None:
+        if self._path and self.rows > self._saved:
+            body = {"file": self._file, "rows": self.rows, "counts": self._tally.counts}
+            self._saved_at = time.monotonic()
+            with suppress(StoreUnavailable):  # told where rows are stored; here a later time will do
+                self._client.request("PUT", self._path, json=body)
+                self._saved = self.rows
+
+    def end(self) -> None:
+        """All is stored: nothing is left to resume."""
+        if self._path and self._saved:
+            self._client.request("DELETE", self._path)
+        self._path = ""
 
 
 def _rejections(tally: _Tally, answer: dict[str, Any], chunk: list[Any]) -> None:
@@ -170,6 +232,7 @@ def labels(
     Example: kedge labels truth.csv --id order --label is_fraud --timestamp known_at
     """
     from ingest.files import read_labels
+    from kedge.cli.door import wire_label
 
     settings = settings_from(ctx)
     tally = _Tally(file)

@@ -53,6 +53,8 @@ class Steps:
         self._what, self._total, self._unit = what, total, unit
         self._done = 0.0
         self._told = self._started = time.monotonic()
+        self._began: tuple[float, float] | None = None
+        """The share that was first told, and when."""
         self._bar: Progress | None = None
         if err.is_terminal:
             self._bar = Progress(
@@ -77,16 +79,33 @@ class Steps:
         if self._bar:
             self._bar.stop()
 
-    def advance(self, by: float, said: str = "") -> None:
+    def advance(self, by: float, said: str = "", share: float | None = None) -> None:
+        """`share` of the whole is done, from 0 to 1; where it is told, the time that is left is too."""
         self._done += by
-        rate = self._done / max(time.monotonic() - self._started, 1e-9)
-        text = said or f"{self._done:,.0f} {self._unit}, {rate:,.0f}/s"
-        if self._bar:
+        passed = max(time.monotonic() - self._started, 1e-9)
+        text = said or f"{self._done:,.0f} {self._unit}, {self._done / passed:,.0f}/s"
+        if share is not None:
+            if self._began is None:
+                self._began = (share, passed)
+            done, since = share - self._began[0], passed - self._began[1]
+            if done > 0:
+                text += f", {_spoken(since * (1 - share) / done)} left"
+        if self._bar and share is not None:
+            self._bar.update(self._task, total=1.0, completed=share, said=text)
+        elif self._bar:
             self._bar.update(self._task, advance=by, said=text)
         elif time.monotonic() - self._told > LINE_EVERY_S:
             self._told = time.monotonic()
-            share = f" ({self._done / self._total:.0%})" if self._total else ""
-            click.echo(f"{self._what}: {text}{share}", err=True)
+            if share is None and self._total:
+                share = self._done / self._total
+            click.echo(f"{self._what}: {text}{'' if share is None else f' ({share:.0%})'}", err=True)
+
+
+def _spoken(seconds: float) -> str:
+    """`40 s`, `12 min`, `3.5 h`."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def fail(text: str, code: int = 2) -> None:

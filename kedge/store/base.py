@@ -14,6 +14,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from kedge.errors import StoreUnavailable
+from kedge.record_table import PredictionTable
 from kedge.records import Label, OpenField, Prediction
 from kedge.sketch import AnyPart, EdgeSet, PartName
 from kedge.store.retention import Floors, Swept
@@ -236,6 +237,11 @@ class LogStore(Protocol):
         Raises PartlyAppended, a StoreUnavailable, where some rows were written and others may be tried
         again.
         """
+        ...
+
+    def append_table(self, table: PredictionTable) -> list[AppendResult]:
+        """The same for columns of one model: what is stored, and what is answered, is that of
+        `append(table.rows())`."""
         ...
 
     def label(self, labels: Sequence[Label]) -> list[Joined]:

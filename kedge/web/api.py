@@ -25,6 +25,7 @@ from kedge.pipeline.context import Pipeline, declare_positive, groupings_of, set
 from kedge.pipeline.deliver import project
 from kedge.pipeline.feed import load_feed, mark_dirty
 from kedge.pipeline.groups import CappedLogs
+from kedge.pipeline.imports import forget_import, import_progress, keep_import
 from kedge.pipeline.query import alert_rows, history_rows, metric_series, model_feed
 from kedge.pipeline.schema import features_of
 from kedge.pipeline.tick import TickReport, drain, tick
@@ -56,6 +57,13 @@ class Span(_Body):
 class By(_Body):
     by: str = ""
     """Who."""
+
+
+class ImportProgress(_Body):
+    file: str = ""
+    """For people."""
+    rows: int
+    counts: dict[str, int]
 
 
 class Positive(_Body):
@@ -104,6 +112,23 @@ def _operate(router: APIRouter, pipe: Pipeline, clock: Clock) -> None:
         end = parse_time(body.end) if body.end else known.last + known.base
         feed = mark_dirty(pipe.store.state, model, Window(parse_time(body.start), end))
         return {"model": model, "due": len(feed.models[model].history)}
+
+    @router.get("/v1/imports/{name}")
+    def progress_of_import(name: str) -> Json:
+        """How far an import has come, by the fingerprint of its file; {} where none is under way."""
+        return import_progress(pipe.store.state, name)
+
+    @router.put("/v1/imports/{name}")
+    def progress_so_far(name: str, body: ImportProgress) -> Json:
+        """Note that the first `rows` of a file are stored, and what became of them."""
+        keep_import(pipe.store.state, name, body.model_dump())
+        return {}
+
+    @router.delete("/v1/imports/{name}")
+    def forget(name: str) -> Json:
+        """The import has ended, or is to begin anew."""
+        forget_import(pipe.store.state, name)
+        return {}
 
     @router.post("/v1/models/{model}/positive")
     def positive(model: str, body: Positive) -> Json:

@@ -10,7 +10,7 @@ from kedge.sketch import PartName
 from kedge.store.base import Joined, Store, Written
 from kedge.windows import DAY, HOUR, MINUTE, Millis, Window, floor, iso
 from tests.contract.helpers import ALL_PARTS, append, asking, assert_summarises, by_key, settle
-from tests.support.rows import START, random_rows
+from tests.support.rows import SPAN, START, random_rows, table_of
 
 
 def minutes(rows: Sequence[Prediction]) -> set[Millis]:
@@ -48,6 +48,48 @@ def test_one_bad_row_costs_no_other(store: Store, model: str) -> None:
     assert results[1].reason
     settle(store)
     assert_summarises(store, asking(model), [rows[0], rows[2]])
+
+
+def table_rows(seed: int, count: int, model: str) -> list[Prediction]:
+    """Rows that a table can hold."""
+    rows = random_rows(seed, count, model=model, labelled=0.5)
+    first = rows[0].ingested
+    return [
+        msgspec.structs.replace(
+            row,
+            ingested=first,
+            invalid=(),
+            label=row.label and msgspec.structs.replace(row.label, ingested=first),
+        )
+        for row in rows
+    ]
+
+
+def test_a_table_is_stored_as_its_rows_are(store: Store, model: str) -> None:
+    rows = table_rows(21, 300, model)
+    assert [r.written for r in store.append_table(table_of(rows))] == [Written.CREATED] * 300
+    settle(store)
+    assert_summarises(store, asking(model), rows)
+    twins = [msgspec.structs.replace(row, model=f"{model} by rows", id=f"{row.id} too") for row in rows]
+    append(store, twins)
+    by_table, by_rows = store.examples(model, SPAN, 300), store.examples(f"{model} by rows", SPAN, 300)
+    assert len(by_table) == 300
+    for document in by_rows:
+        document["model"]["name"] = model
+        document["event"]["id"] = document["event"]["id"].removesuffix(" too")
+    by_id = {document["event"]["id"]: document for document in by_rows}
+    assert {document["event"]["id"]: document for document in by_table} == by_id
+
+
+def test_a_table_tells_of_each_row_whether_it_was_there(store: Store, model: str) -> None:
+    rows = table_rows(22, 40, model)
+    append(store, rows[10:20])
+    answered = [r.written for r in store.append_table(table_of([*rows[:30], rows[3], *rows[30:]]))]
+    there = [*range(10, 20), 30]
+    assert answered == [Written.DUPLICATE if i in there else Written.CREATED for i in range(41)]
+    assert {r.written for r in store.append_table(table_of(rows))} == {Written.DUPLICATE}
+    settle(store)
+    assert_summarises(store, asking(model), rows)
 
 
 def test_no_rows_are_no_work(store: Store) -> None:

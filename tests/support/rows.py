@@ -2,13 +2,15 @@
 float32, names with dots and in other scripts, features of two kinds, times on the border of a bucket.
 """
 
+import math
 import random
 from collections.abc import Iterable, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 import numpy as np
 
+from kedge.record_table import Floats, PredictionTable, Texts
 from kedge.records import Label, Prediction
 from kedge.sketch import LATENCY, CategoricalEdges, EdgeSet, NumericEdges
 from kedge.windows import DAY, HOUR, MINUTE, Millis, Window, parse_time
@@ -215,3 +217,48 @@ def with_labels(rows: Iterable[Prediction], labels: Iterable[Label]) -> list[Pre
             msgspec.structs.replace(row, label=max(found, key=lambda label: label.rank)) if found else row
         )
     return ended
+
+
+def table_of(rows: Sequence[Prediction]) -> PredictionTable:
+    """Rows of one model, all ingested at one time and none with an invalid feature, as columns."""
+
+    def floats(values: Iterable[float | None]) -> Floats:
+        return np.array([math.nan if value is None else value for value in values], np.float64)
+
+    def texts(values: Iterable[str | None]) -> Texts:
+        listed = list(values)
+        distinct = sorted({value for value in listed if value is not None})
+        codes = [-1 if value is None else distinct.index(value) for value in listed]
+        return Texts(np.array(codes, np.int32), distinct)
+
+    def members(field: str) -> dict[str, list[Any]]:
+        names = dict.fromkeys(name for row in rows for name in getattr(row, field))
+        return {name: [getattr(row, field).get(name) for row in rows] for name in names}
+
+    labels = [row.label for row in rows]
+    return PredictionTable(
+        model=rows[0].model,
+        ingested=rows[0].ingested,
+        ids=[row.id for row in rows],
+        timestamps=np.array([row.timestamp for row in rows], np.int64),
+        version=texts(row.version or None for row in rows),
+        **{
+            name: floats(getattr(row, name) for row in rows)
+            for name in ("probability", "entropy", "value", "latency_ms")
+        },
+        **{
+            name: texts(getattr(row, name) for row in rows)
+            for name in ("cls", "service", "host", "trace", "error_type", "error_message")
+        },
+        **{
+            field: {name: floats(values) for name, values in members(field).items()}
+            for field in ("probabilities", "num", "attributions", "resource", "business")
+        },
+        **{
+            field: {name: texts(values) for name, values in members(field).items()}
+            for field in ("cat", "segment")
+        },
+        label_cls=texts(label.cls if label else None for label in labels),
+        label_value=floats(label.value if label else None for label in labels),
+        label_timestamps=np.array([label.timestamp if label else -1 for label in labels], np.int64),
+    )

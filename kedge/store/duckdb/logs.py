@@ -9,12 +9,14 @@ import numpy as np
 import pyarrow as pa
 
 from kedge.errors import KedgeError
+from kedge.record_table import PredictionTable
 from kedge.records import Prediction, outcome_of
 from kedge.store.base import AppendResult, Changes, Json, Written
 from kedge.store.duckdb.catalog import MAX_FIELDS, Catalog, Day, Model, TooManyFields
 from kedge.store.duckdb.database import Database, feed
 from kedge.store.duckdb.idfilter import Hashes, IdFilter
 from kedge.store.duckdb.rows import MAPS, labels_table, predictions_table
+from kedge.store.duckdb.table import arrow_labels, arrow_predictions, carried
 from kedge.store.duckdb.writer import Transaction, Writer
 from kedge.store.retention import too_old
 from kedge.windows import DAY, MINUTE, Millis, floor
@@ -26,6 +28,10 @@ _encoder = msgspec.json.Encoder()
 
 CREATED = AppendResult(Written.CREATED)
 DUPLICATE = AppendResult(Written.DUPLICATE)
+
+
+class _RowByRow(Exception):
+    """A table has rows that are refused."""
 
 
 class Logs:
@@ -65,7 +71,8 @@ class Logs:
             day = self._catalog.day(transaction.connection, start)
             days.append(day)
             indexes = list(firsts.values())
-            fresh = self._fresh(transaction, day, [rows[i] for i in indexes])
+            named = [rows[i] for i in indexes]
+            fresh = self._fresh(transaction, day, [row.model for row in named], [row.id for row in named])
             accepted: list[tuple[Model, Prediction]] = []
             for i in (i for i, new in zip(indexes, fresh, strict=True) if new):
                 entered = self._enter(transaction, rows[i])
@@ -80,18 +87,72 @@ class Logs:
         left = iter(results)
         return [[next(left) for _ in call] for call in calls]
 
-    def _fresh(self, transaction: Transaction, day: Day, rows: Sequence[Prediction]) -> list[bool]:
+    def append_table(self, table: PredictionTable) -> list[AppendResult]:
+        """Columns of one model; the rows of a table that needs a closer look go one by one."""
+        if not len(table):
+            return []
+        if len(set(table.ids)) == len(table):
+            try:
+                return self._writer.run(self._append_tables, table)
+            except (TooManyFields, _RowByRow):
+                pass
+        return self.append(table.rows())
+
+    def _append_tables(
+        self, transaction: Transaction, calls: list[PredictionTable]
+    ) -> list[list[AppendResult]]:
+        if not self._catalog.loaded:
+            raise KedgeError("the store is empty: run `kedge setup` first")
+        revision = self._catalog.revision + 1
+        days: list[Day] = []
+        results = []
+        for table in calls:
+            model = self._catalog.model(transaction.connection, table.model)
+            for source, names in carried(table).items():
+                self._catalog.enter(transaction.connection, model, source, names)
+            starts, of_day = np.unique(table.timestamps // DAY, return_inverse=True)
+            if starts[0] * DAY < self._catalog.floor:
+                raise _RowByRow
+            created = np.zeros(len(table), np.bool_)
+            for i, start in enumerate(starts.tolist()):
+                day = self._catalog.day(transaction.connection, start * DAY)
+                days.append(day)
+                rows = np.flatnonzero(of_day == i)
+                ids = [table.ids[row] for row in rows.tolist()]
+                rows = rows[self._fresh(transaction, day, [table.model] * len(ids), ids)]
+                created[rows] = True
+                if len(rows):
+                    self._insert_table(
+                        transaction, day, model, table if len(rows) == len(table) else table[rows], revision
+                    )
+            results.append([CREATED if new else DUPLICATE for new in created.tolist()])
+        self._catalog.revision = revision
+        transaction.after_commit(lambda: self._catalog.publish(days, revision))
+        return results
+
+    def _insert_table(
+        self, transaction: Transaction, day: Day, model: Model, table: PredictionTable, revision: int
+    ) -> None:
+        arrived = arrow_predictions(model, table, revision)
+        feed(transaction.connection, f"INSERT INTO {day.predictions} SELECT * FROM arrived", arrived)
+        labels = arrow_labels(model, table, revision)
+        if labels is not None:
+            feed(transaction.connection, f"INSERT INTO {day.labels} SELECT * FROM arrived", labels)
+
+    def _fresh(
+        self, transaction: Transaction, day: Day, models: Sequence[str], ids: Sequence[str]
+    ) -> list[bool]:
         """Which rows are not stored yet. Most days most ids are new, and the day's filter says so without
         a search.
         """
-        hashes = hashes_of([row.id for row in rows])
-        known = ids_of(transaction, day, len(rows)).may_hold(hashes)
+        hashes = hashes_of(ids)
+        known = ids_of(transaction, day, len(ids)).may_hold(hashes)
         if known.any():
-            doubtful = [row for row, k in zip(rows, known.tolist(), strict=True) if k]
+            doubtful = np.flatnonzero(known).tolist()
             table = pa.table(
                 {
-                    "name": pa.array([row.model for row in doubtful], pa.string()),
-                    "id": pa.array([row.id for row in doubtful], pa.string()),
+                    "name": pa.array([models[i] for i in doubtful], pa.string()),
+                    "id": pa.array([ids[i] for i in doubtful], pa.string()),
                 }
             )
             stored = feed(
@@ -101,7 +162,7 @@ class Logs:
                 table,
             ).fetchall()
             held = set(stored)
-            known = np.array([(row.model, row.id) in held for row in rows])
+            known = np.array([pair in held for pair in zip(models, ids, strict=True)])
         add_ids(day, hashes[~known])
         return [not k for k in known.tolist()]
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 
 from kedge.errors import KedgeError
+from kedge.record_table import PredictionTable
 from kedge.records import Label, OpenField, Prediction
 from kedge.sketch import EdgeSet, PartName
 from kedge.store.base import (
@@ -155,6 +156,9 @@ class DuckStore:
 
     def append(self, rows: Sequence[Prediction]) -> list[AppendResult]:
         return self._logs.append(rows)
+
+    def append_table(self, table: PredictionTable) -> list[AppendResult]:
+        return self._logs.append_table(table)
 
     def label(self, labels: Sequence[Label]) -> list[Joined]:
         return self._labels.label(labels)

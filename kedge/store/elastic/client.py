@@ -407,7 +407,7 @@ class Client:
         found = (result for entry in answer["items"] for result in entry.values())
         if not answer.get("errors", True):
             return [_written(result["status"]) for result in found]
-        return [self._blocked(item) if item.status in (401, 403) else item for item in map(_item, found)]
+        return [self._blocked(item) if item.status in (401, 403) else item for item in map(item_of, found)]
 
     def _blocked(self, item: Item) -> Item:
         # A write block or missing privileges: not the row's fault, so it must be kept by the caller.
@@ -477,7 +477,7 @@ def _chunks(operations: Sequence[Operation]) -> Iterator[Sequence[Operation]]:
         yield operations[start:]
 
 
-def _item(result: Json) -> Item:
+def item_of(result: Json) -> Item:
     error = result.get("error")
     if not error:
         return Item(result["status"])

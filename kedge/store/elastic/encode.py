@@ -17,7 +17,7 @@ from kedge.store.base import Json
 from kedge.store.elastic.names import escape, unescape
 from kedge.windows import Millis, iso, parse_time
 
-_FLOAT32_OVERFLOW = 3.4028235677973366e38
+FLOAT32_OVERFLOW = 3.4028235677973366e38
 """Halfway from the largest float32 to the next: from here on a value rounds to infinity, which servers
 reject."""
 _OPEN = (
@@ -162,14 +162,14 @@ def _holder(document: Json, path: tuple[str, ...]) -> Json | None:
 def _float(value: float) -> float | None:
     """Servers reject a whole row for one number that is no finite float32: null, which is *missing*,
     instead."""
-    return value if -_FLOAT32_OVERFLOW < value < _FLOAT32_OVERFLOW else None
+    return value if -FLOAT32_OVERFLOW < value < FLOAT32_OVERFLOW else None
 
 
 def _floats(values: Mapping[str, float]) -> Mapping[str, float]:
     # The norm is at least the largest of them, and no number where one is none: one call says that all fit.
-    if math.hypot(*values.values()) < _FLOAT32_OVERFLOW:
+    if math.hypot(*values.values()) < FLOAT32_OVERFLOW:
         return _named(values)
-    return {escape(k): v for k, v in values.items() if -_FLOAT32_OVERFLOW < v < _FLOAT32_OVERFLOW}
+    return {escape(k): v for k, v in values.items() if -FLOAT32_OVERFLOW < v < FLOAT32_OVERFLOW}
 
 
 _plain: set[str] = set()

@@ -82,6 +82,16 @@ class Indices:
         written = iter(self._client.bulk_unsettled(homed) if homed else ())
         return [item or next(written) for item in items]
 
+    def ensure(self, alias: str, mapping: Callable[[], Json]) -> None:
+        """Create an index that is missing, unless retention has dropped it."""
+        try:
+            self._client.request("GET", f"/_alias/{alias}", verb="alias")
+        except Refused as refused:
+            if refused.status != 404:
+                raise
+            if self._floor(alias) is None:
+                self.create(alias, mapping())
+
     def _floor(self, alias: str) -> Millis | None:
         """The retention floor, if the whole index lies before it: then it must not come back."""
         period = period_of(alias)

@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from functools import partial
 
 from kedge.records import OpenField, Prediction, open_fields
 from kedge.store.base import AppendResult, Json, PartlyAppended, Written
@@ -68,6 +69,25 @@ class Logs:
             stuck = self._write_beside(rows, taken, results)
         if stuck:
             raise PartlyAppended(str(stuck), results, stuck.status)
+        return [result for result in results if result is not None]
+
+    # --- for tables (table.py) --------------------------------------------------------------------
+
+    def stays(self, model: str) -> Stays:
+        """The namespaces of a model."""
+        return self._namespaces.of({model})[model]
+
+    def open(self, aliases: Collection[str], carrier: Prediction) -> None:
+        """Make those indices that are missing, and map in all of them what `carrier` stands for."""
+        for alias, names in self._prepare([(alias, carrier) for alias in sorted(aliases)]).items():
+            self._indices.ensure(alias, partial(self._mapping_of, alias, names))
+
+    def taken(self, rows: Sequence[Prediction], aliases: Sequence[str]) -> list[AppendResult]:
+        """Of rows whose document id exists: duplicates, but for those whose id is another model's."""
+        results: list[AppendResult | None] = [_DUPLICATE] * len(rows)
+        stuck = self._write_beside(rows, list(enumerate(aliases)), results)
+        if stuck:
+            raise PartlyAppended(str(stuck), results)
         return [result for result in results if result is not None]
 
     def _write(

@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 from kedge.errors import BadInput, KedgeError
+from kedge.record_table import PredictionTable
 from kedge.records import Label, OpenField, Prediction
 from kedge.sketch import EdgeSet, PartName
 from kedge.store.base import (
@@ -40,6 +41,7 @@ from kedge.store.elastic.shared import SharedIds
 from kedge.store.elastic.sources import Sources
 from kedge.store.elastic.summaries import Summaries
 from kedge.store.elastic.summarise import Summariser
+from kedge.store.elastic.table import TableWriter
 from kedge.store.retention import Floors, Retention, Swept
 from kedge.store.sources import Source
 from kedge.windows import Millis, Window
@@ -72,6 +74,7 @@ class ElasticStore:
         shared = SharedIds(self.state)
         self._logs = Logs(client, names, indices, place, Namespaces(self.state, clock), clock, shared)
         self._labels = Labels(client, names, indices, shared)
+        self._tables = TableWriter(client, names, indices, self._logs)
         self._rejected = Rejected(client, names, indices)
         self._feed = Feed(client, place)
         self._summariser = Summariser(client, place)
@@ -96,6 +99,9 @@ class ElasticStore:
 
     def append(self, rows: Sequence[Prediction]) -> list[AppendResult]:
         return self._logs.append(rows)
+
+    def append_table(self, table: PredictionTable) -> list[AppendResult]:
+        return self._tables.append(table)
 
     def label(self, labels: Sequence[Label]) -> list[Joined]:
         return self._labels.label(labels)
