@@ -23,7 +23,7 @@ COMMANDS = {
     "import": "kedge.cli.load:import_",
     "labels": "kedge.cli.load:labels",
     "tick": "kedge.cli.operate:tick",
-    "summarise": "kedge.cli.operate:summarise",
+    "summarise": "kedge.cli.summarise:summarise",
     "alerts": "kedge.cli.operate:alerts",
     "baseline": "kedge.cli.baseline:baseline",
     "metrics": "kedge.cli.read:metrics",

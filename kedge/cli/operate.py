@@ -1,4 +1,4 @@
-"""`kedge tick`, `kedge summarise`, `kedge alerts`."""
+"""`kedge tick`, `kedge alerts`."""
 
 import getpass
 import sys
@@ -40,30 +40,6 @@ def tick(ctx: click.Context, drain: bool, now: str | None, as_json: bool) -> Non
         click.echo(problem, err=True)
     if report["problems"]:
         sys.exit(1)
-
-
-@click.command()
-@click.argument("model")
-@click.option("--from", "start", metavar="TIME", required=True, help="Begin of the span (RFC 3339).")
-@click.option("--to", "end", metavar="TIME", help="End of the span; default: all.")
-@json_option
-@click.pass_context
-def summarise(ctx: click.Context, model: str, start: str, end: str | None, as_json: bool) -> None:
-    """Compute missing parts of past summaries of MODEL: for a new metric, group or baseline.
-
-    \b
-    Example: kedge summarise fraud --from 2026-01-01
-    """
-    with connect(settings_from(ctx)) as client:
-        marked = client.post(f"/v1/summarise/{model}", {"start": start, "end": end})
-        report = client.post("/v1/tick", {"drain": True})
-    if as_json:
-        json_line(marked | {"written": report["written"], "seconds": report["seconds"]})
-    else:
-        click.echo(
-            f"{marked['due']:,} buckets looked at, {report['written']:,} parts written, "
-            f"{report['seconds']:.2f} s"
-        )
 
 
 @click.group(invoke_without_command=True)

@@ -349,3 +349,28 @@ def test_the_installed_command_is_the_same() -> None:
     wrong = subprocess.run([script, "metrcs"], capture_output=True, text=True, timeout=60, check=False)
     assert wrong.returncode == 2
     assert 'did you mean "metrics"?' in wrong.stderr
+
+
+def test_the_past_gets_what_was_configured_later(kedge_in: Kedge, tmp_path: Path) -> None:
+    rows = rows_of(range(3))
+    as_parquet(tmp_path / "log.parquet", rows)
+    kedge_in("import", "log.parquet", "--model", "fraud", "--label", "truth")
+    kedge_in("tick", "--drain")
+    before = kedge_in("metrics", "fraud", "--json").out
+
+    (tmp_path / "kedge.yml").write_text("models:\n  fraud:\n    groups: [segment.region]\n")
+    first = kedge_in("summarise", "fraud", "--from", iso(T0), "--json").row
+    assert first["due"] == 3 * 24
+    assert first["left"] == 0
+    assert first["written"] > 0
+    by_region = kedge_in(
+        "metrics", "fraud", "--metric", "volume.count", "--by", "segment.region", "--json"
+    ).rows
+    counted = {(row["window_start"], row["labels"]["segment.region"]): row["value"] for row in by_region}
+    assert counted == {(iso(T0 + day * DAY), region): 480.0 for day in range(3) for region in ("eu", "us")}
+    assert kedge_in("metrics", "fraud", "--json").out == before
+
+    again = kedge_in("summarise", "fraud", "--from", iso(T0 + DAY), "--to", iso(T0 + 2 * DAY))
+    assert again.out.startswith("24 buckets looked at, 0 parts written"), again.out
+    none = kedge_in("summarise", "strange", "--from", iso(T0), code=2)
+    assert "strange" in none.err
