@@ -303,6 +303,18 @@ def test_edges_are_the_linear_quantiles_of_the_rows(
     assert np.abs(ranks - probabilities[:-1]).max() < 0.002
     assert near.edges[0] == np.float32(columns["normal"].min())
 
+    monkeypatch.setattr(quantiles, "_SAMPLED_FROM", 1_000)  # then of a sample, where the server draws one
+    monkeypatch.setattr(quantiles, "_SAMPLE", 1_000)
+    sampled = store.edges("q", DAYS, [*columns], ["name"]).features
+    drawn = sampled["normal"]
+    assert isinstance(drawn, NumericEdges)
+    ranks = np.searchsorted(np.sort(columns["normal"]), drawn.edges[:-1]) / 3_000
+    assert np.abs(ranks - probabilities[:-1]).max() < 0.08
+    assert drawn.edges[0] == np.float32(columns["normal"].min())
+    assert drawn.edges[-1] == np.nextafter(np.float32(columns["normal"].max()), np.float32(np.inf))
+    exactly = (found.features[feature] for feature in ("few", "one", "name"))
+    assert [sampled[feature] for feature in ("few", "one", "name")] == list(exactly)
+
 
 def test_a_single_bucket_beyond_the_limit_says_so(store: ElasticStore) -> None:
     """One group whose cells alone exceed the limit cannot be cut any further."""

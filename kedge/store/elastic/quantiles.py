@@ -1,12 +1,13 @@
 """Edges of reference cells, from quantiles and value counts computed inside the server."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kedge.sketch import Edges, EdgeSet, categorical_edges, numeric_edges
-from kedge.sketch.edges import KNOWN_VALUES, NUMERIC_CELLS
+from kedge.sketch.edges import KNOWN_VALUES
+from kedge.sketch.quantiles import QUANTILES, of_counts
 from kedge.store.base import Json
 from kedge.store.elastic.client import Client
 from kedge.store.elastic.place import Field, Place
@@ -17,7 +18,16 @@ _MOST_DISTINCT = 30_000
 rows."""
 _COMPRESSION = 1_000
 """Of the t-digest beyond that: ranks within about 0.1 %, at some 100 kB a feature on each shard."""
-_QUANTILES = np.linspace(0.0, 1.0, NUMERIC_CELLS + 1)
+_SAMPLED_FROM = 200_000
+_SAMPLE = 50_000
+"""Of so many rows, features of many values are cut at the quantiles of a sample where the server can draw
+one: a digest of every value would cost ten times what counting the reference does. Ranks are then within
+about 0.7 % (three standard errors) of a cell's 5 %; the reference is counted exactly on whatever edges come
+of it."""
+
+Fields = Mapping[str, Field]
+Columns = dict[str, NDArray[np.float64]]
+"""Quantiles by feature."""
 
 
 class Quantiles:
@@ -30,94 +40,131 @@ class Quantiles:
     def edges(
         self, model: str, window: Window, numeric: Sequence[str], categorical: Sequence[str]
     ) -> EdgeSet:
-        found: dict[str, Edges | None] = {}
         numbers = {f: field for f in numeric if (field := self._place.numeric(f))}
-        distinct = self._distinct(model, window, numbers)
-        for feature, field in numbers.items():
-            found[feature] = numeric_edges(self._quantiles(model, window, field, distinct[feature]))
-        for feature in categorical:
-            if text := self._place.categorical(feature):
-                found[feature] = categorical_edges(self._commonest(model, window, text))
+        texts = {f: field for f in categorical if (field := self._place.categorical(f))}
+        rows, commonest = self._commonest(model, window, texts)
+        if not rows:
+            return EdgeSet({})
+        quantiles = self._sampled(model, window, numbers, rows)
+        quantiles |= self._whole(model, window, {f: x for f, x in numbers.items() if f not in quantiles})
+        found: dict[str, Edges | None] = {f: numeric_edges(quantiles[f]) for f in numbers if f in quantiles}
+        found |= {f: categorical_edges(commonest[f]) for f in texts}
         return EdgeSet({feature: edges for feature, edges in found.items() if edges is not None})
 
-    def _ask(self, model: str, window: Window, aggregations: Json) -> Json:
+    def _ask(self, model: str, window: Window, aggregations: Json) -> tuple[int, Json]:
+        """How many rows there are, and the answer to the aggregations over them."""
         body = {
             "size": 0,
-            "track_total_hits": False,
+            "track_total_hits": True,
             "query": self._place.rows(model, window),
             "aggs": aggregations,
         }
-        index = self._place.over(window)
-        wildcards = self._place.wildcards
-        answer = self._client.search(index, body, filter_path="aggregations", expand_wildcards=wildcards)
-        return self._place.read(answer.get("aggregations", {}))
+        answer = self._client.search(
+            self._place.over(window),
+            body,
+            filter_path="hits.total.value,aggregations",
+            expand_wildcards=self._place.wildcards,
+        )
+        rows = int(answer.get("hits", {}).get("total", {}).get("value", 0))
+        return rows, self._place.read(answer.get("aggregations", {}))
 
-    def _distinct(self, model: str, window: Window, features: Mapping[str, Field]) -> dict[str, int]:
-        """About how many distinct values each feature has."""
+    # --- numbers ----------------------------------------------------------------------------------
+
+    def _sampled(self, model: str, window: Window, features: Fields, rows: int) -> Columns:
+        """Of the features that have many values even in a sample; of none where there is no sampling."""
+        if rows < _SAMPLED_FROM or not features or self._client.server.opensearch:
+            return {}
+        drawn = {"random_sampler": {"probability": _SAMPLE / rows, "seed": 1}}
+        inner = _cardinalities(features) | _percentiles(features)
+        _, answer = self._ask(model, window, {"sample": drawn | {"aggs": inner}} | _ends(features))
+        distinct = _distinct(answer.get("sample", {}), features)
+        many = [f for f, field in features.items() if distinct[f] > _MOST_DISTINCT / 3]
+        return _digested(answer | answer.get("sample", {}), features, many)
+
+    def _whole(self, model: str, window: Window, features: Fields) -> Columns:
+        """From every value: counted one by one where they are few, else by a digest."""
         if not features:
             return {}
+        distinct = _distinct(self._ask(model, window, _cardinalities(features))[1], features)
+        found: Columns = {}
+        limit = min(_MOST_DISTINCT, self._client.max_buckets // 2)
+        for feature, field in features.items():
+            if 0 < distinct[feature] < 0.9 * limit:
+                asked = {"field": field.path, "size": limit, "order": {"_key": "asc"}}
+                values = self._ask(model, window, {"numbers": {"terms": asked}})[1].get("numbers", {})
+                if not values.get("sum_other_doc_count"):
+                    buckets = values.get("buckets", [])
+                    found[feature] = of_counts(
+                        np.array([b["key"] for b in buckets], np.float64),
+                        np.array([b["doc_count"] for b in buckets], np.int64),
+                    )
+        if many := {f: field for f, field in features.items() if distinct[f] and f not in found}:
+            _, answer = self._ask(model, window, _percentiles(many) | _ends(many))
+            found |= _digested(answer, many, many)
+        return found
+
+    # --- texts ------------------------------------------------------------------------------------
+
+    def _commonest(
+        self, model: str, window: Window, features: Fields
+    ) -> tuple[int, dict[str, list[tuple[str, int]]]]:
+        """How many rows there are, and each feature's commonest values with their counts."""
         asked = {
-            f"n{i}": {"cardinality": {"field": field.path, "precision_threshold": 40_000}}
+            f"values{i}": {
+                "terms": {
+                    "field": field.path,
+                    "size": KNOWN_VALUES,
+                    "order": [{"_count": "desc"}, {"_key": "asc"}],
+                    "shard_size": 10 * KNOWN_VALUES,  # so that several days agree on what is common
+                }
+            }
             for i, field in enumerate(features.values())
         }
-        answer = self._ask(model, window, asked)
-        return {f: int(answer.get(f"n{i}", {}).get("value", 0)) for i, f in enumerate(features)}
+        rows, answer = self._ask(model, window, asked)
+        found = {}
+        for i, feature in enumerate(features):
+            buckets = answer.get(f"values{i}", {}).get("buckets", [])
+            found[feature] = [(bucket["key"], bucket["doc_count"]) for bucket in buckets]
+        return rows, found
 
-    def _quantiles(self, model: str, window: Window, field: Field, distinct: int) -> NDArray[np.float64]:
-        if not distinct:
-            return np.array([])
-        limit = min(_MOST_DISTINCT, self._client.max_buckets // 2)
-        if distinct < 0.9 * limit:
-            asked = {"field": field.path, "size": limit, "order": {"_key": "asc"}}
-            values = self._ask(model, window, {"numbers": {"terms": asked}}).get("numbers", {})
-            if not values.get("sum_other_doc_count"):
-                buckets = values.get("buckets", [])
-                return _linear(
-                    np.array([b["key"] for b in buckets], np.float64),
-                    np.array([b["doc_count"] for b in buckets], np.int64),
-                )
-        inner = [100 * q for q in _QUANTILES[1:-1]]
-        answer = self._ask(
-            model,
-            window,
-            {
-                "inner": {
-                    "percentiles": {
-                        "field": field.path,
-                        "percents": inner,
-                        "keyed": False,
-                        "tdigest": {"compression": _COMPRESSION},
-                    }
-                },
-                "ends": {"stats": {"field": field.path}},
-            },
-        )
-        middle = [entry["value"] for entry in answer["inner"]["values"]]
-        return np.array([answer["ends"]["min"], *middle, answer["ends"]["max"]], np.float64)
 
-    def _commonest(self, model: str, window: Window, field: Field) -> list[tuple[str, int]]:
-        asked = {
-            "field": field.path,
-            "size": KNOWN_VALUES,
-            "order": [{"_count": "desc"}, {"_key": "asc"}],
-            "shard_size": 10 * KNOWN_VALUES,  # so that several days agree on what is common
+def _cardinalities(features: Fields) -> Json:
+    return {
+        f"distinct{i}": {"cardinality": {"field": field.path, "precision_threshold": 40_000}}
+        for i, field in enumerate(features.values())
+    }
+
+
+def _distinct(answer: Json, features: Fields) -> dict[str, int]:
+    """About how many distinct values each feature has."""
+    return {f: int(answer.get(f"distinct{i}", {}).get("value", 0)) for i, f in enumerate(features)}
+
+
+def _percentiles(features: Fields) -> Json:
+    return {
+        f"inner{i}": {
+            "percentiles": {
+                "field": field.path,
+                "percents": [100 * q for q in QUANTILES[1:-1]],
+                "keyed": False,
+                "tdigest": {"compression": _COMPRESSION},
+            }
         }
-        values = self._ask(model, window, {"values": {"terms": asked}}).get("values", {})
-        return [(bucket["key"], bucket["doc_count"]) for bucket in values.get("buckets", [])]
+        for i, field in enumerate(features.values())
+    }
 
 
-def _linear(values: NDArray[np.float64], counts: NDArray[np.int64]) -> NDArray[np.float64]:
-    """The linear quantiles (Hyndman and Fan's type 7, numpy's default) of ascending values with their
-    counts."""
-    if not values.size:
-        return values
-    last_rank = np.cumsum(counts) - 1
-    place = _QUANTILES * last_rank[-1]
-    low = np.floor(place).astype(np.int64)
-    high = np.minimum(low + 1, last_rank[-1])
-    a = values[np.searchsorted(last_rank, low)]
-    b = values[np.searchsorted(last_rank, high)]
-    share = place - low
-    # numpy's own interpolation, which takes the nearer end as its base: the same float64, so the same float32
-    linear: NDArray[np.float64] = np.where(share < 0.5, a + (b - a) * share, b - (b - a) * (1 - share))
-    return linear
+def _ends(features: Fields) -> Json:
+    """The extremes, which are exact in any case."""
+    return {f"ends{i}": {"stats": {"field": field.path}} for i, field in enumerate(features.values())}
+
+
+def _digested(answer: Json, features: Fields, wanted: Collection[str]) -> Columns:
+    """The quantiles of the wanted features from `_percentiles` and `_ends` of all."""
+    found = {}
+    for i, feature in enumerate(features):
+        if feature in wanted:
+            middle = [entry["value"] for entry in answer[f"inner{i}"]["values"]]
+            ends = answer[f"ends{i}"]
+            found[feature] = np.array([ends["min"], *middle, ends["max"]], np.float64)
+    return found
