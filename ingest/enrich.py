@@ -46,41 +46,42 @@ def prediction_of(wire: WirePrediction, now: Millis) -> Prediction:
     timestamp = now if wire.timestamp is None else time_of(wire.timestamp, now, "timestamp")
     features: Any = wire.features  # a map or, from a lane, a struct
     num, cat, invalid = _features(features) if features else ({}, {}, ())
-    cls = class_text(wire.cls, "class")
+    cls = None if wire.cls is None else class_text(wire.cls, "class")
     probabilities = _probabilities(wire.probabilities, cls) if wire.probabilities else {}
     if probabilities and cls is None:
         cls = _likeliest(probabilities)
-    error_type, error_message = _error(wire.error)
-    value = number(wire.value, "value")
+    error_type, error_message = _error(wire.error) if wire.error is not None else (None, None)
+    value = None if wire.value is None else number(wire.value, "value")
     row_id = new_id(timestamp) if wire.id is None else id_of(wire.id)
     label = None
     if wire.label is not None:
         label = _own_label(wire.label, row_id, timestamp, now, regression=value is not None and cls is None)
+    # By position, in the order of the class: 24 keywords take five times as long.
     return Prediction(
-        id=row_id,
-        timestamp=timestamp,
-        ingested=now,
-        model=model_name(wire.model),
-        version=scalar_text(wire.version, "version") or "",
-        cls=cls,
-        probability=_confidence(wire.probability, cls, probabilities),
-        probabilities=probabilities,
-        entropy=_entropy(wire.entropy, probabilities),
-        value=value,
-        num=num,
-        cat=cat,
-        invalid=invalid,
-        segment=_segment(wire.segment) if wire.segment else {},
-        attributions=_numbers(wire.attributions, "attributions", MAX_FEATURES) if wire.attributions else {},
-        resource=_numbers(wire.resource, "resource", MAX_LABELS) if wire.resource else {},
-        business=_numbers(wire.business, "business", MAX_LABELS) if wire.business else {},
-        latency_ms=_not_negative(wire.latency_ms, "latency_ms"),
-        service=text(wire.service, "service"),
-        host=text(wire.host, "host"),
-        trace=text(wire.trace_id, "trace_id"),
-        error_type=error_type,
-        error_message=error_message,
-        label=label,
+        row_id,
+        timestamp,
+        now,
+        model_name(wire.model),
+        scalar_text(wire.version, "version") or "",
+        cls,
+        _confidence(wire.probability, cls, probabilities),
+        probabilities,
+        _entropy(wire.entropy, probabilities),
+        value,
+        num,
+        cat,
+        invalid,
+        _segment(wire.segment) if wire.segment else {},
+        _numbers(wire.attributions, "attributions", MAX_FEATURES) if wire.attributions else {},
+        _numbers(wire.resource, "resource", MAX_LABELS) if wire.resource else {},
+        _numbers(wire.business, "business", MAX_LABELS) if wire.business else {},
+        _not_negative(wire.latency_ms, "latency_ms"),
+        text(wire.service, "service") if wire.service else None,
+        text(wire.host, "host") if wire.host else None,
+        text(wire.trace_id, "trace_id") if wire.trace_id else None,
+        error_type,
+        error_message,
+        label,
     )
 
 
@@ -184,7 +185,8 @@ def _check_sum(probabilities: Mapping[str, float]) -> None:
 
 
 def _likeliest(probabilities: Mapping[str, float]) -> str:
-    return min(probabilities, key=lambda name: (-probabilities[name], name))
+    most = max(probabilities.values())
+    return min([name for name, p in probabilities.items() if p == most])
 
 
 def _confidence(given: float | None, cls: str | None, probabilities: Mapping[str, float]) -> float | None:
@@ -247,9 +249,7 @@ def _not_negative(value: float | None, field: str) -> float | None:
     return value
 
 
-def _error(error: WireError | str | None) -> tuple[str | None, str | None]:
-    if error is None:
-        return None, None
+def _error(error: WireError | str) -> tuple[str | None, str | None]:
     if isinstance(error, str):
         return None, text(error, "error", MAX_MESSAGE)
     return text(error.type, "error.type"), text(error.message, "error.message", MAX_MESSAGE)

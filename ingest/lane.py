@@ -42,11 +42,12 @@ class KnownFeatures(msgspec.Struct, gc=False):
         texts = values[len(self.numeric) :]
         num = dict(zip(self.numeric, values, strict=False))
         cat = dict(zip(self.categorical, texts, strict=True))
-        if None in values:
+        try:
+            sum(values[: len(self.numeric)])
+            "".join(texts)
+        except TypeError:  # a None or a boolean among them; to look for each takes several times as long
             num = {name: value for name, value in num.items() if value is not None}
-            cat = {name: value for name, value in cat.items() if value is not None}
-        if True in texts or False in texts:
-            cat = {name: _boolean.get(value, value) for name, value in cat.items()}
+            cat = {name: _boolean.get(value, value) for name, value in cat.items() if value is not None}
         return num, cat
 
 

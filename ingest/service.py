@@ -149,8 +149,10 @@ class IngestService:
                 problem = str(error)
             else:
                 left, problem = appended.left, str(appended.failure or "")
+                created = Written.CREATED
+                counts[created] = sum([r is not None and r.written is created for r in appended.results])
                 for i, result in enumerate(appended.results):
-                    if result is None:
+                    if result is None or result.written is created:
                         continue
                     counts[result.written] += 1
                     if result.written is Written.REJECTED:

@@ -66,6 +66,8 @@ def class_text(value: Scalar | None, field: str) -> str | None:
 
 def scalar_text(value: Scalar | None, field: str) -> str | None:
     """Text as it is, `7.0` as "7", `true` as "true"; an empty text is None. Raises BadInput."""
+    if type(value) is str and value.isascii():
+        return value[:MAX_TEXT] or None
     if value is None or isinstance(value, str):
         return text(value, field)
     if isinstance(value, bool):
@@ -81,7 +83,8 @@ def text(value: str | None, field: str, limit: int = MAX_TEXT) -> str | None:
     """Text that every store takes, cut to `limit`; an empty one is None. Raises BadInput."""
     if not value:
         return None
-    check_encodable(value, field)
+    if not value.isascii():
+        check_encodable(value, field)
     return value[:limit]
 
 
@@ -99,6 +102,8 @@ def number(value: Number | None, field: str) -> float | None:
 def id_of(value: str | int) -> str:
     """An id as text. Raises BadInput."""
     name = value if isinstance(value, str) else str(value)
+    if name.isascii() and 0 < len(name) <= MAX_ID:
+        return name
     if not name:
         raise BadInput("is empty", "id")
     check_encodable(name, "id")

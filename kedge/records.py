@@ -61,7 +61,7 @@ class Label(msgspec.Struct, frozen=True, kw_only=True):
         return (self.timestamp, self.cls or "", self.value if self.value is not None else -math.inf)
 
 
-class Prediction(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+class Prediction(msgspec.Struct, frozen=True, gc=False):
     """One inference. Times in `Millis`; class names are text.
 
     A tree without cycles, so the collector need not walk it: that doubled the speed of ingestion.

@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 import msgspec
+import orjson
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -16,6 +17,7 @@ from ingest.rejection import Rejection
 from ingest.wire import PREDICTION, WirePrediction
 from kedge.errors import BadInput
 from kedge.records import Prediction
+from kedge.store.elastic.encode import encode
 
 NOW = 1_795_100_000_000
 
@@ -31,9 +33,11 @@ rows = st.fixed_dictionaries(
     optional={
         "features": features,
         "class": values,
+        "version": values,
         "timestamp": st.sampled_from([NOW - 1, "x", None]),
         "probabilities": st.just({"a": 0.25, "b": 0.75}),
-        "segment": st.just({"region": "eu", "odd": 7}),
+        "segment": st.just({"region": "eu", "odd": 7}) | st.dictionaries(names, values, max_size=2),
+        "host": st.sampled_from(["", "h", "é", "\ud800", None]),
         "@timestamp": st.just(NOW - 2),
         "unknown": st.just(1),
         "label": st.sampled_from(["a", {"class": "b"}]),
@@ -53,8 +57,13 @@ def became(decoded: Decoded[WirePrediction]) -> tuple[dict[int, str], set[str], 
         else:
             made.append(row)
             plain = msgspec.structs.replace(row, num=ordered(row.num), cat=ordered(row.cat))
-            found[index] = repr(plain)
+            found[index] = f"{plain!r}, stored as {stored(row)}"
     return found, decoded.unknown, made
+
+
+def stored(row: Prediction) -> Any:
+    """The document of a row, its names in order."""
+    return orjson.dumps(orjson.loads(encode(row)), option=orjson.OPT_SORT_KEYS).replace(b"-0.0", b"0.0")
 
 
 def ordered(named: dict[str, Any]) -> dict[str, Any]:

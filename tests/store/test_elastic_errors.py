@@ -35,7 +35,7 @@ class _Handler(BaseHTTPRequestHandler):
         status, body = self.server.queue[0]
         if len(self.server.queue) > 1:
             self.server.queue.pop(0)
-        content = json.dumps(body).encode()
+        content = json.dumps(body, separators=(",", ":")).encode()  # as the servers write it
         self.send_response(status)
         self.send_header("content-type", "application/json")
         self.send_header("content-length", str(len(content)))
@@ -242,4 +242,34 @@ def test_a_bulk_is_cut_by_bytes(server: Answers) -> None:
     client = Client(server.url)
     assert [item.status for item in client.bulk([*large, *large[:1], *operations(1)])] == [201, 201, 201]
     assert [body.count(b"create") for body in server.bodies] == [1, 2]
+    client.close()
+
+
+NEW = {"create": {"status": 201}}
+
+
+@pytest.mark.parametrize(
+    ("errors", "items", "statuses"),
+    [
+        (False, [NEW, NEW, NEW], [201, 201, 201]),
+        (False, [NEW, {"index": {"status": 200}}, NEW], [201, 200, 201]),
+        (
+            True,
+            [NEW, NEW, {"create": {"status": 409, "error": {"type": "t", "reason": "r"}}}],
+            [201, 201, 409],
+        ),
+        (
+            True,
+            [NEW, NEW, {"create": {"status": 400, "error": {"type": "t", "reason": '{"status":201}'}}}],
+            [201, 201, 400],
+        ),
+    ],
+)
+def test_what_became_of_each_document_is_read_from_the_answer(
+    server: Answers, errors: bool, items: list[object], statuses: list[int]
+) -> None:
+    server.queue = [(200, {"errors": errors, "items": items})]
+    client = Client(server.url)
+    found = client.bulk([Operation.create("alias", str(i), b"{}") for i in range(len(items))])
+    assert [item.status for item in found] == statuses
     client.close()

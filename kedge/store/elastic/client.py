@@ -394,7 +394,9 @@ class Client:
         params = {"filter_path": "errors,items.*.status,items.*.error", "require_alias": "true"}
         body = b"".join([operation.lines for operation in chunk])
         try:
-            answer = self.request("POST", "/_bulk", body, params=params, ndjson=True)
+            answer = self.request(
+                "POST", "/_bulk", body, params=params, ndjson=True, decode=_Quick(len(chunk)).items
+            )
         except StoreUnavailable as error:
             return [Item(NOT_SENT, "", str(error), error.status)] * len(chunk)
         except Refused as refused:
@@ -404,6 +406,8 @@ class Client:
                 return [Item(refused.status, refused.kind, _short(refused.reason))]
             half = len(chunk) // 2
             return self._bulk_once(chunk[:half]) + self._bulk_once(chunk[half:])
+        if isinstance(answer, list):
+            return answer
         found = (result for entry in answer["items"] for result in entry.values())
         if not answer.get("errors", True):
             return [_written(result["status"]) for result in found]
@@ -458,6 +462,18 @@ def _with_port(url: str) -> str:
     if port is not None:
         return url
     return parts._replace(netloc=f"{parts.netloc}:{443 if parts.scheme == 'https' else 9200}").geturl()
+
+
+class _Quick(NamedTuple):
+    """Reads the answer of a bulk request without errors, all of whose documents are new, by counting."""
+
+    operations: int
+
+    def items(self, answer: bytes) -> Any:
+        created = answer.count(b'{"status":201}') == self.operations
+        if created and answer.startswith(b'{"errors":false,"items":['):
+            return [_written(201)] * self.operations
+        return orjson.loads(answer)
 
 
 @lru_cache(64)

@@ -53,9 +53,14 @@ class Logs:
         places: list[int] = []
         documents: list[Addressed] = []
         stays = self._namespaces.of({row.model for row in rows})
+        aliases: dict[tuple[str, int], str] = {}
         for i, row in enumerate(rows):
             try:
-                documents.append(self._addressed(row, stays[row.model]))
+                day = row.model, row.timestamp // DAY
+                if (alias := aliases.get(day)) is None:
+                    namespace = namespace_at(stays[row.model], row.timestamp)
+                    alias = aliases[day] = self._names.predictions(row.timestamp, namespace)
+                documents.append(self._addressed(row, alias))
                 places.append(i)
             except (TypeError, ValueError, OverflowError) as error:
                 results[i] = AppendResult(Written.REJECTED, str(error))
@@ -108,6 +113,9 @@ class Logs:
             stuck, items = error, error.items
         crowded: dict[str, set[OpenField]] = defaultdict(set)
         for i, document, item in zip(places, documents, items, strict=True):
+            if item.status == 201:
+                results[i] = _CREATED
+                continue
             results[i] = _result(item)
             if item.full:
                 crowded[rows[i].model] |= open_fields(rows[i])
@@ -140,11 +148,10 @@ class Logs:
         self._shared.record({rows[i].model for i in places})
         return self._write(rows, places, documents, results)
 
-    def _addressed(self, row: Prediction, stays: Stays) -> Addressed:
-        if not 0 < len(row.id.encode()) <= ID_BYTES:
+    def _addressed(self, row: Prediction, alias: str) -> Addressed:
+        id = row.id
+        if not 0 < len(id.encode()) <= ID_BYTES:
             raise ValueError(f"event.id must have 1 to {ID_BYTES} bytes")
-        namespace = stays[0].namespace if len(stays) == 1 else namespace_at(stays, row.timestamp)
-        alias, id = self._names.predictions(row.timestamp, namespace), row.id
         if not plain(id):
             self._shared.record({row.model})
             id = marked_id(id, row.model)
@@ -152,12 +159,11 @@ class Logs:
 
     # --- fields -----------------------------------------------------------------------------------
 
-    def _prepare(self, rows: Iterable[tuple[str, Prediction]]) -> dict[str, set[str]]:
+    def _prepare(self, rows: Collection[tuple[str, Prediction]]) -> dict[str, set[str]]:
         """Map the fields of models that an index has not had from this process yet, all at once.
 
         Returns them by alias, for those whose index is yet to be made.
         """
-        rows = list(rows)
         first = {(alias, row.model) for alias, row in rows} - self._seen
         if not first:
             return {}
