@@ -8,7 +8,7 @@ import pytest
 from ingest.service import IngestService
 from kedge.records import Prediction
 from kedge.sketch import PartName
-from kedge.store.base import SummaryRequest, Written
+from kedge.store.base import MetricDoc, SummaryRequest, Written
 from kedge.store.elastic import ElasticStore, namespaces, open_elastic
 from kedge.store.elastic.client import Client
 from kedge.store.elastic.namespaces import Stay, namespace_at
@@ -196,3 +196,23 @@ def test_event_time_decides_where_a_row_is() -> None:
     assert namespace_at(stays, TODAY.end - 1) == "default"
     assert namespace_at(stays, TODAY.end) == "default2"
     assert namespace_at(stays, 5) == "default"
+
+
+def test_metrics_with_more_names_than_an_index_may_have_are_kept_without_their_columns(
+    store: ElasticStore,
+) -> None:
+    """500 models with classes of their own have more `performance.recall{class=…}` than there is room for."""
+    window = Window(TODAY.start, TODAY.end)
+    docs = [
+        MetricDoc(
+            "many classes",
+            (("segment.region", f"r{i}"),),
+            window,
+            1,
+            {f"performance.recall{{class=c{i}.{j}}}": {"value": 0.5, "n": 9} for j in range(190)},
+        )
+        for i in range(27)
+    ]
+    store.write_metrics(docs)
+    found = store.read_metrics("many classes", DAY, window)
+    assert {doc.group: doc.values for doc in found} == {doc.group: doc.values for doc in docs}

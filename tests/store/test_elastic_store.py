@@ -354,6 +354,7 @@ def test_metrics_are_columns_that_people_can_chart(store: ElasticStore, client: 
     group = (("segment.region", "eu"), ("version", "v7"))
     store.write_metrics([MetricDoc("charts", group, Window(T0, T0 + HOUR), 1, values)])
     body = {"query": {"term": {"model.name": "charts"}}}
+    client.refresh(f"{prefix}-metrics-*")
     [hit] = client.search(f"{prefix}-metrics-*", body)["hits"]["hits"]
     source = hit["_source"]
     assert source["metrics"] == {"latency_p50": 12.5, "performance_recall{class=fraud}": 0.5}

@@ -24,12 +24,17 @@ class Metrics:
         self._indices = indices
 
     def write_metrics(self, docs: Sequence[MetricDoc]) -> None:
-        documents = []
-        for doc in docs:
-            alias = self._names.series("metrics", doc.window.length, doc.window.start)
-            documents.append(Addressed(alias, versioned(alias, doc.id, doc.version, _document(doc))))
-        # People look at them a second later; kedge's own reader refreshes first.
-        write_versioned(self._client, self._indices, documents, refresh=False)
+        write_versioned(
+            self._client,
+            self._indices,
+            [self._addressed(doc) for doc in docs],
+            refresh=False,  # people look at them a second later; kedge's own reader refreshes first
+            narrower=lambda i: self._addressed(docs[i], columns=False),
+        )
+
+    def _addressed(self, doc: MetricDoc, *, columns: bool = True) -> Addressed:
+        alias = self._names.series("metrics", doc.window.length, doc.window.start)
+        return Addressed(alias, versioned(alias, doc.id, doc.version, _document(doc, columns=columns)))
 
     def read_metrics(self, model: str, width: Millis, window: Window) -> list[MetricDoc]:
         starts = {"gte": window.start, "lt": window.end, "format": "epoch_millis"}
@@ -64,30 +69,33 @@ def column(metric: str) -> str:
     return escape(metric.replace(".", "_"))
 
 
-def _document(doc: MetricDoc) -> Json:
-    columns: Json = {}
+def _document(doc: MetricDoc, *, columns: bool) -> Json:
+    """With columns and dimensions that people can search and chart; kedge itself reads `values` alone."""
+    shown: Json = {}
     labelled = 0
     for name, value in doc.values.items():
         labelled += "{" in name
         if value.get("value") is not None and ("{" not in name or labelled <= _MOST_LABELLED):
-            columns[column(name)] = value["value"]
+            shown[column(name)] = value["value"]
     document: Json = {
         "key": doc.id,
         "@timestamp": doc.window.start,
         "window": {"start": doc.window.start, "end": doc.window.end, "width": doc.window.length},
         "model": {"name": doc.model},
         "group_key": group_key(doc.group),
-        "metrics": columns,
         "values": dict(doc.values),
     }
+    if doc.feature:
+        document["feature"] = doc.feature
+    if not columns:
+        return document
+    document["metrics"] = shown
     for dimension, text in doc.group:  # under the names that the predictions have them by
         *outer, last = field_of(dimension).split(".")
         holder = document
         for step in outer:
             holder = holder.setdefault(step, {})
         holder[last] = text
-    if doc.feature:
-        document["feature"] = doc.feature
     return document
 
 

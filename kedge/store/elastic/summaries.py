@@ -3,7 +3,7 @@ server."""
 
 import base64
 import json
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import Any
 
 from kedge.errors import StoreUnavailable
@@ -114,11 +114,21 @@ def versioned(alias: str, id: str, version: int, source: Json) -> Operation:
 
 
 def write_versioned(
-    client: Client, indices: Indices, documents: Sequence[Addressed], *, refresh: bool = True
+    client: Client,
+    indices: Indices,
+    documents: Sequence[Addressed],
+    *,
+    refresh: bool = True,
+    narrower: Callable[[int], Addressed] | None = None,
 ) -> list[bool]:
     """Which of them were written; False where a newer version stands, or retention is past. With `refresh`
-    visible to searches on return, else within a second or so."""
+    visible to searches on return, else within a second or so. `narrower` gives a document anew, by its
+    index, without the fields that its index has no room for."""
     items = indices.write(documents)
+    full = [i for i, item in enumerate(items) if item.full]
+    if full and narrower:
+        for i, item in zip(full, indices.write([narrower(i) for i in full]), strict=True):
+            items[i] = item
     failed = next((item for item in items if not (item.ok or item.conflict or item.retired)), None)
     if failed:
         raise StoreUnavailable(f"{client.host} refuses a document of kedge's own: {failed.reason}")
