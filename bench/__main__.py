@@ -107,6 +107,8 @@ def _lines(figures: dict[str, Any], above: str = "") -> Iterator[tuple[str, str]
 
 
 def _text(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     if isinstance(value, float):
         return f"{value:,.3g}" if abs(value) < 100 else f"{value:,.0f}"
     return f"{value:,}" if isinstance(value, int) else str(value)

@@ -3,11 +3,13 @@
 Time is the rows' own: a minute of every model is written, then `tick` runs at that minute's end plus the
 lag, so nothing waits for the clock on the wall. Two histories are measured, each under a prefix of its own:
 
-- *first*: nothing was logged before. The first tick meets all models as new and is shown apart.
-- *tenth*: three days and nine hours of history. Its rows are just those whose labels come during the
-  measurement; hours and days are summarised from them by the store, in wide buckets at once, and so are the
-  minutes of the last hour. What is missing against ten hours of ticks are older minutes, which no window of
-  the rules reads, and the other rows of the past, which no tick reads.
+- *first*: half an hour of history, so that windows of rules have something to read. The tick that meets all
+  models as new is shown apart.
+- *tenth*: three days and nine and a half hours of history. Its rows are just those whose labels come during
+  the measurement, and five a minute and model in the last hour; the hours and days that are over, and the
+  minutes of the last hour, are summarised from them by the store, in wide windows at once. What is missing
+  against that many hours of ticks are older minutes, which no window of the rules reads, and the other rows
+  of the past, which no tick reads.
 
 Then labels come in each minute: `labels` a model, for predictions of an exponential age with a mean of a day.
 Joining them is the gateway's work and is timed beside the tick.
@@ -36,7 +38,7 @@ from kedge.pipeline.tick import drain, tick
 from kedge.sketch import PartName
 from kedge.store.base import PartRow, SummaryRequest
 from kedge.store.elastic import ElasticStore
-from kedge.windows import DAY, HOUR, MINUTE, Millis, Window, ceil, floor
+from kedge.windows import DAY, HOUR, MINUTE, Millis, Window, floor
 
 TARGET_S = 15.0
 WARM_ROWS = 5
@@ -142,15 +144,15 @@ class _World:
         done.buckets += report.summaries.buckets
         done.left = report.summaries.left
 
-    def history(self, start: Millis, now: Millis, events: Sequence[Event]) -> None:
+    def history(self, start: Millis, now: Millis, events: Sequence[Event]) -> float:
         """The rows of `events` and of the last hour before `now`, and their summaries; nothing is due
-        after."""
-        first = minute_of(start, 1)
-        append(self.store, self.fleet.rows(first))
+        after. Returns the seconds of the tick that meets the models."""
+        append(self.store, self.fleet.rows(minute_of(start, 1)))
         pipe = self.pipe(judging=False)
-        drain(pipe, start + MINUTE + LAG)  # all models are known now, and what their summaries hold
+        met = tick(pipe, start + MINUTE + LAG).seconds  # what their summaries hold is known from here on
         drain(pipe, now)
-        hour = [e for m in range(now - HOUR, now, MINUTE) for e in minute_of(m, WARM_ROWS)]
+        minutes = Window(max(start + MINUTE, now - HOUR), now)
+        hour = [e for m in range(*minutes, MINUTE) for e in minute_of(m, WARM_ROWS)]
         self.say(f"  {(len(events) + len(hour)) * self.plan.models:,} rows of history")
         append(self.store, self.fleet.rows(events))
         append(self.store, self.fleet.rows(hour))
@@ -164,10 +166,12 @@ class _World:
         self.store.state.swap("feed", feed, stored.token)
         written = 0
         for bucket, window in (
-            (MINUTE, Window(now - HOUR, now)),
-            (HOUR, Window(floor(start, HOUR), ceil(now, HOUR))),
-            (DAY, Window(floor(start, DAY), ceil(now, DAY))),
+            (MINUTE, minutes),
+            (HOUR, Window(start, floor(now, HOUR))),
+            (DAY, Window(start, floor(now, DAY))),
         ):
+            if window.start >= window.end:
+                continue
             parts = self._of_one(bucket, window)
             for name in self.fleet.names:
                 copies = [row._replace(key=row.key._replace(model=name)) for row in parts]
@@ -175,7 +179,8 @@ class _World:
                     raise RuntimeError("a summary of the history was refused")
                 written += len(copies)
         self.say(f"  {written:,} summaries of history")
-        self._check(Window(now - HOUR, now))
+        self._check(minutes)
+        return met
 
     def _of_one(self, bucket: Millis, window: Window, model: str = "") -> list[PartRow]:
         features = self.fleet.features
@@ -218,10 +223,12 @@ def measure(url: str, plan: Plan | None = None, say: Callable[[str], None] = pri
             world = _World(plan, fleet, store, reference, say)
             say("first hour")
             world.begin(day)
+            now = day + 30 * MINUTE
+            met = world.history(day, now, [])
             pipe = world.pipe(judging=True)
-            new, _ = world.ticks(pipe, day, 1)
-            first, _ = world.ticks(pipe, day + MINUTE, plan.minutes)
-            figures["first_hour"] = {"models_new_s": round(new.seconds[0], 2)} | first.figures()
+            world.ticks(pipe, now, 1)  # a fresh worker
+            first, _ = world.ticks(pipe, now + MINUTE, plan.minutes)
+            figures["first_hour"] = {"models_new_s": round(met, 2)} | first.figures()
             _profiled(plan, first, "first hour")
     if "tenth" in plan.stages:
         with kedge_on(url) as (_, store, client):
