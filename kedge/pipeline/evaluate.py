@@ -16,7 +16,7 @@ from kedge.pipeline.dirty import Feed
 from kedge.pipeline.faults import reach
 from kedge.pipeline.feed import load_feed
 from kedge.pipeline.judge import STEPS_A_TICK, Judged, judge_steps
-from kedge.pipeline.measure import horizon_asks, label_horizon
+from kedge.pipeline.measure import coarse_horizon, horizon_asks, label_horizon
 from kedge.pipeline.models import ModelState, load_models
 from kedge.pipeline.progress import Steps, advance, judged_through
 from kedge.pipeline.spooled import spooled_since
@@ -150,9 +150,18 @@ def _due(
         if since is None or one.last > since:
             due.append(one)
     late = sorted({one.model for one in due if one.rule.label_based})
-    pipe.reader.load([ask for model in late for ask in horizon_asks(model, feed.models[model], feed.read_at)])
+    now = feed.read_at
+    pipe.reader.load([ask for model in late for ask in horizon_asks(model, feed.models[model], now)])
+    quick = [
+        model
+        for model in late
+        if coarse_horizon(pipe.reader, states[model].settings, model, feed.models[model], now) == now
+    ]
+    pipe.reader.load(
+        [ask for model in quick for ask in horizon_asks(model, feed.models[model], now, fine=True)]
+    )
     mature = {
-        model: label_horizon(pipe.reader, states[model].settings, model, feed.models[model], feed.read_at)
+        model: label_horizon(pipe.reader, states[model].settings, model, feed.models[model], now)
         for model in late
     }
     return [

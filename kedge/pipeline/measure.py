@@ -109,23 +109,43 @@ def metric_json(metric: Metric) -> Json:
 
 
 def label_horizon(
-    reader: SummaryReader, settings: ModelSettings, model: str, known: ModelFeed, now: Millis
+    reader: SummaryReader,
+    settings: ModelSettings,
+    model: str,
+    known: ModelFeed,
+    now: Millis,
 ) -> Millis:
     """Up to when the model's labels are mature: rules and cohorts on labels end here (STATISTICS "Labels
     late").
 
-    Days up to two days ago, then hours, then base buckets for the last two hours: as fine as is worth
-    knowing.
+    Days up to two days ago, then hours; base buckets of the last two hours are looked at only where all of
+    those are mature: their labels are counted in the logs.
     """
-    buckets: list[BucketLabels] = []
-    for span in _horizon_spans(known, now):
-        bounds = Window(span.start, span.end)
-        cores = reader.parts(model, span.tier, bounds, PartName.CORE)
-        labels = reader.parts(model, span.tier, bounds, PartName.LABELS)
-        for bucket, groups in cores.items():
-            core, held = groups.get(()), labels.get(bucket, {}).get((), Labels())
-            if isinstance(core, Core) and isinstance(held, Labels):
-                buckets.append(BucketLabels(bucket, bucket + span.tier, core.rows, held.rows, held.delay))
+    horizon = coarse_horizon(reader, settings, model, known, now)
+    if horizon < now:
+        return horizon
+    reader.load(horizon_asks(model, known, now, fine=True))
+    return _horizon(reader, settings, model, known, now, fine=True)
+
+
+def coarse_horizon(
+    reader: SummaryReader, settings: ModelSettings, model: str, known: ModelFeed, now: Millis
+) -> Millis:
+    """The same as far as days and hours tell; `now` where they are all mature."""
+    return _horizon(reader, settings, model, known, now, fine=False)
+
+
+def _horizon(
+    reader: SummaryReader,
+    settings: ModelSettings,
+    model: str,
+    known: ModelFeed,
+    now: Millis,
+    *,
+    fine: bool,
+) -> Millis:
+    spans = _horizon_spans(known, now, fine=fine)
+    buckets = [cohort for span in spans for cohort in _cohorts(reader, model, span)]
     horizon = mature_through(
         buckets, now, expected=settings.labels.expected, after=settings.labels.mature_after
     )
@@ -133,14 +153,24 @@ def label_horizon(
     return now if horizon >= max((b.end for b in buckets), default=0) else horizon
 
 
-def horizon_asks(model: str, known: ModelFeed, now: Millis) -> Iterator[Ask]:
-    """What `label_horizon` reads."""
-    for span in _horizon_spans(known, now):
+def horizon_asks(model: str, known: ModelFeed, now: Millis, *, fine: bool = False) -> Iterator[Ask]:
+    """What `label_horizon` reads first; with `fine`, what it may read then."""
+    for span in _horizon_spans(known, now, fine=fine):
         for part in (PartName.CORE, PartName.LABELS):
             yield Ask(model, span.tier, Window(span.start, span.end), part, "", ())
 
 
-def _horizon_spans(known: ModelFeed, now: Millis) -> Iterator[Span]:
+def _cohorts(reader: SummaryReader, model: str, span: Span) -> Iterator[BucketLabels]:
+    bounds = Window(span.start, span.end)
+    cores = reader.parts(model, span.tier, bounds, PartName.CORE)
+    labels = reader.parts(model, span.tier, bounds, PartName.LABELS)
+    for bucket, groups in cores.items():
+        core, held = groups.get(()), labels.get(bucket, {}).get((), Labels())
+        if isinstance(core, Core) and isinstance(held, Labels):
+            yield BucketLabels(bucket, bucket + span.tier, core.rows, held.rows, held.delay)
+
+
+def _horizon_spans(known: ModelFeed, now: Millis, *, fine: bool) -> Iterator[Span]:
     base = known.base
     start = max(floor(known.first, base), floor(now - MATURITY_SPAN, DAY))
     day_end = max(floor(now - 2 * DAY, DAY), floor(start, DAY))
@@ -150,10 +180,9 @@ def _horizon_spans(known: ModelFeed, now: Millis) -> Iterator[Span]:
     def unmade(tier: Millis, bucket: Millis) -> bool:
         return any(lacks(tier, bucket) for lacks in lacking)
 
-    for coarsest, begin, end in (
-        (DAY, floor(start, DAY), day_end),
-        (HOUR, day_end, hour_end),
-        (base, hour_end, floor(now, base)),
-    ):
+    spans = [(DAY, floor(start, DAY), day_end), (HOUR, day_end, hour_end)]
+    if fine:
+        spans.append((base, hour_end, floor(now, base)))
+    for coarsest, begin, end in spans:
         if begin < end:
             yield from tile(Window(floor(begin, base), floor(end, base)), base, unmade, coarsest)
