@@ -7,6 +7,8 @@ another size: its figures are then printed, not kept.
 
 import argparse
 import json
+import os
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -17,6 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bench import compute, delay, drift, ingest, labels, machine, parquet, storage, tick, visits, windows
+from kedge.errors import KedgeError
 from tests.services import Pool, ServiceError
 
 RESULTS = Path(__file__).parent / "results"
@@ -153,12 +156,14 @@ def main() -> int:
     failed = False
     try:
         for part in chosen:
+            load, began = os.getloadavg()[0], time.monotonic()
             try:
                 figures = PARTS[part](pool, options)
-            except (ServiceError, RuntimeError) as error:
+            except (ServiceError, KedgeError, RuntimeError, OSError, subprocess.SubprocessError) as error:
                 out.print(f"{part}: {error}\n", markup=False)
                 failed = True
                 continue
+            figures |= {"load_before": round(load, 1), "took_s": round(time.monotonic() - began)}
             _show(TITLES[part], figures)
             if options:
                 continue

@@ -35,7 +35,7 @@ rules:
 """
 
 
-def measure(url: str, *, days: int = 30, goes: int = 15) -> dict[str, object]:
+def measure(url: str, *, days: int = 30, goes: int = 9) -> dict[str, object]:
     """30 days with rows in one minute of each hour, and in every minute of the last two hours, summarised by
     ticks. Then, each time by a worker that has read nothing before: the sum of all parts of a window, and six
     rules judged on it at one step, from the first request to the stored findings."""
@@ -80,6 +80,10 @@ def measure(url: str, *, days: int = 30, goes: int = 15) -> dict[str, object]:
             hour, month = _pairs(short, long, goes)
             figures[name] = {"hour_ms": round(1e3 * hour, 1), "month_ms": round(1e3 * month, 1)}
             figures[name]["ratio"] = at_most(month / hour, TARGET)
+            for of, work in (("hour", short), ("month", long)):
+                before = store.counters.requests
+                work()
+                figures[name][f"{of}_requests"] = store.counters.requests - before
         return figures
 
 
