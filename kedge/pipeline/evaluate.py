@@ -151,18 +151,17 @@ def _due(
             due.append(one)
     late = sorted({one.model for one in due if one.rule.label_based})
     now = feed.read_at
-    pipe.reader.load([ask for model in late for ask in horizon_asks(model, feed.models[model], now)])
+    reader = pipe.reader
+    reader.load([ask for model in late for ask in horizon_asks(reader, model, feed.models[model], now)])
     quick = [
         model
         for model in late
-        if coarse_horizon(pipe.reader, states[model].settings, model, feed.models[model], now) == now
+        if coarse_horizon(reader, states[model].settings, model, feed.models[model], now) == now
     ]
-    pipe.reader.load(
-        [ask for model in quick for ask in horizon_asks(model, feed.models[model], now, fine=True)]
-    )
+    fine = [ask for model in quick for ask in horizon_asks(reader, model, feed.models[model], now, fine=True)]
+    reader.load(fine)
     mature = {
-        model: label_horizon(pipe.reader, states[model].settings, model, feed.models[model], now)
-        for model in late
+        model: label_horizon(reader, states[model].settings, model, feed.models[model], now) for model in late
     }
     return [
         Judged(one.rule, one.model, one.feed, one.state, one.complete, min(one.complete, mature[one.model]))

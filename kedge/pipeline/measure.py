@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 
-from kedge.analysis.maturity import BucketLabels, mature_through
+from kedge.analysis.maturity import mature_through
 from kedge.analysis.measure import Context, measure
 from kedge.analysis.metric import Metric
 from kedge.config import ModelSettings
@@ -12,7 +12,7 @@ from kedge.pipeline.baselines import Baseline
 from kedge.pipeline.dirty import ModelFeed, label_tier
 from kedge.pipeline.memory import MetricMemory
 from kedge.pipeline.summaries import Ask, SummaryReader, bucket_summary
-from kedge.sketch import Core, Labels, PartName
+from kedge.sketch import PartName
 from kedge.store.base import EPOCH_SHIFT, Group, Json, MetricDoc, PartRow, sum_versions
 from kedge.windows import DAY, HOUR, Millis, Span, Window, floor, tile
 
@@ -124,7 +124,7 @@ def label_horizon(
     horizon = coarse_horizon(reader, settings, model, known, now)
     if horizon < now:
         return horizon
-    reader.load(horizon_asks(model, known, now, fine=True))
+    reader.load(list(horizon_asks(reader, model, known, now, fine=True)))
     return _horizon(reader, settings, model, known, now, fine=True)
 
 
@@ -145,7 +145,7 @@ def _horizon(
     fine: bool,
 ) -> Millis:
     spans = _horizon_spans(known, now, fine=fine)
-    buckets = [cohort for span in spans for cohort in _cohorts(reader, model, span)]
+    buckets = [cohort for span in spans for cohort in reader.cohorts(model, span)]
     horizon = mature_through(
         buckets, now, expected=settings.labels.expected, after=settings.labels.mature_after
     )
@@ -153,21 +153,14 @@ def _horizon(
     return now if horizon >= max((b.end for b in buckets), default=0) else horizon
 
 
-def horizon_asks(model: str, known: ModelFeed, now: Millis, *, fine: bool = False) -> Iterator[Ask]:
-    """What `label_horizon` reads first; with `fine`, what it may read then."""
+def horizon_asks(
+    reader: SummaryReader, model: str, known: ModelFeed, now: Millis, *, fine: bool = False
+) -> Iterator[Ask]:
+    """What `label_horizon` reads first; with `fine`, what it may read then. What was read before is not."""
     for span in _horizon_spans(known, now, fine=fine):
-        for part in (PartName.CORE, PartName.LABELS):
-            yield Ask(model, span.tier, Window(span.start, span.end), part, "", ())
-
-
-def _cohorts(reader: SummaryReader, model: str, span: Span) -> Iterator[BucketLabels]:
-    bounds = Window(span.start, span.end)
-    cores = reader.parts(model, span.tier, bounds, PartName.CORE)
-    labels = reader.parts(model, span.tier, bounds, PartName.LABELS)
-    for bucket, groups in cores.items():
-        core, held = groups.get(()), labels.get(bucket, {}).get((), Labels())
-        if isinstance(core, Core) and isinstance(held, Labels):
-            yield BucketLabels(bucket, bucket + span.tier, core.rows, held.rows, held.delay)
+        for window in reader.unread_cohorts(model, span):
+            for part in (PartName.CORE, PartName.LABELS):
+                yield Ask(model, span.tier, window, part, "", ())
 
 
 def _horizon_spans(known: ModelFeed, now: Millis, *, fine: bool) -> Iterator[Span]:

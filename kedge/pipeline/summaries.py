@@ -6,10 +6,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from kedge.pipeline.dirty import Feed, label_tier
+from kedge.analysis.maturity import BucketLabels
+from kedge.pipeline.dirty import Feed, label_tier, runs_of
 from kedge.sketch import AnyPart, Cells, Core, EdgeSet, Labels, PartName, Summary
 from kedge.store.base import Group, Grouping, PartRow, SummaryQuery, SummaryStore, sum_versions
-from kedge.windows import DAY, HOUR, MINUTE, Millis, Window, floor, tile
+from kedge.windows import DAY, HOUR, MINUTE, Millis, Span, Window, floor, tile
 
 SUMS_KEPT = 1000
 Buckets = dict[Millis, dict[Group, AnyPart]]
@@ -88,6 +89,10 @@ class SummaryReader:
     _turns: dict[str, int] = field(default_factory=dict)
     """By model: the turn (ModelFeed) up to which what is kept is known to be right."""
     _missing: dict[tuple[str, PartName], Callable[[Millis, Millis], bool]] = field(default_factory=dict)
+    _cohorts: dict[str, dict[tuple[Millis, Millis], BucketLabels | None]] = field(
+        default_factory=lambda: defaultdict(dict)
+    )
+    """By model, tier and bucket: what label maturity asks, of two months of every model; None: no rows."""
     _changes: int = 0
     _lock: threading.RLock = field(default_factory=threading.RLock, repr=False)
 
@@ -122,6 +127,7 @@ class SummaryReader:
             self._forget_sums()
             for row in rows:
                 key = row.key
+                self._cohorts[key.model].pop((key.tier, key.bucket), None)
                 shelf = self._shelves.get((key.model, key.tier, key.part, key.edges))
                 if shelf and shelf.start <= key.bucket < shelf.end:
                     shelf.buckets[key.bucket][key.group] = row.part
@@ -133,7 +139,38 @@ class SummaryReader:
             for name in models:
                 self._drop(name)
 
+    def cohorts(self, model: str, span: Span) -> list[BucketLabels]:
+        """The rows and labels of every bucket with rows in a run of them."""
+        with self._lock:
+            known = self._cohorts[model]
+            for run in self.unread_cohorts(model, span):
+                cores = self.parts(model, span.tier, run, PartName.CORE)
+                labels = self.parts(model, span.tier, run, PartName.LABELS)
+                for bucket in range(run.start, run.end, span.tier):
+                    core, held = cores.get(bucket, {}).get(()), labels.get(bucket, {}).get((), Labels())
+                    known[span.tier, bucket] = (
+                        BucketLabels(bucket, bucket + span.tier, core.rows, held.rows, held.delay)
+                        if isinstance(core, Core) and isinstance(held, Labels)
+                        else None
+                    )
+            found = [known[span.tier, bucket] for bucket in range(span.start, span.end, span.tier)]
+            if not self._keeps_cohorts(model, span.tier):
+                for bucket in range(span.start, span.end, span.tier):
+                    del known[span.tier, bucket]
+        return [cohort for cohort in found if cohort is not None]
+
+    def unread_cohorts(self, model: str, span: Span) -> list[Window]:
+        """The buckets of a run that `cohorts` would have to read."""
+        known = self._cohorts[model]
+        unread = [b for b in range(span.start, span.end, span.tier) if (span.tier, b) not in known]
+        return runs_of(unread, span.tier, len(unread))
+
+    def _keeps_cohorts(self, model: str, tier: Millis) -> bool:
+        feed = self._feed.models.get(model)
+        return feed is not None and tier >= label_tier(feed.base)
+
     def _drop(self, model: str) -> None:
+        self._cohorts.pop(model, None)
         for key in [key for key in self._shelves if key[0] == model]:
             del self._shelves[key]
 
