@@ -52,8 +52,8 @@ def _storage(pool: Pool, _: Options) -> dict[str, object]:
     return storage.measure({name: pool.url(name) for name in ("elasticsearch", "opensearch")})
 
 
-def _drift(pool: Pool, _: Options) -> dict[str, object]:
-    return drift.measure(pool.url("elasticsearch"), say)
+def _drift(pool: Pool, options: Options) -> dict[str, object]:
+    return drift.measure(pool.url("elasticsearch"), say, count=options.get("drift_rows", 1_000_000))
 
 
 def _visits(pool: Pool, _: Options) -> dict[str, object]:
@@ -69,7 +69,8 @@ def _windows(pool: Pool, _: Options) -> dict[str, object]:
 
 
 def _tick(pool: Pool, options: Options) -> dict[str, object]:
-    return tick.measure(pool.url("elasticsearch"), tick.Plan(**options), say)
+    own = {k: v for k, v in options.items() if k != "drift_rows"}
+    return tick.measure(pool.url("elasticsearch"), tick.Plan(**own), say)
 
 
 PARTS: dict[str, Callable[[Pool, Options], dict[str, object]]] = {
@@ -139,6 +140,8 @@ def main() -> int:
     sizes.add_argument("--days", type=int, metavar="N", help="days of history before the tenth hour (3)")
     sizes.add_argument("--stages", nargs="+", choices=("first", "tenth"), help="both")
     sizes.add_argument("--profile", action="store_true", default=None, help="print cProfile of the ticks")
+    sizes = parser.add_argument_group("of drift")
+    sizes.add_argument("--drift-rows", type=int, metavar="N", help="rows of both halves (1000000)")
     given = parser.parse_args()
     options = {k: v for k, v in vars(given).items() if k != "parts" and v is not None}
     if unknown := set(given.parts) - set(PARTS):

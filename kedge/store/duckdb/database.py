@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from kedge.errors import KedgeError, StoreUnavailable
 
-BATCH_ROWS = 131_072
+BATCH_ROWS = 65_536
 """Rows that a scan holds in memory at once."""
 
 _SETTINGS: dict[str, str | bool | int | float | list[str]] = {
