@@ -489,6 +489,12 @@ def _entropies(probabilities: Mapping[str, Floats], count: int) -> Floats | None
     if not probabilities:
         return None
     log = math.log
+    if len(probabilities) == 2:
+        first, second = probabilities.values()
+        inside = (first > 0.0) & (second > 0.0)
+        if inside.all():
+            pairs = zip(first.tolist(), second.tolist(), strict=True)
+            return np.array([-(p * log(p) + q * log(q)) + 0.0 for p, q in pairs], np.float64)
     rows: Iterable[tuple[float | None, ...]]
     rows = zip(*(listed(column, count) for column in probabilities.values()), strict=True)
     entropies = []

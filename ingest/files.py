@@ -1,4 +1,4 @@
-"""Files of predictions and labels: JSONL, CSV and Parquet, in batches of 10,000 rows.
+"""Files of predictions and labels: JSONL, CSV and Parquet, in batches of 5,000 rows.
 
 A row without an id gets one of its time, its content and its number in the file, so that importing a file
 again, or with rows added at its end, stores nothing twice.

@@ -25,7 +25,7 @@ from ingest.values import scalar_text
 from ingest.wire import Place, Row
 from kedge.errors import BadInput
 
-BATCH_ROWS = 10_000
+BATCH_ROWS = 5_000
 _BLOCK = 8 * 2**20
 """Bytes of CSV read at once; also the longest row."""
 

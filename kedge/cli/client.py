@@ -135,8 +135,9 @@ def _error_text(response: httpx.Response) -> str:
 
 
 @contextmanager
-def connect(settings: Settings) -> Iterator[Client]:
-    """A client of the running server, or of the same application in this process where none runs."""
+def connect(settings: Settings, *, memory: str = "") -> Iterator[Client]:
+    """A client of the running server, or of the same application in this process where none runs; `memory`
+    bounds what that keeps of a DuckDB file."""
     url = running_server(settings)
     headers = {"Authorization": f"Bearer {os.environ[CLIENT_KEY]}"} if os.environ.get(CLIENT_KEY) else {}
     with asyncio.Runner() as runner:
@@ -151,10 +152,10 @@ def connect(settings: Settings) -> Iterator[Client]:
             return
         from ingest.service import IngestService
         from kedge.cli.app import build_app
-        from kedge.pipeline.compose import open_pipeline
+        from kedge.pipeline.compose import open_pipeline, open_store
 
         clock = settings.make_clock()
-        pipe = open_pipeline(settings, clock)
+        pipe = open_pipeline(settings, clock, open_store(settings, clock, memory=memory))
         try:
             pipe.store.setup()
             app = build_app(pipe, clock, local=True)

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from ingest.importing import Door, Stored
 
 BATCH = 5_000
+FILE_MEMORY = "128MB"
+"""What DuckDB keeps of its file while rows are written to it; else an import of millions takes gigabytes."""
 SAVE_EVERY_S = 0.25
 """How often an import's progress is kept."""
 SHOWN = 20
@@ -120,7 +122,7 @@ def import_(
     column_map = columns_from(columns)
     tally = _Tally(file)
     tally.counts = {"accepted": 0, "duplicate": 0}
-    with connect(settings) as client, ExitStack() as opened:
+    with connect(settings, memory=FILE_MEMORY) as client, ExitStack() as opened:
         kept = _Kept(client, file, model, version, column_map, tally)
         start = kept.begin(restart)
         if client.service:

@@ -21,16 +21,17 @@ def open_store(
     environment: Mapping[str, str] | None = None,
     *,
     timeout_s: float = 60.0,
+    memory: str = "",
 ) -> Store:
-    """The store that the settings name; a server's answer may take `timeout_s`. Each client library is
-    imported only where it is used: they are slow to load.
+    """The store that the settings name; a server's answer may take `timeout_s`, a file be kept in `memory`.
+    Each client library is imported only where it is used: they are slow to load.
     """
     if settings.embedded:
         if settings.sources:
             raise KedgeError(NEEDS_A_CLUSTER)
         from kedge.store.duckdb import open_duckdb
 
-        return open_duckdb(settings.store.removeprefix("duckdb:") or ":memory:", clock=clock)
+        return open_duckdb(settings.store.removeprefix("duckdb:") or ":memory:", clock=clock, memory=memory)
     from kedge.store.elastic import open_elastic
 
     env = os.environ if environment is None else environment

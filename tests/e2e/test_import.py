@@ -200,7 +200,7 @@ def test_a_batch_that_the_store_cannot_take_is_sent_again(
     told: list[str] = []
     door = Counting(failures=2)
     done = list(stored(batches(tmp_path, 0), door, lambda pause, why: told.append(why)))
-    assert [batch.end for batch, _ in done] == [10_000, 20_000, 25_000]
+    assert [batch.end for batch, _ in done] == [5_000, 10_000, 15_000, 20_000, 25_000]
     assert len(set(door.ids)) == len(door.ids) == 25_000 - 1
     assert told == ["busy", "busy"]
     with pytest.raises(StoreUnavailable):

@@ -41,19 +41,21 @@ class Database:
     writer.
     """
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, memory: str = "") -> None:
+        """`memory` bounds what DuckDB keeps of the file (`128MB`); by default most of the machine's."""
         self.path = path
         self._local = threading.local()
         self._lock = threading.Lock()
         self._cursors: weakref.WeakSet[duckdb.DuckDBPyConnection] = weakref.WeakSet()
         """All that are in use; a thread that ends lets go of its own."""
-        self._connection: duckdb.DuckDBPyConnection | None = self._open(path)
+        self._connection: duckdb.DuckDBPyConnection | None = self._open(path, memory)
         self.writing = self._new_cursor()
 
     @staticmethod
-    def _open(path: str) -> duckdb.DuckDBPyConnection:
+    def _open(path: str, memory: str) -> duckdb.DuckDBPyConnection:
         try:
-            return duckdb.connect(path, config=_SETTINGS)
+            bound = {"memory_limit": memory} if memory else {}
+            return duckdb.connect(path, config={**_SETTINGS, **bound})
         except duckdb.IOException as error:
             raise KedgeError(_why_not_opened(path, str(error))) from None
 

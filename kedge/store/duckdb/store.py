@@ -49,13 +49,14 @@ def _close_all() -> None:
         store.close()
 
 
-def open_duckdb(path: str, *, clock: Callable[[], Millis] | None = None) -> "DuckStore":
+def open_duckdb(path: str, *, clock: Callable[[], Millis] | None = None, memory: str = "") -> "DuckStore":
     """Open the file at `path`, or `:memory:`; a new file is empty until `setup`.
 
     Raises KedgeError where another process holds it, or it is no DuckDB file. `clock` is accepted because
-    every store's opener takes one; here all times come with the calls.
+    every store's opener takes one; here all times come with the calls. `memory` bounds
+    what is kept of the file (`128MB`).
     """
-    return DuckStore(Database(path))
+    return DuckStore(Database(path, "" if path == ":memory:" else memory))
 
 
 class DuckStore:

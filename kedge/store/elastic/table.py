@@ -35,7 +35,7 @@ class TableWriter:
         self._logs = logs
 
     def append(self, table: PredictionTable) -> list[AppendResult]:
-        if any(not plain(id) for id in table.ids):
+        if not plain("".join(table.ids)):  # one look for all
             return self._logs.append(table.rows())
         aliases = self._aliases(table)
         self._logs.open(set(aliases), table.carrier)
@@ -233,7 +233,10 @@ def _each(kind: type[Any], column: Texts | None, count: int) -> list[Any]:
 
 def _together(kind: type[Any], table: PredictionTable, *members: list[Any]) -> list[Any]:
     """Objects of several members, None where all of them are."""
-    if all(not any(column) for column in members):
+    missing = [None in column for column in members]
+    if not any(missing):
+        return list(map(kind, *members))
+    if all(column.count(None) == len(table) for column in members):
         return [None] * len(table)
     return [
         kind(*row) if any(member is not None for member in row) else None
