@@ -84,6 +84,7 @@ def drain(pipe: Pipeline, now: Millis, *, rounds: int = 10_000) -> list[TickRepo
         reports.append(report)
         if report.skipped:
             break
-        if not (report.summaries.left or report.alerts.left or anything_due(pipe, pipe.rules(), now)):
+        left = report.labels.left or report.summaries.left or report.alerts.left
+        if not (left or anything_due(pipe, pipe.rules(), now)):
             break
     return reports

@@ -135,6 +135,13 @@ class PendingCounts(NamedTuple):
     superseded: int
     waiting: int
     expired: int
+    """Given up and counted by this call; since the beginning: `kedge.store.expiry.expired_labels`."""
+    left: int = 0
+    """Of the waiting, those that are due still: this call had its `limit`."""
+
+
+PENDING_A_CALL = 50_000
+"""Pending labels that one call tries: some seconds of work."""
 
 
 class Changes(NamedTuple):
@@ -252,9 +259,13 @@ class LogStore(Protocol):
         """
         ...
 
-    def join_pending(self, now: Millis, expiry: Millis) -> PendingCounts:
-        """Try the pending labels that are due again (backoff); count out those ingested before now -
-        expiry."""
+    def join_pending(self, now: Millis, expiry: Millis, limit: int = PENDING_A_CALL) -> PendingCounts:
+        """Try the pending labels that are due again (backoff), at most `limit` of them, the longest due
+        first; give up those ingested before now - expiry.
+
+        Each that is given up is counted once in the state, whoever is killed on the way, and kept as a
+        rejected row.
+        """
         ...
 
     def changed(self, since: Json) -> Changes:

@@ -3,6 +3,7 @@
 import random
 import threading
 from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 import pytest
@@ -10,7 +11,8 @@ import pytest
 from kedge.records import Label, Prediction
 from kedge.sketch import PartName
 from kedge.store.base import Joined, PendingCounts, Store, Written
-from kedge.windows import DAY, HOUR, MINUTE
+from kedge.store.expiry import expired_labels
+from kedge.windows import DAY, HOUR, MINUTE, iso
 from tests.contract.helpers import append, asking, assert_summarises, settle
 from tests.support.rows import SPAN, START, Kind, labels_for, random_rows, with_labels
 
@@ -140,6 +142,111 @@ def test_a_label_that_waited_too_long_is_counted_out(store: Store, model: str) -
     assert store.join_pending(START + DAY + MINUTE, DAY) == PendingCounts(0, 0, 1, 1)
     assert store.join_pending(START + 3 * DAY, DAY) == PendingCounts(0, 0, 0, 1)
     assert store.join_pending(START + 4 * DAY, DAY) == PendingCounts(0, 0, 0, 0)
+
+
+def test_one_call_tries_so_many_and_says_how_many_are_left(store: Store, model: str) -> None:
+    """The longest due first; what was tried is not due again, so the next call goes on behind it."""
+    rows = random_rows(23, 5, model=model, labelled=0)
+    labels = [Label(id=r.id, timestamp=START, ingested=START + i, cls="yes") for i, r in enumerate(rows)]
+    store.label(list(reversed(labels)))
+    now = START + MINUTE
+    assert store.join_pending(now, DAY, limit=2) == PendingCounts(0, 0, 5, 0, left=3)
+    append(store, rows)
+    assert store.join_pending(now, DAY, limit=2) == PendingCounts(2, 0, 3, 0, left=1)
+    settle(store)
+    assert_summarises(store, asking(model, parts=LABELS), with_labels(rows, labels[2:4]))
+    assert store.join_pending(now, DAY, limit=2) == PendingCounts(1, 0, 2, 0, left=0)
+    assert store.join_pending(now + DAY - 2 * MINUTE, DAY) == PendingCounts(2, 0, 0, 0)
+
+
+def test_labels_that_are_given_up_are_counted_by_model_and_kept_as_rejected_rows(
+    store: Store, model: str
+) -> None:
+    unnamed_before = given_up(store, "")[0]
+    named = [Label(id=f"{model} {i}", timestamp=START, ingested=START, value=1.5, model=model) for i in "ab"]
+    unnamed = Label(id=f"{model} c", timestamp=START, ingested=START, cls="yes")
+    store.label([*named, unnamed])
+    now = START + DAY + MINUTE
+    assert store.join_pending(now, DAY, limit=2).left == 1
+    assert store.join_pending(now, DAY, limit=2) == PendingCounts(0, 0, 0, 1)
+    assert given_up(store, model) == (2, now)
+    assert given_up(store, "")[0] == unnamed_before + 1
+    kept = sorted((r for r in store.rejected(1000) if r.event.startswith(model)), key=lambda r: r.event)
+    assert [(r.event, r.model, r.at) for r in kept] == [
+        (f"{model} a", model, now),
+        (f"{model} b", model, now),
+        (f"{model} c", "", now),
+    ]
+    assert {r.reason for r in kept} == {"label expired: no prediction of its id came within 1d"}
+    time = iso(START)
+    assert [msgspec.json.decode(r.row) for r in kept[1:]] == [
+        {"id": f"{model} b", "timestamp": time, "value": 1.5, "model": model},
+        {"id": f"{model} c", "timestamp": time, "class": "yes"},
+    ]
+
+
+class Killed(BaseException):
+    """No code of the store catches it."""
+
+
+@pytest.mark.parametrize("deleted", [False, True])
+def test_a_worker_killed_while_it_gives_labels_up_counts_none_twice_and_loses_none(
+    store: Store, model: str, monkeypatch: pytest.MonkeyPatch, deleted: bool
+) -> None:
+    """Killed between the count and the deletion, and between the deletion and the end of the batch; then
+    the client sends one of the labels again."""
+    labels = [
+        Label(id=f"{model} {i}", timestamp=START, ingested=START, cls="x", model=model) for i in range(3)
+    ]
+    store.label(labels)
+    pending: Any = store
+    forget = pending._labels.forget
+
+    def die(batch: Any) -> None:
+        if deleted:
+            forget(batch)
+        raise Killed
+
+    now = START + DAY + MINUTE
+    with monkeypatch.context() as patch:
+        patch.setattr(pending._labels, "forget", die)
+        with pytest.raises(Killed):
+            store.join_pending(now, DAY)
+    assert given_up(store, model) == (3, now)
+    again = msgspec.structs.replace(labels[0], ingested=now)
+    store.label([again])
+    # Sent again while it waits still, a label keeps its place; sent after it is gone, it is a new one.
+    # The next worker comes a day later: what it goes on with is rejected as of the day of its batch.
+    assert store.join_pending(now + DAY, 10 * DAY).waiting == int(deleted)
+    assert store.join_pending(now + DAY, 10 * DAY).expired == 0
+    assert given_up(store, model) == (3, now)
+    assert len([r for r in store.rejected(1000) if r.model == model]) == 3
+    assert store.join_pending(now + 3 * DAY, DAY).expired == int(deleted)
+    assert given_up(store, model)[0] == 3 + int(deleted)
+
+
+def test_two_workers_at_once_count_a_label_once(store: Store, model: str) -> None:
+    labels = [
+        Label(id=f"{model} {i}", timestamp=START, ingested=START, cls="x", model=model) for i in range(200)
+    ]
+    store.label(labels)
+    counts: list[PendingCounts] = []
+    threads = [
+        threading.Thread(target=lambda: counts.append(store.join_pending(START + 2 * DAY, DAY, limit=150)))
+        for _ in range(4)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    counts.append(store.join_pending(START + 2 * DAY, DAY))
+    assert sum(c.expired for c in counts) == given_up(store, model)[0] == 200
+    assert counts[-1].waiting == 0
+
+
+def given_up(store: Store, model: str) -> tuple[int, int]:
+    """How many labels of a model were given up, and when the last."""
+    return next(((e.labels, e.last) for e in expired_labels(store.state) if e.model == model), (0, 0))
 
 
 def test_a_waiting_label_yields_to_a_better_one_that_came_with_the_row(store: Store, model: str) -> None:

@@ -3,7 +3,7 @@ is none.
 """
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -12,12 +12,13 @@ import pyarrow as pa
 
 from kedge.errors import KedgeError
 from kedge.records import Label, outcome_of
-from kedge.store.base import Joined, PendingCounts
+from kedge.store.base import PENDING_A_CALL, DocumentStore, Joined, PendingCounts, digest
 from kedge.store.duckdb.catalog import Catalog, Day
 from kedge.store.duckdb.database import feed
 from kedge.store.duckdb.logs import hashes_of, ids_of
 from kedge.store.duckdb.rows import labels_table, names_at
 from kedge.store.duckdb.writer import Transaction, Writer
+from kedge.store.expiry import Expiry, Held, Rejecting
 from kedge.windows import HOUR, SECOND, Millis
 
 FIRST_RETRY: Millis = 10 * SECOND
@@ -25,6 +26,11 @@ LAST_RETRY: Millis = HOUR
 """A pending label is tried at the next chance, then after 10 s, 20 s, 40 s …, and every hour in the end."""
 
 _INSERT_PENDING = "INSERT INTO kedge_pending SELECT * FROM arrived"
+_DELETE_PENDING = (
+    "DELETE FROM kedge_pending p USING arrived a WHERE p.id = a.id AND p.ingested = a.ingested"
+    " AND p.timestamp = a.timestamp AND p.model IS NOT DISTINCT FROM a.model"
+    " AND p.cls IS NOT DISTINCT FROM a.cls AND p.value IS NOT DISTINCT FROM a.value"
+)
 
 
 @dataclass
@@ -52,26 +58,63 @@ class _Pending(NamedTuple):
     due: Millis
 
 
+class _Try(NamedTuple):
+    now: Millis
+    expiry: Millis
+    limit: int
+
+
 class Labels:
     """Joins labels to predictions; the highest rank wins."""
 
-    def __init__(self, catalog: Catalog, writer: Writer) -> None:
+    def __init__(
+        self,
+        catalog: Catalog,
+        writer: Writer,
+        state: DocumentStore,
+        reject: Rejecting,
+    ) -> None:
+        self._expiry = Expiry(state, self, reject)
         self._catalog = catalog
         self._writer = writer
         self._waiting: int | None = None
         """How many labels are pending; None: not counted yet."""
 
-    def forget(self) -> None:
-        """After a rollback: count again."""
+    def rolled_back(self) -> None:
+        """Count again."""
         self._waiting = None
 
     def label(self, labels: Sequence[Label]) -> list[Joined]:
         return self._writer.run(self._label, labels) if labels else []
 
-    def join_pending(self, now: Millis, expiry: Millis) -> PendingCounts:
+    def join_pending(self, now: Millis, expiry: Millis, limit: int = PENDING_A_CALL) -> PendingCounts:
         if self._waiting == 0:
             return PendingCounts(0, 0, 0, 0)
-        return self._writer.run(self._retry, (now, expiry))
+        self._expiry.resume()
+        counts, old = self._writer.run(self._retry, _Try(now, expiry, limit))
+        if not old:
+            return counts
+        expired = self._expiry.give_up(old, now, expiry)
+        return counts._replace(waiting=counts.waiting - expired, expired=expired)
+
+    def held(self, batch: Mapping[str, Millis]) -> list[Held]:
+        return self._writer.run(self._held, batch)
+
+    def _held(self, transaction: Transaction, calls: list[Mapping[str, Millis]]) -> list[list[Held]]:
+        times = sorted({time for batch in calls for time in batch.values()})
+        table = pa.table({"ingested": pa.array(times, pa.int64())})
+        sql = "FROM kedge_pending SEMI JOIN arrived USING (ingested)"
+        waiting = [_held(_pending(row).label) for row in feed(transaction.connection, sql, table).fetchall()]
+        return [[held for held in waiting if batch.get(held.key) == held.label.ingested] for batch in calls]
+
+    def forget(self, batch: Collection[Held]) -> None:
+        self._writer.run(self._delete, batch)
+
+    def _delete(self, transaction: Transaction, calls: list[Collection[Held]]) -> list[None]:
+        given_up = [_Pending(held.label, 0, 0) for call in calls for held in call]
+        feed(transaction.connection, _DELETE_PENDING, _pending_table(given_up))
+        self._recount(transaction)
+        return [None] * len(calls)
 
     def _label(self, transaction: Transaction, calls: list[Sequence[Label]]) -> list[list[Joined]]:
         if not self._catalog.loaded:
@@ -204,34 +247,42 @@ class Labels:
             feed(connection, _INSERT_PENDING, _pending_table(list(new.values())))
         self._recount(transaction)
 
-    def _retry(self, transaction: Transaction, calls: list[tuple[Millis, Millis]]) -> list[PendingCounts]:
-        return [self._retry_once(transaction, now, expiry) for now, expiry in calls]
+    def _retry(self, transaction: Transaction, calls: list[_Try]) -> list[tuple[PendingCounts, list[Held]]]:
+        return [self._retry_once(transaction, *call) for call in calls]
 
-    def _retry_once(self, transaction: Transaction, now: Millis, expiry: Millis) -> PendingCounts:
+    def _retry_once(
+        self, transaction: Transaction, now: Millis, expiry: Millis, limit: int
+    ) -> tuple[PendingCounts, list[Held]]:
+        """The counts, and the labels that are to be given up; they still wait."""
         connection = transaction.connection
-        due = "due <= $1 OR ingested < $2"
+        due = "FROM kedge_pending WHERE due <= $1 OR ingested < $2"
         times = [now, now - expiry]
-        tried = [
-            _pending(row) for row in connection.execute(f"FROM kedge_pending WHERE {due}", times).fetchall()
-        ]
+        rows = connection.execute(f"{due} ORDER BY due, ingested, id LIMIT {limit:d}", times).fetchall()
+        tried = [_pending(row) for row in rows]
         results = self._join(transaction, [p.label for p in tried]) if tried else []
-        still = [p for p, r in zip(tried, results, strict=True) if r is Joined.WAITING]
+        decided = list(zip(tried, results, strict=True))
+        still = [p for p, r in decided if r is Joined.WAITING]
+        old = [_held(p.label) for p in still if p.label.ingested < now - expiry]
         kept = [
             _Pending(p.label, p.attempts + 1, now + min(FIRST_RETRY << min(p.attempts, 20), LAST_RETRY))
             for p in still
             if p.label.ingested >= now - expiry
         ]
-        if tried:
-            connection.execute(f"DELETE FROM kedge_pending WHERE {due}", times)
+        gone = kept + [p for p, r in decided if r is not Joined.WAITING]
+        if gone:
+            feed(connection, _DELETE_PENDING, _pending_table(gone))
         if kept:
             feed(connection, _INSERT_PENDING, _pending_table(kept))
         waiting = self._recount(transaction)
-        return PendingCounts(
+        ready = connection.execute(f"SELECT count(*) {due}", times).fetchone()
+        counts = PendingCounts(
             joined=results.count(Joined.JOINED),
             superseded=results.count(Joined.SUPERSEDED),
             waiting=waiting,
-            expired=len(still) - len(kept),
+            expired=0,
+            left=(int(ready[0]) if ready else 0) - len(old),
         )
+        return counts, old
 
     def _recount(self, transaction: Transaction) -> int:
         found = transaction.connection.execute("SELECT count(*) FROM kedge_pending").fetchone()
@@ -246,6 +297,10 @@ class Labels:
 
 def _identity(label: Label) -> tuple[object, ...]:
     return (label.id, label.model, label.rank)
+
+
+def _held(label: Label) -> Held:
+    return Held(digest(label.id, label.model, label.rank), label)
 
 
 def _pending(row: tuple[str, str | None, Millis, Millis, str | None, float | None, int, Millis]) -> _Pending:

@@ -10,6 +10,7 @@ from kedge.record_table import PredictionTable
 from kedge.records import Label, OpenField, Prediction
 from kedge.sketch import EdgeSet, PartName
 from kedge.store.base import (
+    PENDING_A_CALL,
     AppendResult,
     Changes,
     Check,
@@ -67,7 +68,6 @@ class DuckStore:
         self._catalog = Catalog()
         self._writer = Writer(database.writing, self._rolled_back)
         self._logs = Logs(database, self._catalog, self._writer)
-        self._labels = Labels(self._catalog, self._writer)
         self._retirement = Retirement(self._catalog)
         self._rejected = Rejected(database, self._writer)
         self._summariser = Summariser(database, self._catalog)
@@ -79,6 +79,7 @@ class DuckStore:
         self.alerts: DocumentStore = Documents(self._documents, "alerts")
         self.events: DocumentStore = Documents(self._documents, "events")
         self.outbox: DocumentStore = Documents(self._documents, "outbox")
+        self._labels = Labels(self._catalog, self._writer, self.state, self._rejected.reject)
         _open.add(self)
         try:
             self._writer.run(self._load, None)
@@ -148,7 +149,7 @@ class DuckStore:
 
     def _rolled_back(self) -> None:
         self._catalog.load(self._database.writing)
-        self._labels.forget()
+        self._labels.rolled_back()
 
     # --- logs
 
@@ -164,8 +165,8 @@ class DuckStore:
     def label(self, labels: Sequence[Label]) -> list[Joined]:
         return self._labels.label(labels)
 
-    def join_pending(self, now: Millis, expiry: Millis) -> PendingCounts:
-        return self._labels.join_pending(now, expiry)
+    def join_pending(self, now: Millis, expiry: Millis, limit: int = PENDING_A_CALL) -> PendingCounts:
+        return self._labels.join_pending(now, expiry, limit)
 
     def changed(self, since: Json) -> Changes:
         return self._logs.changed(since)

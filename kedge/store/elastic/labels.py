@@ -7,18 +7,19 @@ to three times the work (docs/decisions/0002-storage-profile.md).
 """
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 from kedge.errors import StoreUnavailable
 from kedge.records import Label
-from kedge.store.base import Joined, Json, PendingCounts, digest
+from kedge.store.base import PENDING_A_CALL, DocumentStore, Joined, Json, PendingCounts, digest
 from kedge.store.elastic.client import Client, Item, Operation, Refused
-from kedge.store.elastic.indices import Addressed, Indices, scroll
+from kedge.store.elastic.indices import Addressed, Indices
 from kedge.store.elastic.names import Names, series_of
 from kedge.store.elastic.shared import SharedIds, marked_id, plain
 from kedge.store.elastic.stored import Stored, find, reread
+from kedge.store.expiry import Expiry, Held, Rejecting
 from kedge.windows import HOUR, MINUTE, Millis
 
 _IDS = 2_500
@@ -26,7 +27,8 @@ _IDS = 2_500
 _THREADS = 2
 """Batches under way at once: one is read or put together here while the server writes the other."""
 _DUE = 5_000
-"""Waiting labels in one page."""
+"""Waiting labels that are tried, and counted out, together."""
+_KEPT = "_id,_seq_no,_primary_term,_source"
 _ATTEMPTS = 8
 """Rounds of read and compare-and-set against concurrent writers of the same rows."""
 _LONGEST_WAIT = 6 * HOUR
@@ -38,12 +40,29 @@ class _Pending(NamedTuple):
     key: str
     attempts: int
     label: Label
+    seq_no: int
+    primary_term: int
+
+    def operation(self, alias: str, action: str, body: Json | None = None) -> Operation:
+        """On this version of the document: what another worker has deleted does not come back, and what was
+        sent anew since is not deleted."""
+        where = {"if_seq_no": self.seq_no, "if_primary_term": self.primary_term}
+        return Operation.of(action, body, _index=alias, _id=self.key, **where)
 
 
 class Labels:
     """`LogStore.label` and `join_pending`."""
 
-    def __init__(self, client: Client, names: Names, indices: Indices, shared: SharedIds) -> None:
+    def __init__(
+        self,
+        client: Client,
+        names: Names,
+        indices: Indices,
+        shared: SharedIds,
+        state: DocumentStore,
+        reject: Rejecting,
+    ) -> None:
+        self._expiry = Expiry(state, self, reject)
         self._shared = shared
         self._client = client
         self._names = names
@@ -192,52 +211,83 @@ class Labels:
             if not item.ok and not item.conflict and item.status != 404:
                 raise StoreUnavailable(f"{self._client.host} refuses a pending label: {item.reason}")
 
-    def join_pending(self, now: Millis, expiry: Millis) -> PendingCounts:
-        self._client.refresh(self._pending)
-        due = self._due(now, expiry)
-        if not due:
-            return PendingCounts(0, 0, self._waiting(), 0)
-        self._client.refresh(self._names.all_predictions)
-        results = self._join([p.label for p in due])
-        operations = []
+    def join_pending(self, now: Millis, expiry: Millis, limit: int = PENDING_A_CALL) -> PendingCounts:
         tally = dict.fromkeys(Joined, 0)
-        expired = 0
-        for pending, result in zip(due, results, strict=True):
+        tried = expired = 0
+        self._client.refresh(self._pending)
+        while tried < limit and (due := self._due(now, expiry, min(_DUE, limit - tried))):
+            if not tried:
+                self._expiry.resume()
+                self._client.refresh(self._names.all_predictions)
+            expired += self._try(due, now, expiry, tally)
+            tried += len(due)
+            self._client.refresh(self._pending)
+            if len(due) < _DUE:
+                break
+        waiting, left = self._counts(now, expiry)
+        return PendingCounts(tally[Joined.JOINED], tally[Joined.SUPERSEDED], waiting, expired, left)
+
+    def _try(self, due: Sequence[_Pending], now: Millis, expiry: Millis, tally: dict[Joined, int]) -> int:
+        """Join what has its prediction by now, counted in `tally`; give up what is too old: how many."""
+        operations, old = [], []
+        for pending, result in zip(due, self._join([p.label for p in due]), strict=True):
             if result is not Joined.WAITING:
                 tally[result] += 1
+                operations.append(pending.operation(self._pending, "delete"))
             elif pending.label.ingested < now - expiry:
-                expired += 1
+                old.append(Held(pending.key, pending.label))
             else:
                 wait = min(MINUTE * 2**pending.attempts, _LONGEST_WAIT)
                 body = _pending_document(pending.label, pending.attempts + 1, now + wait)
-                operations.append(Operation.of("index", body, _index=self._pending, _id=pending.key))
-                continue
-            operations.append(Operation.of("delete", _index=self._pending, _id=pending.key))
+                operations.append(pending.operation(self._pending, "index", body))
         self._write(operations)
-        self._client.refresh(self._pending)
-        return PendingCounts(tally[Joined.JOINED], tally[Joined.SUPERSEDED], self._waiting(), expired)
+        return self._expiry.give_up(old, now, expiry) if old else 0
 
-    def _due(self, now: Millis, expiry: Millis) -> list[_Pending]:
+    def held(self, batch: Mapping[str, Millis]) -> list[Held]:
+        return [Held(pending.key, pending.label) for pending in self._held(batch)]
+
+    def forget(self, batch: Collection[Held]) -> None:
+        found = self._held({held.key: held.label.ingested for held in batch})
+        self._write([pending.operation(self._pending, "delete") for pending in found])
+
+    def _held(self, batch: Mapping[str, Millis]) -> list[_Pending]:
+        """Realtime by id."""
+        found = []
+        params = {"filter_path": ",".join(f"docs.{name}" for name in (*_KEPT.split(","), "found", "error"))}
+        for keys in _batched(batch, _IDS):
+            answer = self._client.request("POST", f"/{self._pending}/_mget", {"ids": keys}, params=params)
+            for doc in answer["docs"]:
+                if "error" in doc:
+                    raise StoreUnavailable(f"{self._client.host}: {doc['error'].get('reason')}")
+                if doc.get("found") and doc["_source"]["ingested"] == batch[doc["_id"]]:
+                    found.append(_pending(doc))
+        return found
+
+    def _due(self, now: Millis, expiry: Millis, most: int) -> list[_Pending]:
         """Those to try: due again, or about to be given up."""
-        ready = [{"range": {"due": {"lte": now}}}, {"range": {"ingested": {"lt": now - expiry}}}]
         body = {
-            "query": {"bool": {"should": ready, "minimum_should_match": 1}},
-            "sort": [{"ingested": "asc"}, {"key": "asc"}],
+            "query": _ready(now, expiry),
+            "sort": [{"due": "asc"}, {"key": "asc"}],
+            "size": most,
+            "track_total_hits": False,
+            "seq_no_primary_term": True,
         }
-        return scroll(
-            self._client,
-            self._pending,
-            body,
-            page=_DUE,
-            filter_path="hits.hits._id,hits.hits._source",
-            keep=_pending,
-        )
+        kept = ",".join(f"hits.hits.{name}" for name in _KEPT.split(","))
+        answer = self._client.search(self._pending, body, filter_path=kept)
+        return [_pending(hit) for hit in answer.get("hits", {}).get("hits", [])]
 
-    def _waiting(self) -> int:
+    def _counts(self, now: Millis, expiry: Millis) -> tuple[int, int]:
+        """How many wait, and how many of them are due."""
+        body = {"size": 0, "track_total_hits": True, "aggs": {"due": {"filter": _ready(now, expiry)}}}
         answer = self._client.search(
-            self._pending, {"size": 0, "track_total_hits": True}, filter_path="hits.total.value"
+            self._pending, body, filter_path="hits.total.value,aggregations.due.doc_count"
         )
-        return int(answer["hits"]["total"]["value"])
+        return int(answer["hits"]["total"]["value"]), int(answer["aggregations"]["due"]["doc_count"])
+
+
+def _ready(now: Millis, expiry: Millis) -> Json:
+    ready = [{"range": {"due": {"lte": now}}}, {"range": {"ingested": {"lt": now - expiry}}}]
+    return {"bool": {"should": ready, "minimum_should_match": 1}}
 
 
 def _document_ids(
@@ -278,7 +328,7 @@ def _pending(hit: Json) -> _Pending:
         value=said["value"],
         model=source["model"]["name"],
     )
-    return _Pending(hit["_id"], source["attempts"], label)
+    return _Pending(hit["_id"], source["attempts"], label, hit["_seq_no"], hit["_primary_term"])
 
 
 def _batched(values: Iterable[Any], size: int) -> Iterator[list[Any]]:

@@ -8,6 +8,7 @@ from kedge.record_table import PredictionTable
 from kedge.records import Label, OpenField, Prediction
 from kedge.sketch import EdgeSet, PartName
 from kedge.store.base import (
+    PENDING_A_CALL,
     AppendResult,
     Changes,
     Check,
@@ -73,9 +74,9 @@ class ElasticStore:
         self._indices = indices
         shared = SharedIds(self.state)
         self._logs = Logs(client, names, indices, place, Namespaces(self.state, clock), clock, shared)
-        self._labels = Labels(client, names, indices, shared)
         self._tables = TableWriter(client, names, indices, self._logs)
         self._rejected = Rejected(client, names, indices)
+        self._labels = Labels(client, names, indices, shared, self.state, self._rejected.reject)
         self._feed = Feed(client, place)
         self._summariser = Summariser(client, place)
         self._quantiles = Quantiles(client, place)
@@ -106,8 +107,8 @@ class ElasticStore:
     def label(self, labels: Sequence[Label]) -> list[Joined]:
         return self._labels.label(labels)
 
-    def join_pending(self, now: Millis, expiry: Millis) -> PendingCounts:
-        return self._labels.join_pending(now, expiry)
+    def join_pending(self, now: Millis, expiry: Millis, limit: int = PENDING_A_CALL) -> PendingCounts:
+        return self._labels.join_pending(now, expiry, limit)
 
     def changed(self, since: Json) -> Changes:
         changes = self._feed.changed(since)
