@@ -36,6 +36,8 @@ def tick(ctx: click.Context, drain: bool, now: str | None, as_json: bool) -> Non
         )
         if report["labels_waiting"]:
             click.echo(f"{report['labels_waiting']:,} labels wait for their prediction")
+        if report["labels_expired"]:
+            click.echo(f"{report['labels_expired']:,} labels were given up: their prediction never came")
     for problem in (*report["problems"], *report["not_judged"]):
         click.echo(problem, err=True)
     if report["problems"]:

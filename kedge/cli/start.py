@@ -126,7 +126,7 @@ def doctor(ctx: click.Context, as_json: bool) -> None:
     checks = [_server(ctx)] if settings.embedded else [_store(ctx), _redis(settings.redis)]
     if not settings.embedded:
         checks += _spools(ctx, reachable=checks[0].ok)
-    checks += [*_sources(ctx), _rules(ctx), _receivers(ctx)]
+    checks += [*_sources(ctx), *_labels(ctx), _rules(ctx), _receivers(ctx)]
     _print(checks, as_json)
     if not all(c.ok for c in checks):
         sys.exit(1)
@@ -175,6 +175,28 @@ def _sources(ctx: click.Context) -> list[Check]:
         return [Check("sources", False, str(e), "check that the key may read these indices")]
     finally:
         store.close()
+
+
+def _labels(ctx: click.Context) -> list[Check]:
+    """Labels that were given up; none where the store itself cannot be reached, or is not set up."""
+    from kedge.cli.client import connect
+    from kedge.windows import DAY, parse_time
+
+    settings = settings_from(ctx)
+    try:
+        with connect(settings) as client:
+            rows = client.get("/v1/labels/expired")
+    except KedgeError:
+        return []
+    if not rows:
+        return [Check("labels", True, "none was given up")]
+    total, last = sum(row["labels"] for row in rows), max(row["last"] for row in rows)
+    most = sorted(rows, key=lambda row: -row["labels"])[:3]
+    named = ", ".join(f"{row['labels']:,} of {row['model'] or 'no model named'}" for row in most)
+    recent = parse_time(last) > settings.make_clock()() - DAY
+    detail = f"{total:,} were given up because their prediction never came ({named}), the last at {last}"
+    remedy = "GET /v1/rejected shows them: do their ids match those of the predictions? See labels.expire"
+    return [Check("labels", not recent, detail, remedy)]
 
 
 def _spools(ctx: click.Context, *, reachable: bool) -> list[Check]:

@@ -30,6 +30,7 @@ from kedge.pipeline.query import alert_rows, history_rows, metric_series, model_
 from kedge.pipeline.schema import features_of
 from kedge.pipeline.tick import TickReport, drain, tick
 from kedge.store.base import Json
+from kedge.store.expiry import expired_labels
 from kedge.windows import Window, ceil, floor, iso, parse_duration, parse_time
 
 
@@ -175,6 +176,14 @@ def _read(router: APIRouter, pipe: Pipeline, clock: Clock) -> None:
                 "history": len(m.history),
             }
             for name, m in sorted(load_feed(pipe.store.state).models.items())
+        ]
+
+    @router.get("/v1/labels/expired")
+    def expired() -> list[Json]:
+        """How many labels were given up because no prediction of theirs came, by the model that they name."""
+        return [
+            {"model": e.model or None, "labels": e.labels, "last": iso(e.last)}
+            for e in expired_labels(pipe.store.state)
         ]
 
     @router.get("/v1/metrics/{model}")

@@ -299,6 +299,26 @@ def test_bad_rows_are_told_and_the_good_ones_loaded(kedge_in: Kedge, tmp_path: P
     assert "row 3" in done.err
 
 
+def test_labels_whose_prediction_never_comes_are_told_of(kedge_in: Kedge, tmp_path: Path) -> None:
+    as_jsonl(tmp_path / "log.jsonl", rows_of(range(1))[:40])
+    kedge_in("import", "log.jsonl", "--model", "fraud")
+    as_jsonl(tmp_path / "labels.jsonl", [{"id": f"nobody {i}", "label": "ok"} for i in range(3)])
+    assert kedge_in("labels", "labels.jsonl", "--json").row["waiting"] == 3
+
+    def doctor() -> Json:
+        return next(row for row in kedge_in("doctor", "--json", code=None).rows if row["name"] == "labels")
+
+    assert doctor()["detail"] == "none was given up"
+    assert "3 labels wait for their prediction" in kedge_in("tick").out
+    later = "2190-01-01T00:00:00Z"
+    assert "3 labels were given up" in kedge_in("tick", "--now", later).out
+    assert kedge_in("tick", "--now", later, "--json").row["labels_expired"] == 0
+    told = doctor()
+    assert not told["ok"]
+    assert told["detail"].startswith("3 were given up")
+    assert "(3 of no model named), the last at 2190-01-01" in told["detail"]
+
+
 # --- beside a running server --------------------------------------------------------------------------------
 
 
