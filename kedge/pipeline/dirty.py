@@ -19,6 +19,10 @@ Dirty = dict[Millis, int]
 """Bucket start -> mark: the number of the change that touched it last."""
 
 
+LABEL_CHANGES = 8
+"""Changes of labels that are remembered of a model."""
+
+
 class Stale(NamedTuple):
     """A bucket whose labels changed since they were summarised."""
 
@@ -57,8 +61,9 @@ class ModelFeed:
     included."""
     labels: Mapping[Millis, dict[Millis, Stale]] = field(default_factory=dict)
     """By tier from `label_tier`: buckets whose labels changed."""
-    label_mark: int = 0
-    """Mark of the last change of any label."""
+    label_changes: tuple[tuple[int, Millis], ...] = ()
+    """Of the last changes of labels, each one's mark and the earliest minute it touched: what was counted of
+    later minutes before it no longer stands."""
     turn: int = 0
     """Counts the times that somebody processed buckets of the model: what others cached is then outdated."""
 
@@ -67,6 +72,13 @@ class ModelFeed:
         if any(window.start <= b < window.end for b in self.dirty):
             return True
         return PartName.CELLS in parts and any(window.start <= b < window.end for b in self.history)
+
+    def labels_stand_until(self, mark: int) -> Millis | None:
+        """Up to where labels that were counted at `mark` still stand; None: everywhere."""
+        since = [minute for at, minute in self.label_changes if at > mark]
+        if len(since) == LABEL_CHANGES:  # and there may have been more
+            return 0
+        return min(since, default=None)
 
     def missing(self, part: PartName) -> Callable[[Millis, Millis], bool]:
         """Which coarse buckets of a part cannot be read yet (windows.tile)."""
@@ -129,7 +141,7 @@ def _encode(m: ModelFeed) -> Json:
         "history": _runs(m.history, m.base),
         "pending": {str(tier): _runs(held, tier) for tier, held in m.pending.items() if held},
         "labels": {str(tier): _runs(held, tier) for tier, held in m.labels.items() if held},
-        "label_mark": m.label_mark,
+        "label_changes": [list(change) for change in m.label_changes],
         "turn": m.turn,
     }
     return {name: value for name, value in found.items() if value not in ([], {}, 0, "")}
@@ -152,7 +164,7 @@ def _decode(m: Json) -> ModelFeed:
             int(tier): {b: Stale(*entry) for b, entry in _unrun(runs, int(tier))}
             for tier, runs in m.get("labels", {}).items()
         },
-        m.get("label_mark", 0),
+        tuple((mark, minute) for mark, minute in m.get("label_changes", ())),
         m.get("turn", 0),
     )
 
@@ -202,7 +214,9 @@ def absorb(feed: Feed, changes: Changes, now: Millis, base_of: Callable[[str, se
             last=max(known.last, floor(max(minutes), base)),
             dirty=known.dirty | dict.fromkeys({floor(minute, base) for minute in arrived}, mark),
             labels={**known.labels, tier: held | stale} if stale else known.labels,
-            label_mark=mark if stale else known.label_mark,
+            label_changes=(*known.label_changes, (mark, min(labelled)))[-LABEL_CHANGES:]
+            if labelled
+            else known.label_changes,
         )
     return Feed(changes.watermark, read_at, feed.epoch + 1 if changes.replaced else feed.epoch, mark, models)
 

@@ -26,6 +26,12 @@ class _Shelf:
     end: Millis
     buckets: Buckets = field(default_factory=lambda: defaultdict(dict))
 
+    def cut(self, end: Millis) -> None:
+        """Forget what begins at `end` or later."""
+        self.end = end
+        for bucket in [b for b in self.buckets if b >= end]:
+            del self.buckets[bucket]
+
 
 class _Sum(NamedTuple):
     total: AnyPart
@@ -105,12 +111,17 @@ class SummaryReader:
                 if not self.keep and self._turns.get(name) != known.turn:
                     self._drop(name)
                 self._turns[name] = known.turn
-            for key in list(self._counted):
-                (model, tier, part, _), _ = key
-                before, after = self._feed.models.get(model), feed.models.get(model)
-                same = before and after and before.label_mark == after.label_mark
-                if part is not PartName.LABELS or not same or tier in self._floors:
+            for key, shelf in list(self._counted.items()):
+                (model, _, part, _), _ = key
+                of_model = feed.models.get(model)
+                if of_model is None or part is not PartName.LABELS:
                     del self._counted[key]
+                    continue
+                stand = of_model.labels_stand_until(self._feed.mark)
+                if stand is not None and stand <= shelf.start:
+                    del self._counted[key]
+                elif stand is not None and stand < shelf.end:
+                    shelf.cut(stand)
             self._feed, self._floors = feed, floors
 
     def took_turn(self, feed: Feed, models: Iterable[str]) -> None:

@@ -90,7 +90,9 @@ def test_any_run_of_rows_labels_and_reads_is_told_as_it_was(store: Store, model:
                 some = [waiting.pop() for _ in range(min(r.randrange(1, 7), len(waiting)))]
                 again = r.sample(here, min(2, len(here)))
                 results = store.append([*some, *again])
-                assert [x.written for x in results[: len(some)]] == [Written.CREATED] * len(some)
+                assert [(x.written, x.reason) for x in results[: len(some)]] == [(Written.CREATED, "")] * len(
+                    some
+                )
                 here += some
                 held |= {row.id: row.label for row in some if row.label is not None}
                 for who in range(3):

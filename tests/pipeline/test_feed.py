@@ -199,3 +199,20 @@ def test_what_is_sealed_is_given_up_and_counted_by_the_hour() -> None:
     assert kept.models["m"].labels == {HOUR: {4 * HOUR: Stale(2, 0)}, DAY: {0: Stale(1, 0)}}
     assert kept.models["m"].pending == {HOUR: {0: 1}}, "sums are made of summaries, which stay"
     assert without_sealed(kept, 0) == (kept, 0)
+
+
+def test_labels_that_were_counted_stand_up_to_the_earliest_that_changed_since() -> None:
+    def told(*minutes: Millis) -> Changes:
+        return Changes({}, {}, labelled={"m": set(minutes)})
+
+    feed = absorb(Feed(), told(50 * M, 70 * M), 2 * HOUR, by_default)
+    counted_at = feed.mark
+    feed = absorb(feed, told(90 * M, 60 * M), 2 * HOUR, by_default)
+    feed = absorb(feed, told(80 * M), 2 * HOUR, by_default)
+    assert feed.models["m"].labels_stand_until(counted_at) == 60 * M
+    assert feed.models["m"].labels_stand_until(counted_at + 1) == 80 * M
+    assert feed.models["m"].labels_stand_until(feed.mark) is None
+    for _ in range(9):
+        feed = absorb(feed, told(100 * M), 2 * HOUR, by_default)
+    assert feed.models["m"].labels_stand_until(counted_at) == 0, "what is not remembered may have changed all"
+    assert Feed.decode(feed.encode()) == feed

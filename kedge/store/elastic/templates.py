@@ -132,7 +132,10 @@ def open_mapping(fields: Iterable[str]) -> Json:
         path, _, name = field.rpartition(".")
         place = properties
         for step in path.split("."):
-            place = place.setdefault(step, {"properties": {}})["properties"]
+            holder = place.setdefault(step, {"properties": {}})
+            place = holder["properties"]
+        # Said again: an object that a new index is given with fields has lost what the template said of it.
+        holder["dynamic"] = True
         place[name] = types[path]
     return {"properties": properties}
 
