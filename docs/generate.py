@@ -14,7 +14,7 @@ import click
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from kedge.analysis.catalogue import CELLS, METRICS
+from kedge.analysis.catalogue import AGED, CELLS, METRICS
 from kedge.cli import cli
 from kedge.config import (
     ENVIRONMENT,
@@ -211,7 +211,7 @@ def metrics() -> str:
             (f"`{info.takes}`" + ("" if info.must else ", or none")) if info.takes else "",
             "yes" if info.needs_reference or info.parts & CELLS else "",
         )
-        for info in METRICS.values()
+        for info in (*METRICS.values(), *AGED.values())
     )
     return table(("metric", "what it is", "unit", "worse is", "n counts", "label", "needs a baseline"), rows)
 

@@ -243,12 +243,12 @@ _METRICS = (
         "rate",
     ),
     MetricInfo(
-        "label.delay_p50",
+        "label.delay_seen_p50",
         "ms",
         Bad.UP,
         "labelled rows",
         LABELS,
-        "Median time from prediction to label of the labels that came, within 10 %.",
+        "Median time from prediction to label of the labels that came so far, within 10 %.",
         "quantile",
     ),
     _features("drift.effect", "", CELLS, "Effect size D of the shift of one feature, judged by tolerance."),
@@ -281,14 +281,48 @@ _METRICS = (
 METRICS: dict[str, MetricInfo] = {info.name: info for info in _METRICS}
 """By name, in the order in which they are shown."""
 
+AGED: dict[str, MetricInfo] = {
+    info.name: info
+    for info in (
+        MetricInfo(
+            "label.delay_p50",
+            "ms",
+            Bad.UP,
+            "labelled rows",
+            CORE | LABELS,
+            "Median time from prediction to label, the labels still to come taken into account, within 20 %.",
+        ),
+        MetricInfo(
+            "label.maturity",
+            "ratio",
+            Bad.DOWN,
+            "rows",
+            CORE | LABELS,
+            "Share of rows whose bucket is mature, so that metrics on labels may be judged.",
+        ),
+    )
+}
+"""Those that depend on what time it is: computed when asked for, never stored, and not for rules
+(`label.coverage` by `age` is another)."""
+
 
 def lookup(name: str) -> MetricInfo:
     """The metric of that name; raises BadInput with the nearest names."""
     if name in METRICS:
         return METRICS[name]
+    if name in AGED:
+        raise BadInput(
+            f'"{name}" changes while nothing happens, so no rule can watch it (kedge metrics shows it)'
+        )
     near = _nearest(name)
     hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(METRICS)}"
     raise BadInput(f'unknown metric "{name}" ({hint})')
+
+
+def check_name(name: str) -> None:
+    """Raise as `lookup` does for what is no metric that can be asked for."""
+    if name not in AGED:
+        lookup(name)
 
 
 def _nearest(name: str) -> list[str]:

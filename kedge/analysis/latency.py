@@ -43,10 +43,10 @@ def label_coverage(core: Core, labels: Labels) -> Metric:
 
 
 def label_delay(labels: Labels) -> Metric:
-    """Median delay of the labels that came: of young rows only the quick ones have. `maturity` corrects for
-    that.
+    """Median delay of the labels that came: of young rows only the quick ones have. `lateness.delay_p50`
+    corrects for that.
     """
-    name = "label.delay_p50"
+    name = "label.delay_seen_p50"
     return scale_quantile(name, 0.5, DELAY, labels.delay, None) or build.absent(name, NO_LABELS)
 
 

@@ -114,7 +114,7 @@ _READERS: dict[str, _Reader] = {
     "performance.r2": lambda r, _: performance.r2(r.labels),
     "performance.bias": lambda r, _: performance.bias(r.labels),
     "label.coverage": lambda r, _: latency.label_coverage(r.core, r.labels),
-    "label.delay_p50": lambda r, _: latency.label_delay(r.labels),
+    "label.delay_seen_p50": lambda r, _: latency.label_delay(r.labels),
     **{f"drift.{name}": _drift(f"drift.{name}") for name in ("effect", "psi", "js", "ks", "chi2")},
     "drift.wasserstein": lambda r, feature: r.distance_of(feature),
     "drift.share": lambda r, _: drift_share(list(r.drifts.values()), r.context.drift.alpha),

@@ -94,7 +94,7 @@ class Reading:
                 return bool(self.core.entropy.n)
             case "class":
                 return bool(self.core.scores)
-            case "label" if name == "delay_p50":
+            case "label" if name == "delay_seen_p50":
                 return bool(self.labels.rows)
         return True
 

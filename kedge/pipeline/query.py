@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 
 from kedge.alerting.finding import AlertState, Status
-from kedge.analysis.catalogue import lookup
+from kedge.analysis.catalogue import AGED, check_name, lookup
 from kedge.analysis.measure import measure
 from kedge.analysis.metric import Metric
 from kedge.errors import BadInput
@@ -14,6 +14,7 @@ from kedge.pipeline.baselines import baseline_in_use
 from kedge.pipeline.context import Pipeline, settings_of
 from kedge.pipeline.dirty import ModelFeed
 from kedge.pipeline.feed import load_feed
+from kedge.pipeline.lateness import Lateness
 from kedge.pipeline.measure import context_for, label_horizon
 from kedge.pipeline.schema import features_of
 from kedge.pipeline.spooled import spooled_since
@@ -61,7 +62,7 @@ def metric_series(
             f"the base bucket of {model}"
         )
     for name in names:
-        lookup(name)
+        check_name(name)
     first = floor(known.first if start is None else start, width)
     last = ceil(known.last + known.base if end is None else end, width)
     if (last - first) // width > MAX_WINDOWS:
@@ -77,16 +78,19 @@ def metric_series(
     complete = feed.read_at - settings.lag
     if (spooled := spooled_since(pipe.store.state, pipe.wall())) is not None:
         complete = min(complete, spooled)
+    late = Lateness(reader, model, known, now, mature, settings.labels.expected, frozenset(names))
+    stored = grouping if _summarised(known, grouping) else None
     for window, groups in _summaries(pipe, reader, model, known, Window(first, last), width, grouping):
         incomplete = window.end > complete or known.incomplete_in(window)
-        for group, summary in sorted(groups.items()):
-            if not summary.rows:
-                continue
-            for metric in measure(summary, context_for(settings, baseline, group)):
+        held = [(group, groups[group]) for group in sorted(groups) if groups[group].rows]
+        by_age = late.metrics(window, held, stored)
+        for group, summary in held:
+            for metric in (*measure(summary, context_for(settings, baseline, group)), *by_age[group]):
                 if names and metric.name not in names:
                     continue
                 row = metric_row(metric, window, group)
-                if row["reason"] is None and window.end > mature and lookup(metric.name).label_based:
+                late_labels = metric.name not in AGED and lookup(metric.name).label_based
+                if row["reason"] is None and window.end > mature and late_labels:
                     row["reason"] = "provisional"
                 elif row["reason"] is None and incomplete:
                     row["reason"] = "incomplete"
@@ -109,6 +113,10 @@ def metric_row(metric: Metric, window: Window | None, group: Group = ()) -> Json
     }
 
 
+def _summarised(known: ModelFeed, grouping: Grouping) -> bool:
+    return "+".join(grouping) in known.computed.split(SEPARATOR)
+
+
 def _summaries(
     pipe: Pipeline,
     reader: SummaryReader,
@@ -120,7 +128,7 @@ def _summaries(
 ) -> Iterator[tuple[Window, dict[Group, Summary]]]:
     baseline = baseline_in_use(pipe.store.state, model)
     edges = baseline.edges if baseline else None
-    stored = "+".join(grouping) in known.computed.split(SEPARATOR)
+    stored = _summarised(known, grouping)
     windows = [Window(t, t + width) for t in range(span.start, span.end, width)]
     if stored:
         # One read a tier for the whole span instead of one a window.

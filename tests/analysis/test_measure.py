@@ -128,10 +128,10 @@ def test_label_coverage_and_delay():
         for i in range(1, 101)
     ]
     summary = summarised(rows)
-    coverage, delay = (metric(name, summary, NONE) for name in ("label.coverage", "label.delay_p50"))
+    coverage, delay = (metric(name, summary, NONE) for name in ("label.coverage", "label.delay_seen_p50"))
     assert (coverage.value, coverage.n) == (0.75, 100)
     assert delay.value == pytest.approx(np.median([minute * i for i in range(1, 101) if i % 4]), rel=0.1)
-    assert metric("label.delay_p50", summarised([row()]), NONE).reason == "no labels yet"
+    assert metric("label.delay_seen_p50", summarised([row()]), NONE).reason == "no labels yet"
 
 
 # --- confidence and classes -----------------------------------------------------------------------------
