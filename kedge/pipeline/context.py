@@ -9,8 +9,8 @@ from kedge.config import ModelSettings, Settings
 from kedge.notify.receivers import Receivers
 from kedge.pipeline.dirty import Feed
 from kedge.pipeline.memory import MetricMemory
+from kedge.pipeline.reader import Ask, SummaryReader
 from kedge.pipeline.recount import recount
-from kedge.pipeline.summaries import Ask, SummaryReader
 from kedge.pipeline.tiers import tier_floors
 from kedge.store.base import DocumentStore, Grouping, PartRow, Store, Stored
 

@@ -10,7 +10,7 @@ from kedge.alerting.rule import Rule
 from kedge.pipeline.baselines import Baseline
 from kedge.pipeline.dirty import ModelFeed
 from kedge.pipeline.models import ModelState
-from kedge.pipeline.summaries import Ask, SummaryReader
+from kedge.pipeline.reader import Ask, SummaryReader
 from kedge.sketch import PartName, Summary
 from kedge.store.base import Group
 from kedge.windows import Millis, Window, floor, snap, tile

@@ -11,7 +11,8 @@ from kedge.config import ModelSettings
 from kedge.pipeline.baselines import Baseline
 from kedge.pipeline.dirty import ModelFeed, label_tier
 from kedge.pipeline.memory import MetricMemory
-from kedge.pipeline.summaries import Ask, SummaryReader, bucket_summary
+from kedge.pipeline.reader import Ask, SummaryReader
+from kedge.pipeline.summaries import bucket_summary
 from kedge.sketch import PartName
 from kedge.store.base import EPOCH_SHIFT, Group, Json, MetricDoc, PartRow, sum_versions
 from kedge.windows import DAY, HOUR, Millis, Span, Window, floor, tile

@@ -16,9 +16,10 @@ from kedge.pipeline.dirty import ModelFeed
 from kedge.pipeline.feed import load_feed
 from kedge.pipeline.lateness import Lateness
 from kedge.pipeline.measure import context_for, label_horizon
+from kedge.pipeline.reader import SummaryReader
 from kedge.pipeline.schema import features_of
 from kedge.pipeline.spooled import spooled_since
-from kedge.pipeline.summaries import SummaryReader, bucket_summary
+from kedge.pipeline.summaries import bucket_summary
 from kedge.pipeline.summarise import SEPARATOR
 from kedge.sketch import AnyPart, PartName, Summary
 from kedge.store.base import Group, Grouping, Json, SummaryRequest

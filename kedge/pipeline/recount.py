@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from kedge.config import Settings
 from kedge.pipeline.baselines import baselines_in_use
 from kedge.pipeline.groups import document_name, summarise_capped, values_in
+from kedge.pipeline.reader import Ask
 from kedge.pipeline.schema import document_name as schema_of
 from kedge.pipeline.schema import features_in
-from kedge.pipeline.summaries import Ask
 from kedge.sketch import PartName
 from kedge.store.base import PartRow, Store, SummaryRequest
 

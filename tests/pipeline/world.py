@@ -30,8 +30,9 @@ from kedge.pipeline.context import Pipeline, groupings_of, settings_of
 from kedge.pipeline.feed import load_feed
 from kedge.pipeline.groups import document_name, fold, values_in
 from kedge.pipeline.measure import FEATURE_ROWS, context_for, metric_docs
+from kedge.pipeline.reader import SummaryReader
 from kedge.pipeline.schema import features_of
-from kedge.pipeline.summaries import SummaryReader, bucket_summary
+from kedge.pipeline.summaries import bucket_summary
 from kedge.pipeline.tick import TickReport, drain, tick
 from kedge.records import Label, Prediction
 from kedge.sketch import AnyPart, PartName

@@ -1,0 +1,383 @@
+"""Reading summaries: parts of buckets from the store, or the logs, put together into windows."""
+
+import threading
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from kedge.analysis.maturity import BucketLabels
+from kedge.pipeline.dirty import Feed, label_tier, runs_of
+from kedge.pipeline.summaries import bucket_summary, empty
+from kedge.sketch import AnyPart, Core, EdgeSet, Labels, PartName, Summary
+from kedge.store.base import Group, Grouping, PartRow, SummaryQuery, SummaryStore
+from kedge.windows import DAY, HOUR, MINUTE, Millis, Span, Window, floor, tile
+
+SUMS_KEPT = 1000
+Buckets = dict[Millis, dict[Group, AnyPart]]
+
+
+@dataclass
+class _Shelf:
+    """The parts of one (model, tier, part, edges) that were read, for all groupings, over one unbroken
+    range.
+    """
+
+    start: Millis
+    end: Millis
+    buckets: Buckets = field(default_factory=lambda: defaultdict(dict))
+
+    def cut(self, end: Millis) -> None:
+        """Forget what begins at `end` or later."""
+        self.end = end
+        for bucket in [b for b in self.buckets if b >= end]:
+            del self.buckets[bucket]
+
+
+class _Sum(NamedTuple):
+    total: AnyPart
+    buckets: int
+    """How many parts it is the sum of."""
+
+    def plus(self, part: AnyPart) -> "_Sum":
+        return _Sum(self.total + part, self.buckets + 1)  # type: ignore[operator]
+
+    def merged(self, other: "_Sum") -> "_Sum":
+        return _Sum(self.total + other.total, self.buckets + other.buckets)  # type: ignore[operator]
+
+
+_SumName = tuple[str, Window, PartName, str, Grouping]
+_ShelfName = tuple[str, Millis, PartName, str]
+"""Model, tier, part and the hash of the edges."""
+
+
+class Ask(NamedTuple):
+    """One part of the buckets of a window."""
+
+    model: str
+    tier: Millis
+    window: Window
+    part: PartName
+    edges: str
+    grouping: Grouping
+
+
+Count = Callable[[Sequence[Ask]], list[list[PartRow]]]
+"""Parts of buckets from the logs."""
+_AHEAD = 120
+"""Buckets that are read ahead at most."""
+_LONGEST: Mapping[Millis, Millis] = {MINUTE: 4 * HOUR, HOUR: 4 * DAY, DAY: 400 * DAY}
+
+
+@dataclass
+class SummaryReader:
+    """Sums stored summaries over windows; each stored part is read and unpacked once while it is kept.
+
+    What is not stored (labels by the minute, buckets that are older than what their tier keeps) is counted in
+    the logs by `count`, as far as it is asked for.
+
+    Safe for threads: a row that is written while its range is being read must not be lost between the two,
+    so one lock covers reading a range and remembering what was written.
+    """
+
+    store: SummaryStore
+    count: Count | None = None
+    keep: bool = False
+    """Nobody else writes: what was read stays right while all writes pass through `remember`."""
+    longest: Millis | None = None
+    """How much of one tier is kept; by default what the windows of rules reach over (_LONGEST)."""
+    ahead: Millis = 0
+    """Up to when windows will be asked for next: a little more than one window is read at once."""
+    _shelves: dict[_ShelfName, _Shelf] = field(default_factory=dict)
+    _counted: dict[tuple[_ShelfName, Grouping], _Shelf] = field(default_factory=dict)
+    _summed: dict[_SumName, dict[Group, _Sum]] = field(default_factory=dict)
+    _feed: Feed = field(default_factory=Feed)
+    _floors: Mapping[Millis, Millis] = field(default_factory=dict)
+    _turns: dict[str, int] = field(default_factory=dict)
+    """By model: the turn (ModelFeed) up to which what is kept is known to be right."""
+    _missing: dict[tuple[str, PartName], Callable[[Millis, Millis], bool]] = field(default_factory=dict)
+    _cohorts: dict[str, dict[tuple[Millis, Millis], BucketLabels | None]] = field(
+        default_factory=lambda: defaultdict(dict)
+    )
+    """By model, tier and bucket: what label maturity asks, of two months of every model; None: no rows."""
+    _changes: int = 0
+    _lock: threading.RLock = field(default_factory=threading.RLock, repr=False)
+
+    def begin(self, feed: Feed, floors: Mapping[Millis, Millis]) -> None:
+        """Read as of this feed from now on: forget what another worker may have changed since the last."""
+        with self._lock:
+            self._forget_sums()
+            self._missing.clear()
+            for name, known in feed.models.items():
+                if not self.keep and self._turns.get(name) != known.turn:
+                    self._drop(name)
+                self._turns[name] = known.turn
+            for key, shelf in list(self._counted.items()):
+                (model, _, part, _), _ = key
+                of_model = feed.models.get(model)
+                if of_model is None or part is not PartName.LABELS:
+                    del self._counted[key]
+                    continue
+                stand = of_model.labels_stand_until(self._feed.mark)
+                if stand is not None and stand <= shelf.start:
+                    del self._counted[key]
+                elif stand is not None and stand < shelf.end:
+                    shelf.cut(stand)
+            self._feed, self._floors = feed, floors
+
+    def took_turn(self, feed: Feed, models: Iterable[str]) -> None:
+        """This worker processed buckets of the models, and nobody else did so since `begin`: or else its
+        number in the feed tells."""
+        with self._lock:
+            for name in models:
+                if self._turns.get(name) == feed.models[name].turn - 1:
+                    self._turns[name] += 1
+
+    def remember(self, rows: Iterable[PartRow]) -> None:
+        """Rows that are stored as they are here."""
+        with self._lock:
+            self._forget_sums()
+            for row in rows:
+                key = row.key
+                self._cohorts[key.model].pop((key.tier, key.bucket), None)
+                shelf = self._shelves.get((key.model, key.tier, key.part, key.edges))
+                if shelf and shelf.start <= key.bucket < shelf.end:
+                    shelf.buckets[key.bucket][key.group] = row.part
+
+    def forget(self, models: Iterable[str]) -> None:
+        """Of these models something else is stored than this worker thinks."""
+        with self._lock:
+            self._forget_sums()
+            for name in models:
+                self._drop(name)
+
+    def cohorts(self, model: str, span: Span) -> list[BucketLabels]:
+        """The rows and labels of every bucket with rows in a run of them."""
+        with self._lock:
+            known = self._cohorts[model]
+            for run in self.unread_cohorts(model, span):
+                cores = self.parts(model, span.tier, run, PartName.CORE)
+                labels = self.parts(model, span.tier, run, PartName.LABELS)
+                for bucket in range(run.start, run.end, span.tier):
+                    core, held = cores.get(bucket, {}).get(()), labels.get(bucket, {}).get((), Labels())
+                    known[span.tier, bucket] = (
+                        BucketLabels(bucket, bucket + span.tier, core.rows, held.rows, held.delay)
+                        if isinstance(core, Core) and isinstance(held, Labels)
+                        else None
+                    )
+            found = [known[span.tier, bucket] for bucket in range(span.start, span.end, span.tier)]
+            if not self._keeps_cohorts(model, span.tier):
+                for bucket in range(span.start, span.end, span.tier):
+                    del known[span.tier, bucket]
+        return [cohort for cohort in found if cohort is not None]
+
+    def unread_cohorts(self, model: str, span: Span) -> list[Window]:
+        """The buckets of a run that `cohorts` would have to read."""
+        known = self._cohorts[model]
+        unread = [b for b in range(span.start, span.end, span.tier) if (span.tier, b) not in known]
+        return runs_of(unread, span.tier, len(unread))
+
+    def _keeps_cohorts(self, model: str, tier: Millis) -> bool:
+        feed = self._feed.models.get(model)
+        return feed is not None and tier >= label_tier(feed.base)
+
+    def _drop(self, model: str) -> None:
+        self._cohorts.pop(model, None)
+        for key in [key for key in self._shelves if key[0] == model]:
+            del self._shelves[key]
+
+    def parts(
+        self,
+        model: str,
+        tier: Millis,
+        window: Window,
+        part: PartName,
+        edges: str = "",
+        grouping: Grouping = (),
+    ) -> Buckets:
+        """The parts of every bucket in a window (aligned to `tier`), by bucket and group; of one grouping at
+        least."""
+        name = (model, tier, part, edges)
+        with self._lock:
+            stored_from = self._stored_from(model, tier, part, window)
+            found: Buckets = {}
+            if stored_from > window.start and self.count is not None:
+                found |= self._recounted(name, Window(window.start, stored_from), grouping)
+            if stored_from < window.end:
+                rest = Window(stored_from, window.end)
+                shelf = self._reach(name, rest)
+                found |= {b: shelf.buckets[b] for b in range(*rest, tier) if b in shelf.buckets}
+                self._trim(shelf, tier)
+        return found
+
+    def load(self, asks: Iterable[Ask]) -> None:
+        """Read what will be asked for, all at once."""
+        with self._lock:
+            wanted: dict[tuple[bool, _ShelfName, Grouping], Window] = {}
+            for ask in asks:
+                name = (ask.model, ask.tier, ask.part, ask.edges)
+                from_here = self._stored_from(ask.model, ask.tier, ask.part, ask.window)
+                for stored, window in (
+                    (False, Window(ask.window.start, from_here)),
+                    (True, Window(from_here, ask.window.end)),
+                ):
+                    if window.start < window.end:
+                        key = (stored, name, () if stored else ask.grouping)
+                        held = wanted.get(key, window)
+                        wanted[key] = Window(min(held.start, window.start), max(held.end, window.end))
+            gaps: dict[bool, list[tuple[_Shelf, Ask]]] = {True: [], False: []}
+            for (stored, name, grouping), window in wanted.items():
+                shelf = self._shelf(name, window) if stored else self._counted_shelf(name, grouping, window)
+                for gap in self._gaps(shelf, window):
+                    model, tier, part, edges = name
+                    gaps[stored].append((shelf, Ask(model, tier, gap, part, edges, grouping)))
+                shelf.start, shelf.end = min(shelf.start, window.start), max(shelf.end, window.end)
+            answers: list[tuple[tuple[_Shelf, Ask], list[PartRow]]] = []
+            if gaps[True]:
+                queries = [
+                    SummaryQuery(a.model, a.tier, a.window, frozenset({a.part}), None, a.edges)
+                    for _, a in gaps[True]
+                ]
+                answers += zip(gaps[True], self.store.read_many(queries), strict=True)
+            if gaps[False] and self.count is not None:
+                answers += zip(gaps[False], self.count([a for _, a in gaps[False]]), strict=True)
+            for (shelf, _), rows in answers:
+                for row in rows:
+                    shelf.buckets[row.key.bucket][row.key.group] = row.part
+
+    def _stored_from(self, model: str, tier: Millis, part: PartName, window: Window) -> Millis:
+        """Where in a window the stored buckets begin."""
+        known = self._feed.models.get(model)
+        if known is None or self.count is None:
+            return window.start
+        if part is PartName.LABELS and tier < label_tier(known.base):
+            return window.end
+        return min(max(self._floors.get(tier, window.start), window.start), window.end)
+
+    def _recounted(self, name: _ShelfName, window: Window, grouping: Grouping) -> Buckets:
+        model, tier, part, edges = name
+        shelf = self._counted_shelf(name, grouping, window)
+        count = self.count
+        assert count is not None  # noqa: S101 -- `parts` has seen to it
+        self._extend(
+            shelf, window, tier, lambda gap: count([Ask(model, tier, gap, part, edges, grouping)])[0]
+        )
+        return {b: shelf.buckets[b] for b in range(*window, tier) if b in shelf.buckets}
+
+    def _reach(self, name: _ShelfName, window: Window) -> _Shelf:
+        """The shelf, extended to hold the window."""
+        model, tier, part, edges = name
+        shelf = self._shelf(name, window)
+        self._extend(shelf, window, tier, lambda gap: self.store.read(model, tier, gap, (part,), edges=edges))
+        return shelf
+
+    def _shelf(self, name: _ShelfName, window: Window) -> _Shelf:
+        shelf = self._shelves.get(name)
+        if shelf is None or window.start > shelf.end or window.end < shelf.start:
+            shelf = self._shelves[name] = _Shelf(window.start, window.start)
+        return shelf
+
+    def _counted_shelf(self, name: _ShelfName, grouping: Grouping, window: Window) -> _Shelf:
+        shelf = self._counted.get((name, grouping))
+        if shelf is None or window.start > shelf.end or window.end < shelf.start:
+            shelf = self._counted[name, grouping] = _Shelf(window.start, window.start)
+        return shelf
+
+    @staticmethod
+    def _gaps(shelf: _Shelf, window: Window) -> list[Window]:
+        around = (Window(window.start, shelf.start), Window(shelf.end, window.end))
+        return [gap for gap in around if gap.start < gap.end]
+
+    def _extend(
+        self, shelf: _Shelf, window: Window, tier: Millis, read: Callable[[Window], Iterable[PartRow]]
+    ) -> None:
+        end = window.end
+        if end > shelf.end:
+            end = max(end, min(floor(self.ahead, tier), end + _AHEAD * tier))
+        for gap in self._gaps(shelf, Window(window.start, end)):
+            for row in read(gap):
+                shelf.buckets[row.key.bucket][row.key.group] = row.part
+        shelf.start, shelf.end = min(shelf.start, window.start), max(shelf.end, end)
+
+    def _trim(self, shelf: _Shelf, tier: Millis) -> None:
+        longest = self.longest or _LONGEST.get(tier, DAY)
+        if shelf.end - shelf.start > longest:
+            shelf.start = shelf.end - longest
+            for bucket in [b for b in shelf.buckets if b < shelf.start]:
+                del shelf.buckets[bucket]
+
+    def _lacks(self, model: str, part: PartName) -> Callable[[Millis, Millis], bool] | None:
+        known = self._feed.models.get(model)
+        if known is None:
+            return None
+        if (model, part) not in self._missing:
+            self._missing[model, part] = known.missing(part)
+        return self._missing[model, part]
+
+    def window(
+        self,
+        model: str,
+        base: Millis,
+        window: Window,
+        parts: frozenset[PartName],
+        grouping: Grouping = (),
+        edges: EdgeSet | None = None,
+    ) -> dict[Group, Summary]:
+        """The summary of every group with rows in a window aligned to `base`; the total is always there.
+
+        Cells are None (*not computed*) where some bucket with rows has none on these edges.
+        """
+        wanted = parts | {PartName.CORE}
+        if edges is None:
+            wanted -= {PartName.CELLS}
+        sums = {
+            part: self._sums(
+                model, base, window, part, edges.hash if edges and part is PartName.CELLS else "", grouping
+            )
+            for part in wanted
+        }
+        found: dict[Group, Summary] = {}
+        for group, core in sums[PartName.CORE].items():
+            # Every bucket has a core; one that lacks another part has no labels, or no cells yet.
+            held = {
+                part: by_group[group].total
+                for part, by_group in sums.items()
+                if group in by_group
+                and (part is not PartName.CELLS or by_group[group].buckets == core.buckets)
+            }
+            found[group] = bucket_summary(held, wanted)
+        if not grouping:
+            found.setdefault((), empty(wanted, edges))
+        return found
+
+    def _sums(
+        self, model: str, base: Millis, window: Window, part: PartName, edges: str, grouping: Grouping
+    ) -> "dict[Group, _Sum]":
+        """One part summed over a window, by group. Rules that look at the same window at a step share it."""
+        name = (model, window, part, edges, grouping)
+        if (known := self._summed.get(name)) is not None:
+            return known
+        changes = self._changes
+        found: dict[Group, _Sum] = {}
+        spans = tile(window, base, self._lacks(model, part))
+        for span in spans:
+            bounds = Window(span.start, span.end)
+            if len(spans) > 1 and span.tier == DAY:
+                # The days of a long window stay the same while its end moves by the hour.
+                for group, days in self._sums(model, DAY, bounds, part, edges, grouping).items():
+                    found[group] = found[group].merged(days) if group in found else days
+                continue
+            for groups in self.parts(model, span.tier, bounds, part, edges, grouping).values():
+                for group, held in groups.items():
+                    if tuple(dimension for dimension, _ in group) == grouping:
+                        found[group] = found[group].plus(held) if group in found else _Sum(held, 1)
+        with self._lock:
+            if len(self._summed) >= SUMS_KEPT:
+                self._summed.clear()
+            if changes == self._changes:  # else it may lack a row that was just written
+                self._summed[name] = found
+        return found
+
+    def _forget_sums(self) -> None:
+        self._summed.clear()
+        self._changes += 1
