@@ -8,7 +8,7 @@ from kedge.analysis.lateness import coverage_by_age, delay_p50, maturity
 from kedge.analysis.maturity import BucketLabels
 from kedge.analysis.metric import Metric
 from kedge.pipeline.dirty import ModelFeed, label_tier
-from kedge.pipeline.summaries import SummaryReader
+from kedge.pipeline.reader import SummaryReader
 from kedge.sketch import Core, Labels, PartName, Summary
 from kedge.store.base import Group, Grouping
 from kedge.windows import DAY, HOUR, Millis, Window, format_duration, tile
