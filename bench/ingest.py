@@ -18,9 +18,10 @@ from bench.processes import kedge_on
 from bench.targets import at_least
 from kedge.clock import system_clock
 from kedge.store.elastic import ElasticStore
-from kedge.store.elastic.client import Client, Operation
+from kedge.store.elastic.client import Client
 from kedge.store.elastic.encode import encode
 from kedge.store.elastic.names import Names
+from kedge.store.elastic.operations import Operation
 from kedge.windows import DAY, floor
 
 BATCH = 1_000

@@ -3,7 +3,7 @@
 The gateway puts HTTP in front of it; the demo calls it directly.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TypeVar
 
 import msgspec
@@ -161,13 +161,7 @@ class IngestService:
                         refused.append(rejected_row(rows[i], result.reason, self._clock()))
         spooled = self._spool(Kind.PREDICTIONS, rows, left, indices, rejected, problem)
         self._keeper.keep(refused)
-        return PredictionAnswer(
-            accepted=counts[Written.CREATED],
-            duplicate=counts[Written.DUPLICATE],
-            rejected=len(rejected),
-            rejections=_listed(rejected),
-            spooled=spooled,
-        )
+        return _answered(counts, rejected, spooled)
 
     def store_table(self, table: PredictionTable) -> PredictionAnswer:
         """Store a table that is validated already."""
@@ -186,12 +180,7 @@ class IngestService:
             self._keeper.keep(
                 [rejected_row(row, r.reason, now) for row, r in zip(rows, rejected, strict=True)]
             )
-        return PredictionAnswer(
-            accepted=counts[Written.CREATED],
-            duplicate=counts[Written.DUPLICATE],
-            rejected=len(rejected),
-            rejections=_listed(rejected),
-        )
+        return _answered(counts, rejected)
 
     def store_labels(
         self,
@@ -311,6 +300,18 @@ def _built(
         else:
             indices.append(index)
     return indices, records, rejections
+
+
+def _answered(
+    counts: Mapping[Written, int], rejected: Sequence[Rejection], spooled: int = 0
+) -> PredictionAnswer:
+    return PredictionAnswer(
+        accepted=counts[Written.CREATED],
+        duplicate=counts[Written.DUPLICATE],
+        rejected=len(rejected),
+        rejections=_listed(rejected),
+        spooled=spooled,
+    )
 
 
 def _listed(rejections: Iterable[Rejection]) -> list[Rejection]:

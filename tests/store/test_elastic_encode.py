@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kedge.records import FLOAT32_MAX, Prediction
-from kedge.store.elastic.client import Operation
 from kedge.store.elastic.encode import encode
 from kedge.store.elastic.names import escape
+from kedge.store.elastic.operations import Operation
 
 # Names that must be escaped, and ones that look as if they were.
 names = st.sampled_from(["a", "a.b", "a%2Eb", "%", "", " ", "n 1", "é", "*", "c.d"]) | st.text(max_size=4)

@@ -9,7 +9,8 @@ import pytest
 
 from kedge.errors import BadInput, KedgeError, PartialResult, StoreUnavailable, TooManyBuckets
 from kedge.store.elastic import open_elastic
-from kedge.store.elastic.client import Client, Operation, PartlyWritten, Search
+from kedge.store.elastic.client import Client
+from kedge.store.elastic.operations import Operation, PartlyWritten, Search
 
 SECRET = "hunter2"
 

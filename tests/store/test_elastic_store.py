@@ -23,7 +23,8 @@ from kedge.store.base import (
     Written,
 )
 from kedge.store.elastic import ElasticStore, open_elastic, quantiles, summaries
-from kedge.store.elastic.client import Client, Item, Operation
+from kedge.store.elastic.client import Client
+from kedge.store.elastic.operations import Item, Operation
 from kedge.windows import DAY, HOUR, MINUTE, Window, parse_time
 from tests.store.conftest import indices
 from tests.support.oracle import answer_to, differences
@@ -183,6 +184,9 @@ def test_more_groups_than_one_answer_may_hold_are_asked_for_in_pieces(store: Ela
     store.append(rows)
     store.changed({})
     asked = request("groups", PartName.CORE, groupings=((), ("segment.g",)))
+    before = store.counters.requests
+    store.summarise(asked)
+    assert store.counters.requests - before > 1, "one search would have been refused"
     same(store, asked, rows)
 
 

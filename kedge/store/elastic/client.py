@@ -3,43 +3,42 @@ retries."""
 
 import random
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextvars import ContextVar
-from functools import cached_property, lru_cache
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
-import msgspec
-import orjson
 from elastic_transport import (
-    HttpHeaders,
     JsonSerializer,
-    NodeConfig,
-    OrjsonSerializer,
     TransportError,
-    Urllib3HttpNode,
 )
-from elastic_transport._node import NodeApiResponse
-from elastic_transport.client_utils import DEFAULT, DefaultType
 from elasticsearch import ApiError, Elasticsearch, SerializationError
 
 from kedge.errors import BadInput, KedgeError, PartialResult, StoreUnavailable, TooManyBuckets
 from kedge.store.base import Counters
+from kedge.store.elastic.node import Answers, AnyServerNode, decoder
+from kedge.store.elastic.operations import (
+    NOT_SENT,
+    Item,
+    Operation,
+    PartlyWritten,
+    Quick,
+    Search,
+    causes,
+    chunks,
+    item_of,
+    short,
+    written,
+)
 
 Json = dict[str, Any]
 
-BULK_BYTES = 8 * 2**20
 SEARCHES = 50
 """Searches in one request at most."""
 SEARCHES_AT_ONCE = 4
 """How many of them a server runs side by side at most, so that one worker leaves room for people."""
-BULK_ITEMS = 5_000
 BULK_ATTEMPTS = 6
 """Tries of the items that the server was too busy for; the pauses between them add up to about 3 s."""
-RETIRED = "retired"
-"""The kind of an item that was not sent, because its index is beyond its retention."""
-NOT_SENT = 0
-"""The status of an item that the server gave no answer about."""
 SEARCH_PAGE = 10_000
 """`index.max_result_window`: the most hits one search may return."""
 
@@ -67,148 +66,6 @@ class Server(NamedTuple):
         return f"{'OpenSearch' if self.opensearch else 'Elasticsearch'} {self.version}"
 
 
-class AnyServerNode(Urllib3HttpNode):
-    """A node that lets the Elasticsearch client speak to OpenSearch as well.
-
-    The client sends vendor media types, which OpenSearch refuses, and refuses answers without a product
-    header, which OpenSearch does not send. Vendor types go out only once a server has shown itself to be
-    Elasticsearch: there they keep the answers of a 9.x server in the form of 8.x.
-    """
-
-    def __init__(self, config: NodeConfig) -> None:
-        super().__init__(config)
-        self._elasticsearch = False
-
-    def perform_request(
-        self,
-        method: str,
-        target: str,
-        body: bytes | None = None,
-        headers: HttpHeaders | None = None,
-        request_timeout: DefaultType | float | None = DEFAULT,
-    ) -> NodeApiResponse:
-        sent = HttpHeaders(headers or {})
-        if not self._elasticsearch:
-            for name in ("accept", "content-type"):
-                if name in sent:
-                    sent[name] = sent[name].partition(";")[0].replace("vnd.elasticsearch+", "")
-        answer = super().perform_request(method, target, body, sent, request_timeout)
-        if "x-elastic-product" in answer.meta.headers:
-            self._elasticsearch = True
-        else:
-            answer.meta.headers["x-elastic-product"] = "Elasticsearch"
-        return answer
-
-
-_decoder: ContextVar[Callable[[bytes], Any] | None] = ContextVar("decoder", default=None)
-"""How the answer of the request that is under way is read."""
-
-
-class _Answers(OrjsonSerializer):
-    def json_loads(self, data: bytes) -> Any:
-        decode = _decoder.get()
-        if decode is not None:
-            try:
-                return decode(data)
-            except msgspec.ValidationError:  # an error in place of the answer
-                pass
-        return super().json_loads(data)
-
-
-class Operation(msgspec.Struct, frozen=True, gc=False):
-    """One item of a bulk request: its lines, encoded once."""
-
-    lines: bytes
-
-    @classmethod
-    def of(cls, action: str, source: Json | bytes | None = None, **fields: Any) -> "Operation":
-        head = orjson.dumps({action: fields})
-        if source is None:
-            return cls(head + b"\n")
-        body = source if isinstance(source, bytes) else orjson.dumps(source)
-        return cls(b"%b\n%b\n" % (head, body))
-
-    @classmethod
-    def create(cls, alias: str, id: str, source: bytes) -> "Operation":
-        """`of("create", source, _index=alias, _id=id)`, for the many rows of one alias."""
-        return cls(b"%b%b}}\n%b\n" % (_create_head(alias), orjson.dumps(id), source))
-
-
-@lru_cache(4096)
-def _create_head(alias: str) -> bytes:
-    return b'{"create":{"_index":%b,"_id":' % orjson.dumps(alias)
-
-
-class Search(NamedTuple):
-    """One search of a request of many: its lines, encoded once."""
-
-    lines: bytes
-
-    @classmethod
-    def of(cls, index: str, body: Json, wildcards: str = "open,closed") -> "Search":
-        """`wildcards`: the states of indices that patterns reach."""
-        head = orjson.dumps(
-            {
-                "index": index,
-                "allow_partial_search_results": False,
-                "expand_wildcards": wildcards,
-                "request_cache": False,
-            }
-        )
-        return cls(b"%b\n%b\n" % (head, orjson.dumps(body)))
-
-
-class Item(NamedTuple):
-    """What became of one operation of a bulk request."""
-
-    status: int
-    kind: str = ""
-    reason: str = ""
-    request: int = 0
-    """The status of the whole request, where it was answered with an error."""
-
-    @property
-    def ok(self) -> bool:
-        return NOT_SENT < self.status < 300
-
-    @property
-    def conflict(self) -> bool:
-        """The document exists already, or is not the version that was asked for."""
-        return self.status == 409
-
-    @property
-    def no_index(self) -> bool:
-        return self.status == 404 and self.kind == "index_not_found_exception"
-
-    @property
-    def full(self) -> bool:
-        """The index has as many fields as it may."""
-        return self.status == 400 and "Limit of total fields" in self.reason
-
-    @property
-    def retired(self) -> bool:
-        """Retention has dropped the index that it belongs in."""
-        return self.kind == RETIRED
-
-    @property
-    def busy(self) -> bool:
-        return self.status == 429 or self.status >= 500
-
-    @property
-    def unwritten(self) -> bool:
-        """Neither written nor refused: it may be sent again."""
-        return self.busy or self.status == NOT_SENT
-
-
-class PartlyWritten(StoreUnavailable):
-    """Some operations of a bulk write are done; those whose item is `unwritten` may be tried again."""
-
-    def __init__(self, text: str, items: list[Item], status: int = 0) -> None:
-        super().__init__(text, status)
-        self.items = items
-        """One each, in order."""
-
-
 class Client:
     """Requests to one cluster. Thread-safe. No error names credentials: hosts are printed without user
     info."""
@@ -217,7 +74,7 @@ class Client:
         hosts = [_with_port(part.strip()) for part in url.split(",")]
         self.host = ", ".join(f"{p.scheme}://{p.hostname}:{p.port}" for p in map(urlsplit, hosts))
         self.counters = Counters()
-        json: JsonSerializer = _Answers()
+        json: JsonSerializer = Answers()
         self._client = Elasticsearch(
             hosts,
             api_key=api_key,
@@ -259,7 +116,7 @@ class Client:
         headers = {"accept": "application/json"}
         if body is not None:
             headers["content-type"] = "application/x-ndjson" if ndjson else "application/json"
-        before = _decoder.set(decode)
+        before = decoder.set(decode)
         try:
             return self._client.perform_request(method, path, params=params, headers=headers, body=body).body
         except ApiError as error:
@@ -268,23 +125,23 @@ class Client:
             raise StoreUnavailable(f"{self.host} answered with something other than JSON") from None
         except TransportError as error:
             raise StoreUnavailable(
-                f"{self.host} cannot be reached: is the URL right, and does it run? ({_short(error.message)})"
+                f"{self.host} cannot be reached: is the URL right, and does it run? ({short(error.message)})"
             ) from None
         finally:
-            _decoder.reset(before)
+            decoder.reset(before)
 
     def _translated(self, error: ApiError) -> KedgeError:
         return self._failure(error.meta.status, error.body)
 
     def _failure(self, status: int, body: Any) -> KedgeError:
         """What an answer with an error says."""
-        kinds, reason = _causes(body)
+        kinds, reason = causes(body)
         kind = kinds[0] if kinds else ""
         if "too_many_buckets_exception" in kinds:
-            return TooManyBuckets(f"{self.host}: {_short(reason)}")
+            return TooManyBuckets(f"{self.host}: {short(reason)}")
         if status in (401, 403):
             return Refused(
-                f"{self.host} refuses the credentials or their privileges ({status}: {_short(reason)})",
+                f"{self.host} refuses the credentials or their privileges ({status}: {short(reason)})",
                 status,
                 kind,
                 reason,
@@ -292,11 +149,11 @@ class Client:
         if status == 429 or status >= 500:
             partial = kind == "search_phase_execution_exception"
             text = (
-                f"{self.host} answers {status} ({_short(reason)}): try again, or look at the cluster's health"
+                f"{self.host} answers {status} ({short(reason)}): try again, or look at the cluster's health"
             )
             return PartialResult(text, status) if partial else StoreUnavailable(text, status)
         advice = ": run `kedge setup` first" if kind == "index_not_found_exception" else ""
-        return Refused(f"{self.host} answers {status}: {_short(reason)}{advice}", status, kind, reason)
+        return Refused(f"{self.host} answers {status}: {short(reason)}{advice}", status, kind, reason)
 
     def search(self, index: str, body: Json, *, filter_path: str = "", **params: Any) -> Json:
         """One search over all shards: an answer from only some of them, or a timed-out one, raises
@@ -362,7 +219,7 @@ class Client:
     def bulk_unsettled(self, operations: Sequence[Operation]) -> list[Item]:
         """`bulk`, but items that are neither written nor refused are among the others."""
         items: list[Item] = []
-        for chunk in _chunks(operations):
+        for chunk in chunks(operations):
             failed = items and items[-1].status == NOT_SENT
             items += [items[-1]] * len(chunk) if failed else self._bulk_persistently(chunk)
         return items
@@ -391,26 +248,28 @@ class Client:
         return items
 
     def _bulk_once(self, chunk: Sequence[Operation]) -> list[Item]:
-        params = {"filter_path": "errors,items.*.status,items.*.error", "require_alias": "true"}
         body = b"".join([operation.lines for operation in chunk])
         try:
-            answer = self.request(
-                "POST", "/_bulk", body, params=params, ndjson=True, decode=_Quick(len(chunk)).items
-            )
+            return self.post_bulk(body, len(chunk))
         except StoreUnavailable as error:
             return [Item(NOT_SENT, "", str(error), error.status)] * len(chunk)
         except Refused as refused:
             if refused.status not in (400, 413):
                 raise
             if len(chunk) == 1:
-                return [Item(refused.status, refused.kind, _short(refused.reason))]
+                return [Item(refused.status, refused.kind, short(refused.reason))]
             half = len(chunk) // 2
             return self._bulk_once(chunk[:half]) + self._bulk_once(chunk[half:])
+
+    def post_bulk(self, body: bytes, count: int) -> list[Item]:
+        """One bulk request of `count` operations; what became of each. Raises what `request` does."""
+        params = {"filter_path": "errors,items.*.status,items.*.error", "require_alias": "true"}
+        answer = self.request("POST", "/_bulk", body, params=params, ndjson=True, decode=Quick(count).items)
         if isinstance(answer, list):
             return answer
         found = (result for entry in answer["items"] for result in entry.values())
         if not answer.get("errors", True):
-            return [_written(result["status"]) for result in found]
+            return [written(result["status"]) for result in found]
         return [self._blocked(item) if item.status in (401, 403) else item for item in map(item_of, found)]
 
     def _blocked(self, item: Item) -> Item:
@@ -462,66 +321,3 @@ def _with_port(url: str) -> str:
     if port is not None:
         return url
     return parts._replace(netloc=f"{parts.netloc}:{443 if parts.scheme == 'https' else 9200}").geturl()
-
-
-class _Quick(NamedTuple):
-    """Reads the answer of a bulk request without errors, all of whose documents are new, by counting."""
-
-    operations: int
-
-    def items(self, answer: bytes) -> Any:
-        created = answer.count(b'{"status":201}') == self.operations
-        if created and answer.startswith(b'{"errors":false,"items":['):
-            return [_written(201)] * self.operations
-        return orjson.loads(answer)
-
-
-@lru_cache(64)
-def _written(status: int) -> Item:
-    return Item(status)
-
-
-def _chunks(operations: Sequence[Operation]) -> Iterator[Sequence[Operation]]:
-    """The operations in requests of at most BULK_ITEMS and, unless one alone is larger, BULK_BYTES."""
-    start = size = 0
-    for i, operation in enumerate(operations):
-        size += len(operation.lines)
-        if i > start and (size > BULK_BYTES or i - start == BULK_ITEMS):
-            yield operations[start:i]
-            start, size = i, len(operation.lines)
-    if operations:
-        yield operations[start:]
-
-
-def item_of(result: Json) -> Item:
-    error = result.get("error")
-    if not error:
-        return Item(result["status"])
-    kinds, reason = _causes({"error": error})
-    return Item(result["status"], kinds[0] if kinds else "", _short(reason))
-
-
-def _causes(body: Any) -> tuple[list[str], str]:
-    """The types of an error and of its causes, outermost first, and the reasons in one line, without
-    repeats."""
-    error = body.get("error") if isinstance(body, dict) else None
-    if not isinstance(error, dict):
-        return [], str(error or body or "no reason given")
-    kinds: list[str] = []
-    reasons: list[str] = []
-    queue = [error]
-    while queue:
-        cause = queue.pop(0)
-        kinds.append(str(cause.get("type", "")))
-        reason = str(cause.get("reason") or "")
-        if reason and not any(reason in r for r in reasons):
-            reasons.append(reason)
-        queue += [cause["caused_by"]] if isinstance(cause.get("caused_by"), dict) else []
-        queue += [c for c in cause.get("root_cause", ()) if isinstance(c, dict)]
-        queue += [c["reason"] for c in cause.get("failed_shards", ()) if isinstance(c.get("reason"), dict)]
-    return kinds, "; ".join(reasons) or kinds[0]
-
-
-def _short(text: str, limit: int = 400) -> str:
-    line = " ".join(text.split())
-    return line if len(line) <= limit else line[: limit - 1] + "…"

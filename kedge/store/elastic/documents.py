@@ -7,9 +7,10 @@ from urllib.parse import quote
 from kedge.alerting.finding import Severity
 from kedge.errors import KedgeError, StoreUnavailable
 from kedge.store.base import Json, Stored, digest
-from kedge.store.elastic.client import Client, Operation, Refused
+from kedge.store.elastic.client import Client, Refused
 from kedge.store.elastic.indices import scroll
 from kedge.store.elastic.names import escape
+from kedge.store.elastic.operations import Operation
 
 _PAGE = 1_000
 _ID_BYTES = 512

@@ -12,8 +12,9 @@ import msgspec
 
 from kedge.errors import KedgeError, StoreUnavailable
 from kedge.store.base import DocumentStore, Json
-from kedge.store.elastic.client import NOT_SENT, RETIRED, Client, Item, Operation, Refused
+from kedge.store.elastic.client import Client, Refused
 from kedge.store.elastic.names import Names, first_index, period_of, period_start, series_of, stream_of_alias
+from kedge.store.elastic.operations import NOT_SENT, RETIRED, Item, Operation
 from kedge.store.retention import DOCUMENT, Floors, Swept, too_old
 from kedge.windows import Millis
 

@@ -14,9 +14,10 @@ from typing import Any, NamedTuple
 from kedge.errors import StoreUnavailable
 from kedge.records import Label
 from kedge.store.base import PENDING_A_CALL, DocumentStore, Joined, Json, PendingCounts, digest
-from kedge.store.elastic.client import Client, Item, Operation, Refused
+from kedge.store.elastic.client import Client, Refused
 from kedge.store.elastic.indices import Addressed, Indices
 from kedge.store.elastic.names import Names, series_of
+from kedge.store.elastic.operations import Item, Operation
 from kedge.store.elastic.shared import SharedIds, marked_id, plain
 from kedge.store.elastic.stored import Stored, find, reread
 from kedge.store.expiry import Expiry, Held, Rejecting

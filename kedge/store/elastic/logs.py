@@ -6,11 +6,12 @@ from functools import partial
 
 from kedge.records import OpenField, Prediction, open_fields
 from kedge.store.base import AppendResult, Json, PartlyAppended, Written
-from kedge.store.elastic.client import SEARCH_PAGE, Client, Item, Operation, PartlyWritten, Refused
+from kedge.store.elastic.client import SEARCH_PAGE, Client, Refused
 from kedge.store.elastic.encode import decode, encode
 from kedge.store.elastic.indices import Addressed, Indices
 from kedge.store.elastic.names import Names, period_start
 from kedge.store.elastic.namespaces import Namespaces, Stays, namespace_at, stored_name
+from kedge.store.elastic.operations import Item, Operation, PartlyWritten
 from kedge.store.elastic.place import Place
 from kedge.store.elastic.shared import ID_BYTES, SharedIds, marked_id, plain
 from kedge.store.elastic.templates import open_mapping

@@ -4,10 +4,11 @@ from collections.abc import Sequence
 
 from kedge.errors import StoreUnavailable
 from kedge.store.base import Json, RejectedRow
-from kedge.store.elastic.client import SEARCH_PAGE, Client, Operation
+from kedge.store.elastic.client import SEARCH_PAGE, Client
 from kedge.store.elastic.encode import millis
 from kedge.store.elastic.indices import Addressed, Indices
 from kedge.store.elastic.names import Names
+from kedge.store.elastic.operations import Operation
 
 
 class Rejected:

@@ -9,9 +9,10 @@ from typing import Any
 from kedge.errors import StoreUnavailable
 from kedge.sketch import PartName, pack, unpack
 from kedge.store.base import Grouping, Json, PartRow, SummaryKey, SummaryQuery, group_key, parse_group
-from kedge.store.elastic.client import Client, Operation
+from kedge.store.elastic.client import Client
 from kedge.store.elastic.indices import Addressed, Indices, scroll
 from kedge.store.elastic.names import Names
+from kedge.store.elastic.operations import Operation
 from kedge.windows import Millis, Window
 
 _PAGE = 5_000

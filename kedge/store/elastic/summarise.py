@@ -8,7 +8,8 @@ from kedge.errors import TooManyBuckets
 from kedge.sketch import PartName
 from kedge.store.base import Grouping, Json, PartRow, SummaryRequest
 from kedge.store.elastic.aggregations import cost, filter_path, time_buckets
-from kedge.store.elastic.client import SEARCHES, Client, Search
+from kedge.store.elastic.client import SEARCHES, Client
+from kedge.store.elastic.operations import Search
 from kedge.store.elastic.parse import nodes_per_bucket, part_rows
 from kedge.store.elastic.place import Place
 from kedge.windows import Millis, Window

@@ -11,12 +11,13 @@ import numpy as np
 
 from kedge.record_table import Column, Floats, PredictionTable, Texts, listed, maps, present
 from kedge.store.base import AppendResult, Written
-from kedge.store.elastic.client import BULK_BYTES, Client, Item, Refused, item_of
+from kedge.store.elastic.client import Client, Refused
 from kedge.store.elastic.encode import FLOAT32_OVERFLOW
 from kedge.store.elastic.indices import Indices
 from kedge.store.elastic.logs import Logs
 from kedge.store.elastic.names import Names, escape
 from kedge.store.elastic.namespaces import namespace_at
+from kedge.store.elastic.operations import BULK_BYTES, Item
 from kedge.store.elastic.shared import plain
 from kedge.windows import DAY
 
@@ -76,16 +77,13 @@ class TableWriter:
 
     def _posted(self, body: bytes) -> list[tuple[int, Item]]:
         """The items of one bulk request that were not created, by their rows from 0."""
-        params = {"filter_path": "errors,items.*.status,items.*.error", "require_alias": "true"}
+        count = body.count(b"\n") // 2
         try:
-            answer = self._client.request("POST", "/_bulk", body, params=params, ndjson=True)
+            items = self._client.post_bulk(body, count)
         except Refused as refused:
             if refused.status not in (400, 413):
                 raise
-            return list(enumerate([Item(refused.status)] * (body.count(b"\n") // 2)))
-        if not answer.get("errors", True):
-            return []
-        items = [item_of(result) for entry in answer["items"] for result in entry.values()]
+            return list(enumerate([Item(refused.status)] * count))
         return [(i, item) for i, item in enumerate(items) if not item.ok]
 
 
