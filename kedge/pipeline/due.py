@@ -157,13 +157,6 @@ def _waited(stale: Stale, bucket: Millis, now: Millis) -> bool:
     return stale.since == 0 or now - stale.since >= max(LABELS_WAIT, (now - bucket) // LABELS_WAIT_SHARE)
 
 
-def label_load(plans: Iterable[Plan], now: Millis) -> int:
-    """Buckets with changed labels that could be counted now."""
-    return sum(
-        len(labels_due(plan, tier, now, patient=False)) for plan in plans for tier in tiers_from(plan.base)
-    )
-
-
 def _merged(maps: Iterable[Dirty]) -> Dirty:
     merged: Dirty = {}
     for each in maps:
