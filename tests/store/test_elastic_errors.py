@@ -205,7 +205,7 @@ def test_a_server_that_stays_too_busy_is_unavailable(
 
 
 def test_what_was_written_before_a_failure_is_told(server: Answers, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("kedge.store.elastic.client.BULK_ITEMS", 2)
+    monkeypatch.setattr("kedge.store.elastic.operations.BULK_ITEMS", 2)
     busy = (503, failure("unavailable"))
     server.queue = [(200, items(201, 409)), *[busy] * 3, *[busy] * 9]
     client = Client(server.url)
