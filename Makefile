@@ -9,7 +9,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 UV_VERSION := 0.13.9
-LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --all-extras
+LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 
 .PHONY: help env lock demo services test lint format bench clean
 
@@ -41,8 +41,8 @@ $(STAMP): pyproject.toml requirements-dev.lock
 
 lock: env  ## resolve the dependencies anew into the two lock files
 	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH"; \
-	$(LOCK) $(LOCKFLAGS) pyproject.toml -o requirements.lock; \
-	$(LOCK) $(LOCKFLAGS) --group dev -c requirements.lock pyproject.toml -o requirements-dev.lock
+	$(LOCK) $(LOCKFLAGS) --extra demo pyproject.toml -o requirements.lock; \
+	$(LOCK) $(LOCKFLAGS) --all-extras --group dev -c requirements.lock pyproject.toml -o requirements-dev.lock
 
 demo: env  ## replay real flights through the whole pipeline, with dashboard
 	@$(VENV)/bin/kedge demo $(ARGS)
