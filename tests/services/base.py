@@ -115,10 +115,14 @@ class Service(ABC):
 
 
 def is_running(pid: int, folder: Path) -> bool:
-    """Whether `pid` is still the server of that folder: pids are used again, folders are not."""
+    """Whether `pid` is still the server of that folder: pids are used again, folders are not.
+
+    Each folder has a name of its own, which is looked for instead of its whole path: a cache that several
+    checkouts share may be reached by several.
+    """
     try:
         environ = Path(f"/proc/{pid}/environ").read_bytes()
-        return str(folder).encode() in environ or Path(f"/proc/{pid}/cwd").readlink() == folder
+        return folder.name.encode() in environ or Path(f"/proc/{pid}/cwd").readlink().name == folder.name
     except OSError:
         return False
 
