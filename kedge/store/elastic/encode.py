@@ -32,8 +32,11 @@ _OPEN = (
 _TIMES = (("@timestamp",), ("event", "ingested"), ("label", "timestamp"), ("label", "ingested"))
 
 
-def encode(row: Prediction) -> bytes:
-    """A row as its stored JSON; raises TypeError or ValueError for text that is no Unicode."""
+def encode(row: Prediction, *, named: bool = False) -> bytes:
+    """A row as its stored JSON; raises TypeError or ValueError for text that is no Unicode.
+
+    `named`: its event id is left out, being that of the document (`Indices.named`).
+    """
     prediction: Json = {}
     if row.cls is not None:
         prediction["class"] = row.cls
@@ -55,13 +58,12 @@ def encode(row: Prediction) -> bytes:
         features["invalid"] = row.invalid
 
     failed = row.failed
+    event: Json = {} if named else {"id": row.id}
+    event["ingested"] = row.ingested
+    event["outcome"] = "failure" if failed else "success"
     document: Json = {
         "@timestamp": row.timestamp,
-        "event": {
-            "id": row.id,
-            "ingested": row.ingested,
-            "outcome": "failure" if failed else "success",
-        },
+        "event": event,
         "model": {"name": row.model, "version": row.version} if row.version else {"name": row.model},
     }
     if prediction:
@@ -123,9 +125,10 @@ def millis(stored: int | str) -> Millis:
     return parse_time(stored) if isinstance(stored, str) else int(stored)
 
 
-def decode(source: Json) -> Json:
-    """A stored document for people: names unescaped, times as RFC 3339, nothing empty."""
+def decode(source: Json, id: str) -> Json:
+    """A stored document, and its id, for people: names unescaped, times as RFC 3339, nothing empty."""
     document: Json = {k: _pruned(v) for k, v in source.items()}
+    document["event"] = {"id": id} | document.get("event", {})
     for path in _OPEN:
         holder = _holder(document, path)
         if holder is not None:

@@ -15,6 +15,7 @@ from kedge.store.base import DocumentStore, Json
 from kedge.store.elastic.client import Client, Refused
 from kedge.store.elastic.names import Names, first_index, period_of, period_start, series_of, stream_of_alias
 from kedge.store.elastic.operations import NOT_SENT, RETIRED, Item, Operation
+from kedge.store.elastic.templates import DERIVED
 from kedge.store.retention import DOCUMENT, Floors, Swept, too_old
 from kedge.windows import Millis
 
@@ -37,6 +38,7 @@ class Indices:
         self._names = names
         self._state = state
         self._templates: dict[str, Json] = {}
+        self._named: bool | None = None
 
     def write(
         self, documents: Sequence[Addressed], mapping: Callable[[str], Json] | None = None
@@ -102,6 +104,24 @@ class Indices:
         stored = self._state.get(DOCUMENT)
         floor: Millis = getattr(Floors.of(stored.value["floors"]), stream) if stored else 0
         return floor if period.end <= floor else None
+
+    def named(self) -> bool:
+        """Whether a row whose event id is that of its document is stored without it.
+
+        OpenSearch puts rows together from doc values, of which those of the ids are the widest by far: 12
+        bytes a row for ids that count, 28 where they are random, beside `_id`, which has them anyway.
+        Elasticsearch keeps them: there a field is offered for searching by its doc values alone.
+        """
+        if self._named is None:
+            if not self._client.server.opensearch:
+                self._named = False
+                return False
+            try:
+                composed = self._template(self._names("predictions"))["composed_of"]
+            except Refused:  # a key that may not look: the ids then cost their bytes
+                composed = []
+            self._named = self._names(DERIVED) in composed
+        return self._named
 
     def retire(self, floors: Floors) -> Swept:
         """`Store.retire`: whole indices, by the periods in their names."""

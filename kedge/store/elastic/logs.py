@@ -54,6 +54,7 @@ class Logs:
         places: list[int] = []
         documents: list[Addressed] = []
         stays = self._namespaces.of({row.model for row in rows})
+        named = self._indices.named()
         aliases: dict[tuple[str, int], str] = {}
         for i, row in enumerate(rows):
             try:
@@ -61,7 +62,7 @@ class Logs:
                 if (alias := aliases.get(day)) is None:
                     namespace = namespace_at(stays[row.model], row.timestamp)
                     alias = aliases[day] = self._names.predictions(row.timestamp, namespace)
-                documents.append(self._addressed(row, alias))
+                documents.append(self._addressed(row, alias, named))
                 places.append(i)
             except (TypeError, ValueError, OverflowError) as error:
                 results[i] = AppendResult(Written.REJECTED, str(error))
@@ -149,14 +150,14 @@ class Logs:
         self._shared.record({rows[i].model for i in places})
         return self._write(rows, places, documents, results)
 
-    def _addressed(self, row: Prediction, alias: str) -> Addressed:
+    def _addressed(self, row: Prediction, alias: str, named: bool) -> Addressed:
         id = row.id
         if not 0 < len(id.encode()) <= ID_BYTES:
             raise ValueError(f"event.id must have 1 to {ID_BYTES} bytes")
         if not plain(id):
             self._shared.record({row.model})
             id = marked_id(id, row.model)
-        return Addressed(alias, Operation.create(alias, id, encode(row)))
+        return Addressed(alias, Operation.create(alias, id, encode(row, named=named and id == row.id)))
 
     # --- fields -----------------------------------------------------------------------------------
 
@@ -209,8 +210,9 @@ class Logs:
             "track_total_hits": False,
         }
         index = self._place.over(window)
-        hits = self._client.search(index, body, filter_path="hits.hits._source").get("hits", {})
-        return [decode(hit["_source"]) for hit in hits.get("hits", [])]
+        kept = "hits.hits._id,hits.hits._source"
+        hits = self._client.search(index, body, filter_path=kept).get("hits", {})
+        return [decode(hit["_source"], hit["_id"]) for hit in hits.get("hits", [])]
 
 
 _CREATED, _DUPLICATE = AppendResult(Written.CREATED), AppendResult(Written.DUPLICATE)

@@ -11,7 +11,7 @@ from kedge.store.elastic.installed import content, differences, installed_mark, 
 from kedge.store.elastic.names import Names
 from kedge.store.elastic.namespaces import ROOM
 from kedge.store.elastic.probe import probe
-from kedge.store.elastic.templates import STORAGE, Template, Templates
+from kedge.store.elastic.templates import DERIVED, STORAGE, SYNTHETIC, Template, Templates
 from kedge.store.retention import Retention
 from kedge.windows import format_duration
 
@@ -59,7 +59,7 @@ class Setup:
 
     def _storage(self, dry_run: bool) -> tuple[str, Check]:
         """The component template of the storage to use: the smallest that gives back what was written."""
-        better = "storage-derived-source" if self._client.server.opensearch else "storage-synthetic-source"
+        better = DERIVED if self._client.server.opensearch else SYNTHETIC
         word = better.removeprefix("storage-").replace("-", " ")
         if dry_run:  # a probe writes
             installed = self._get(f"/_index_template/{self._names('predictions')}")

@@ -112,12 +112,13 @@ class Stored:
         self.seq_no = hit.seq_no
         self.primary_term = hit.primary_term
         self.model = self._row.model.name if self._row.model else None
-        self.held = _label(self._row)
+        self.held = _label(self._row, self.event)
         """The label that it carries."""
 
     @property
     def event(self) -> str:
-        return self._row.event.id
+        """The id of the row, which is kept in it only where the document's is another (`Indices.named`)."""
+        return self._row.event.id or self.id
 
     def labelled(self, label: Label, uuid: str | None) -> bytes:
         """The row's JSON with this label, and how it did, in place of what it had.
@@ -185,13 +186,13 @@ def reread(client: Client, rows: list[Stored]) -> list[Stored]:
     return [Stored(doc) for doc in answer.docs if doc.found and doc.source]
 
 
-def _label(row: _Row) -> Label | None:
+def _label(row: _Row, event: str) -> Label | None:
     label = row.label
     if not isinstance(label, _Label) or label.timestamp is None:
         return None
     timestamp: Millis = millis(label.timestamp)
     return Label(
-        id=row.event.id,
+        id=event,
         timestamp=timestamp,
         ingested=timestamp if label.ingested is None else millis(label.ingested),
         cls=label.cls,

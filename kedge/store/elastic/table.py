@@ -40,7 +40,7 @@ class TableWriter:
             return self._logs.append(table.rows())
         aliases = self._aliases(table)
         self._logs.open(set(aliases), table.carrier)
-        lines = document_lines(table, aliases)
+        lines = document_lines(table, aliases, named=self._indices.named())
         failed: dict[int, Item] = {}
         for start in range(0, len(table), CHUNK_ROWS):
             stop = min(start + CHUNK_ROWS, len(table))
@@ -110,10 +110,10 @@ class _Target(msgspec.Struct, gc=False):
     _id: str
 
 
-class _Event(msgspec.Struct, gc=False):
-    id: str
+class _Event(msgspec.Struct, gc=False, omit_defaults=True):
     ingested: int
     outcome: str
+    id: Any = None
 
 
 class _Named(msgspec.Struct, gc=False, omit_defaults=True):
@@ -170,7 +170,7 @@ class _Document(msgspec.Struct, gc=False, omit_defaults=True, rename={"timestamp
     outcome: Any = None
 
 
-def document_lines(table: PredictionTable, aliases: list[str]) -> list[Any]:
+def document_lines(table: PredictionTable, aliases: list[str], *, named: bool) -> list[Any]:
     """For each row what encodes as the two lines of its bulk operation (encode.encode)."""
     count = len(table)
     lines: list[Any] = [None] * (2 * count)
@@ -181,7 +181,7 @@ def document_lines(table: PredictionTable, aliases: list[str]) -> list[Any]:
     lines[1::2] = map(
         _Document,
         timestamps,
-        map(_Event, table.ids, [table.ingested] * count, outcomes),
+        map(_Event, [table.ingested] * count, outcomes, [None] * count if named else table.ids),
         _models(table),
         _predictions(table),
         _together(_Features, table, _map(table.num, count), _map(table.cat, count)),

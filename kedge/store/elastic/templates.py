@@ -20,6 +20,8 @@ DEFAULT_PREFIX = "kedge"
 STORAGE = "storage-best-compression"
 """The storage that `index/kedge-predictions.json` names, and that set-up replaces by what the server can
 do."""
+DERIVED, SYNTHETIC = "storage-derived-source", "storage-synthetic-source"
+"""Storages without a source, of OpenSearch and of Elasticsearch."""
 
 
 class Template(NamedTuple):
