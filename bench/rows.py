@@ -17,11 +17,18 @@ COUNTRIES = ("DE", "FR", "NL", "PL", "ES", "IT", "AT", "BE")
 
 
 def predictions(
-    count: int, day: Millis, *, model: str = "fraud", seed: int = 1, digits: int | None = 4
+    count: int,
+    day: Millis,
+    *,
+    model: str = "fraud",
+    seed: int = 1,
+    digits: int | None = 4,
+    ids: bool = True,
 ) -> list[dict[str, Any]]:
     """`count` rows spread evenly over one day, with ids in the order of time.
 
-    Numeric features are rounded to `digits`; None leaves them as they came out of a computation.
+    Numeric features are rounded to `digits`; None leaves them as they came out of a computation. Without
+    `ids` the gateway gives each row one, of which 80 bits are random.
     """
     rng = random.Random(seed)
     rows = []
@@ -33,9 +40,10 @@ def predictions(
         if digits is not None:
             features = {name: round(value, digits) for name, value in features.items()}
         features |= {f"c{j}": rng.choice(COUNTRIES) for j in range(CATEGORICAL)}
+        own = {"id": f"{at:012x}{seed:04x}{i:016x}"} if ids else {}
         rows.append(
-            {
-                "id": f"{at:012x}{seed:04x}{i:016x}",
+            own
+            | {
                 "timestamp": iso(at),
                 "model": model,
                 "version": "7",
