@@ -2,7 +2,9 @@
 
 import shutil
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -10,6 +12,10 @@ from kedge.cli.common import json_option, settings_from
 from kedge.cli.output import json_line
 from kedge.errors import KedgeError
 from kedge.store.base import Check
+from kedge.windows import Millis
+
+if TYPE_CHECKING:
+    from kedge.pipeline.spooled import Gateway
 
 STARTER = """\
 # kedge's settings. Every line is optional; KEDGE_STORE and its like in the environment win over this file.
@@ -204,7 +210,7 @@ def _spools(ctx: click.Context, *, reachable: bool) -> list[Check]:
     from ingest.spool import SpoolBroken, read_depth
     from kedge.clock import system_clock
     from kedge.pipeline.compose import open_store
-    from kedge.pipeline.spooled import gateways, silent_holders
+    from kedge.pipeline.spooled import gateways
 
     settings = settings_from(ctx)
     try:
@@ -225,14 +231,24 @@ def _spools(ctx: click.Context, *, reachable: bool) -> list[Check]:
         return [*checks, Check("gateways", False, str(error), "run kedge setup")]
     finally:
         store.close()
-    lost = silent_holders(said, system_clock())
+    return [*checks, gateways_check(said, system_clock())]
+
+
+def gateways_check(said: "Sequence[Gateway]", now: Millis) -> Check:
+    """What there is to tell of what gateways told of themselves."""
+    from kedge.pipeline.spooled import silent_holders, silent_others
+
+    lost, others = silent_holders(said, now), silent_others(said, now)
     rows = sum(gateway.rows for gateway in said)
     detail = f"{len(said)} have told of themselves, {rows:,} rows wait in their spools"
     if lost:
         names = ", ".join(gateway.name for gateway in lost)
         detail += f"; silent for 15 minutes, with rows: {names}"
+    if others:  # no fault by itself: who was killed and is gone for good stays in the list
+        names = ", ".join(gateway.name for gateway in others)
+        detail += f"; silent for 15 minutes, so killed, or cut off and spooling: {names}"
     remedy = "start those gateways again on their spools: windows are judged without these rows"
-    return [*checks, Check("gateways", not lost, detail, remedy)]
+    return Check("gateways", not lost, detail, remedy)
 
 
 def _redis(url: str) -> Check:

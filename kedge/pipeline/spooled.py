@@ -71,3 +71,11 @@ def spooled_since(state: DocumentStore, now: Millis) -> Millis | None:
 def silent_holders(said: Iterable[Gateway], now: Millis) -> list[Gateway]:
     """Gateways that held rows when they were last heard, too long ago to be waited for."""
     return [gateway for gateway in said if gateway.rows and gateway.silent(now)]
+
+
+def silent_others(said: Iterable[Gateway], now: Millis) -> list[Gateway]:
+    """Gateways that held nothing when last heard, long ago, and said no farewell: killed, or cut off.
+
+    One that is cut off from the store spools, and no window knows of its rows until it is back.
+    """
+    return [gateway for gateway in said if not gateway.rows and gateway.silent(now)]

@@ -14,11 +14,13 @@ from click.testing import CliRunner
 
 from ingest.spool import FILE, Kind, Spool, SpoolBroken, SpoolFull, read_depth
 from kedge.cli import cli
+from kedge.cli.start import gateways_check
 from kedge.config import load_settings
 from kedge.errors import KedgeError
+from kedge.pipeline.spooled import Gateway
 from kedge.records import Label, Prediction
 from kedge.store.base import RejectedRow
-from kedge.windows import HOUR
+from kedge.windows import DAY, HOUR
 from tests.ingest.conftest import NOW
 
 LIMIT = 1_000_000
@@ -235,3 +237,9 @@ def test_the_doctor_tells_what_waits_though_the_store_is_down(
     assert checks["spool"]["ok"] is False
     assert "2 rows" in checks["spool"]["detail"]
     assert said.exit_code == 1
+
+
+def test_the_doctor_names_a_gateway_that_may_be_cut_off() -> None:
+    told = gateways_check([Gateway("gone", None, 0, 0, NOW - DAY), Gateway("here", None, 0, 0, NOW)], NOW)
+    assert told.ok
+    assert told.detail.endswith("so killed, or cut off and spooling: gone")

@@ -4,7 +4,16 @@ from collections.abc import Iterator
 
 import pytest
 
-from kedge.pipeline.spooled import SILENT, Gateway, forget, gateways, silent_holders, spooled_since, tell
+from kedge.pipeline.spooled import (
+    SILENT,
+    Gateway,
+    forget,
+    gateways,
+    silent_holders,
+    silent_others,
+    spooled_since,
+    tell,
+)
 from kedge.store.base import DocumentStore
 from kedge.store.duckdb import open_duckdb
 
@@ -45,3 +54,14 @@ def test_a_gateway_silent_for_a_quarter_of_an_hour_is_not_waited_for_but_shown(s
     assert silent_holders(gateways(state), NOW) == []
     assert spooled_since(state, NOW + 1) is None
     assert [g.name for g in silent_holders(gateways(state), NOW + 1)] == ["a"]
+
+
+def test_a_gateway_that_held_nothing_and_fell_silent_is_shown_as_it_may_hold_rows_by_now(
+    state: DocumentStore,
+) -> None:
+    tell(state, Gateway("a", None, 0, 0, NOW - SILENT))
+    tell(state, Gateway("b", NOW - 900, 3, 99, NOW - SILENT))
+    assert silent_others(gateways(state), NOW) == []
+    assert [g.name for g in silent_others(gateways(state), NOW + 1)] == ["a"]
+    forget(state, "a")
+    assert silent_others(gateways(state), NOW + 1) == []
