@@ -10,7 +10,7 @@ import pytest
 from kedge.records import Prediction
 from kedge.sketch import numeric_edges
 from kedge.store.base import Written
-from kedge.store.duckdb import DuckStore, catalog, database, documents, open_duckdb
+from kedge.store.duckdb import DuckStore, catalog, database, documents, open_duckdb, reading
 from kedge.store.duckdb.idfilter import IdFilter
 from kedge.store.duckdb.logs import hashes_of
 from kedge.windows import DAY, HOUR, Window
@@ -163,3 +163,39 @@ def test_edges_are_numpys_quantiles_exactly(store: DuckStore) -> None:
     found = store.edges("m", Window(START, START + 6 * HOUR), ["amount"], []).numeric["amount"]
     values = np.array([row.num["amount"] for row in rows if "amount" in row.num], np.float32)
     assert found == numeric_edges(np.quantile(values.astype(np.float64), np.linspace(0, 1, 21)))
+
+
+def test_edges_of_many_rows_come_of_a_sample_with_the_extremes_and_few_values_exact(
+    store: DuckStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = np.random.default_rng(73)
+    many, few = rng.normal(size=8_000).astype(np.float32), rng.integers(0, 40, 8_000)
+    few[4_321] = 1_000_000  # once: no sample need hold it
+    rows = [
+        Prediction(
+            id=str(i),
+            timestamp=START + i * 2_000,
+            ingested=START,
+            model="m",
+            num={"many": float(many[i]), "few": float(few[i])} | ({"rare": 5.0} if i == 5_000 else {}),
+        )
+        for i in range(len(many))
+    ]
+    store.append(rows)
+    monkeypatch.setattr(database, "BATCH_ROWS", 2048)
+    monkeypatch.setattr(reading, "SAMPLED_FROM", 8_000)
+    monkeypatch.setattr(reading, "SAMPLE", 2_000)
+    names, window = ["many", "few", "rare", "never"], Window(START, START + 6 * HOUR)
+    found = store.edges("m", window, names, [])
+    assert found.hash == store.edges("m", window, names, []).hash
+
+    shares = np.linspace(0, 1, 21)
+    assert found.numeric["few"] == numeric_edges(np.quantile(few.astype(np.float64), shares))
+    assert found.numeric["rare"] == numeric_edges([5.0])
+    assert "never" not in found.features
+    drawn = found.numeric["many"].edges
+    assert drawn != numeric_edges(np.quantile(many.astype(np.float64), shares)).edges
+    ranks = np.searchsorted(np.sort(many), drawn[:-1]) / len(many)
+    assert 0 < np.abs(ranks - shares[:-1]).max() < 0.04
+    assert drawn[0] == many.min()
+    assert drawn[-1] == np.nextafter(many.max(), np.float32(np.inf))

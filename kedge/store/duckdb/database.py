@@ -5,11 +5,12 @@ words.
 import re
 import threading
 import weakref
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import duckdb
 import pyarrow as pa
@@ -17,7 +18,10 @@ import pyarrow as pa
 from kedge.errors import KedgeError, StoreUnavailable
 
 BATCH_ROWS = 65_536
-"""Rows that a scan holds in memory at once."""
+"""Rows of a piece of a scan's answer."""
+COUNTERS = 2
+"""Pieces of a long answer that are counted at once; one more is being fetched."""
+Counted = TypeVar("Counted")
 
 _SETTINGS: dict[str, str | bool | int | float | list[str]] = {
     # A second thread halves the time of a scan of a million rows, but costs every small statement a third
@@ -79,16 +83,37 @@ class Database:
         with spoken():
             return self.cursor.execute(sql, list(parameters)).fetchall()
 
-    def batches(self, sql: str, parameters: Sequence[Any] = ()) -> Iterator[pa.RecordBatch]:
+    def batches(self, sql: str, parameters: Sequence[Any] = ()) -> Generator[pa.RecordBatch]:
         """The answer in pieces of at most BATCH_ROWS; to be consumed before this thread's next statement."""
-        with spoken():
-            reader = self.cursor.sql(sql, params=list(parameters)).to_arrow_reader(BATCH_ROWS)
-            first = next(reader, None)
+        with spoken(), self.cursor.sql(sql, params=list(parameters)).to_arrow_reader(BATCH_ROWS) as reader:
+            yield from reader
+
+    def counted(
+        self, sql: str, parameters: Sequence[Any], count: Callable[[pa.RecordBatch], Counted]
+    ) -> Iterator[Counted]:
+        """`count` of each of those pieces, in their order.
+
+        Of a long answer two pieces are counted at once, by threads of their own, while this one fetches
+        the next: DuckDB and numpy both let go of the interpreter. An error of `count` leaves no answer open:
+        it would be in the way of this thread's next statement.
+        """
+        with closing(self.batches(sql, parameters)) as pieces:
+            first = next(pieces, None)
             if first is None:
                 return
-            yield first
-            # More to come: DuckDB reads the next piece while the caller counts this one.
-            yield from reader if first.num_rows < BATCH_ROWS else _ahead(reader)
+            if first.num_rows < BATCH_ROWS:
+                yield count(first)
+                yield from map(count, pieces)
+                return
+            with ThreadPoolExecutor(COUNTERS) as others:
+                coming = deque([others.submit(count, first)])
+                del first
+                for piece in pieces:
+                    if len(coming) >= COUNTERS:
+                        yield coming.popleft().result()
+                    coming.append(others.submit(count, piece))
+                while coming:
+                    yield coming.popleft().result()
 
     def close(self) -> None:
         """Close the connections of all threads: the file stays locked while one is open."""
@@ -98,15 +123,6 @@ class Database:
             for connection in (*self._cursors, self._connection):
                 connection.close()
             self._connection = None
-
-
-def _ahead(pieces: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """The same, each fetched by a second thread while the one before is in use."""
-    with ThreadPoolExecutor(1) as other:
-        coming = other.submit(next, pieces, None)
-        while (piece := coming.result()) is not None:
-            coming = other.submit(next, pieces, None)
-            yield piece
 
 
 def feed(

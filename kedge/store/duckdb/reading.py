@@ -2,17 +2,30 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
 
 from kedge.sketch import Edges, EdgeSet, categorical_edges, numeric_edges
-from kedge.sketch.quantiles import of_column
+from kedge.sketch.quantiles import of_column, of_counts
 from kedge.store.base import Json
 from kedge.store.duckdb.catalog import SOURCES, Catalog, Model
 from kedge.store.duckdb.database import Database
 from kedge.store.duckdb.rows import Lists, names_at
 from kedge.windows import Window, iso
+
+SAMPLED_FROM = 200_000
+SAMPLE = 50_000
+"""Of so many rows, features of many values are cut at the quantiles of a sample, as on Elasticsearch: to hold
+and partition every value would take more memory than all the rest, and half the time. Ranks are then within
+about 0.7 % (three standard errors) of a cell's 5 %; the extremes are exact, and the reference is counted
+exactly on whatever edges come of it."""
+FEW_VALUES = 256
+"""Up to so many values in a sample all of them are counted: the cells of flags and ratings do not hang on
+which rows were drawn."""
 
 _WITHIN = "model = $1 AND timestamp >= $2 AND timestamp < $3"
 _LABEL_FIELDS = ("cls", "value", "timestamp", "ingested")
@@ -29,7 +42,8 @@ class Reader:
     def edges(
         self, model: str, window: Window, numeric: Sequence[str], categorical: Sequence[str]
     ) -> EdgeSet:
-        """Exact: linear quantiles of all values (numpy's default), and full value counts."""
+        """From linear quantiles (numpy's default) of all values, or of a sample from SAMPLED_FROM rows, and
+        full value counts."""
         known = self._catalog.models.get(model)
         if known is None:
             return EdgeSet({})
@@ -37,31 +51,43 @@ class Reader:
         texts = [
             (name, p) for name in categorical if (p := known.slots["features.cat"].get(name)) is not None
         ]
-        columns: dict[str, list[Any]] = defaultdict(list)
+        within = [known.code, *window]
+        drawn = _Drawn(len(numbers), self._count(within, window))
         counts: dict[str, Counter[str]] = defaultdict(Counter)
+        read = partial(_read, numbers=[p for _, p in numbers], texts=[p for _, p in texts])
         for day in self._catalog.days_in(window):
-            for batch in self._database.batches(
-                f"SELECT numbers, texts FROM {day.predictions} WHERE {_WITHIN}", [known.code, *window]
-            ):
-                matrix = Lists(batch.column("numbers")).numbers([position for _, position in numbers])
-                for i, (name, _) in enumerate(numbers):
-                    column = matrix[:, i]
-                    held = np.isfinite(column)
-                    columns[name].append(column.copy() if held.all() else column[held])
-                lists = Lists(batch.column("texts"))
-                for name, position in texts:
-                    values = lists.texts(position)
-                    times = np.bincount(values.codes + 1, minlength=len(values.values) + 1)[1:].tolist()
-                    counts[name].update(dict(zip(values.values, times, strict=True)))
+            sql = f"SELECT numbers, texts FROM {day.predictions} WHERE {_WITHIN}"
+            for matrix, times in self._database.counted(sql, within, read):
+                drawn.add(matrix)
+                for (name, _), of_value in zip(texts, times, strict=True):
+                    counts[name].update(of_value)
         found: dict[str, Edges] = {}
-        for name, pieces in columns.items():
-            if (cut := numeric_edges(of_column(np.concatenate(pieces)))) is not None:
+        for i, (name, position) in enumerate(numbers):
+            quantiles = self._of_few(within, window, position) if drawn.few(i) else drawn.quantiles(i)
+            if (cut := numeric_edges(quantiles)) is not None:
                 found[name] = cut
-            pieces.clear()
         for name, counter in counts.items():
             if name not in found and (kept := categorical_edges(counter.items())) is not None:
                 found[name] = kept
         return EdgeSet(found)
+
+    def _count(self, within: Sequence[Any], window: Window) -> int:
+        return sum(
+            self._database.rows(f"SELECT count(*) FROM {day.predictions} WHERE {_WITHIN}", within)[0][0]
+            for day in self._catalog.days_in(window)
+        )
+
+    def _of_few(self, within: Sequence[Any], window: Window, position: int) -> NDArray[np.float64]:
+        """The quantiles of one numeric feature from a count of each of its values."""
+        times: Counter[float] = Counter()
+        for day in self._catalog.days_in(window):
+            sql = (
+                f"SELECT numbers[{position + 1}] AS held, count(*) FROM {day.predictions}"
+                f" WHERE {_WITHIN} AND isfinite(held) GROUP BY held"
+            )
+            times.update(dict(self._database.rows(sql, within)))
+        values = sorted(times)
+        return of_counts(np.array(values, np.float64), np.array([times[v] for v in values], np.int64))
 
     def examples(self, model: str, window: Window, limit: int) -> list[Json]:
         """The newest rows, newest first, as documents in DESIGN's names."""
@@ -82,6 +108,68 @@ class Reader:
             for batch in self._database.batches(with_labels, [known.code, *window, limit - len(documents)]):
                 documents += [_document(row, known) for row in batch.to_pylist()]
         return documents
+
+
+def _read(
+    batch: pa.RecordBatch, numbers: Sequence[int], texts: Sequence[int]
+) -> tuple[NDArray[np.float32], list[dict[str, int]]]:
+    """The numbers at some positions, shape (rows, positions), and how often each text is at others."""
+    lists = Lists(batch.column("texts"))
+    times = []
+    for values in map(lists.texts, texts):
+        counts = np.bincount(values.codes + 1, minlength=len(values.values) + 1)[1:].tolist()
+        times.append(dict(zip(values.values, counts, strict=True)))
+    return Lists(batch.column("numbers")).numbers(numbers), times
+
+
+class _Drawn:
+    """The values of numeric features of so many rows: all, or of a sample, the same whenever these rows are
+    read."""
+
+    def __init__(self, features: int, rows: int) -> None:
+        self._places: NDArray[np.int64] | None = None
+        if rows >= SAMPLED_FROM:
+            # One of each run of rows, anywhere in it: even over time, and in step with no period of theirs.
+            starts = np.arange(0, rows, run := rows // SAMPLE)
+            self._places = starts + np.random.default_rng(rows).integers(0, run, len(starts))
+        self._seen = 0
+        self._pieces: list[list[NDArray[np.float32]]] = [[] for _ in range(features)]
+        self._ends: list[list[np.float32]] = [[] for _ in range(features)]
+
+    def add(self, matrix: NDArray[np.float32]) -> None:
+        """Some of the rows, in shape (rows, features), nan where missing."""
+        picked = None
+        if self._places is not None:
+            first, last = np.searchsorted(self._places, [self._seen, self._seen + len(matrix)])
+            picked = self._places[first:last] - self._seen
+        self._seen += len(matrix)
+        for i, column in enumerate(matrix.T):
+            held = column[picked] if picked is not None else column
+            finite = np.isfinite(held)
+            self._pieces[i].append(held.copy() if finite.all() else held[finite])
+            if picked is not None:
+                ends = (np.fmin.reduce(column), np.fmax.reduce(column))
+                self._ends[i] += [end for end in ends if np.isfinite(end)]
+
+    def few(self, feature: int) -> bool:
+        """Whether only a sample is here, of a feature with so few values that all should be counted."""
+        if self._places is None:
+            return False
+        values = self._whole(feature)
+        beginning = np.unique(values[: 8 * FEW_VALUES]).size  # tells it of most, without sorting all
+        return beginning <= FEW_VALUES and np.unique(values).size <= FEW_VALUES
+
+    def quantiles(self, feature: int) -> NDArray[np.float64]:
+        quantiles = of_column(self._whole(feature))
+        if self._ends[feature]:
+            quantiles[0], quantiles[-1] = min(self._ends[feature]), max(self._ends[feature])
+        return quantiles
+
+    def _whole(self, feature: int) -> NDArray[np.float32]:
+        pieces = self._pieces[feature]
+        if len(pieces) > 1:
+            pieces[:] = [np.concatenate(pieces)]
+        return pieces[0] if pieces else np.zeros(0, np.float32)
 
 
 def _document(row: Mapping[str, Any], model: Model) -> Json:

@@ -160,16 +160,16 @@ class Segments:
 
 
 def _moments(column: Floats) -> Moments:
-    """Of the values that are there."""
-    held = np.isfinite(column)
-    values = (column if held.all() else column[held]).astype(np.float64)
-    if not values.size:
+    """Of the values that are there: finite, so their mean is not a number where one is missing."""
+    if not column.size:
         return Moments.ZERO
+    values = column.astype(np.float64)
     mean = values.mean()
-    low, high = values.min(), values.max()
+    if np.isnan(mean):
+        return _moments(column[~np.isnan(column)])
     values -= mean
     m2 = np.square(values, out=values).sum()
-    return Moments(values.size, float(mean), float(m2), float(low), float(high))
+    return Moments(column.size, float(mean), float(m2), float(column.min()), float(column.max()))
 
 
 def core_parts(
@@ -189,8 +189,8 @@ def core_parts(
     features = segments.moments(batch.numbers[at, : len(numeric)])
     scores = segments.scores(batch.cls.codes[at], batch.probability[at])
     texts = [column.codes[at] >= 0 for column in batch.texts[: len(categorical)]]
-    present = _present(segments, _columns(texts, len(segments.of)), categorical)
-    faulty = _present(segments, np.isfinite(batch.invalid[at]), invalid)
+    present = _present(segments, texts, categorical)
+    faulty = _present(segments, [np.isfinite(column) for column in batch.invalid[at].T], invalid)
     return [
         Core(
             rows=int(rows[s]),
@@ -214,14 +214,14 @@ def _columns(columns: Sequence[NDArray[Any]], rows: int) -> NDArray[Any]:
     return np.column_stack(columns) if columns else np.zeros((rows, 0), np.bool_)
 
 
-def _present(segments: Segments, held: Mask, names: Sequence[str]) -> list[dict[str, int]]:
+def _present(segments: Segments, held: Sequence[Mask], names: Sequence[str]) -> list[dict[str, int]]:
     """For each segment and name how many rows hold it; names that none holds are left out."""
-    width = len(names)
-    if not width:
-        return [{} for _ in range(segments.size)]
-    index = (segments.of[:, None] * width + np.arange(width))[held]
-    counts = np.bincount(index, minlength=segments.size * width).reshape(segments.size, width)
-    return [{name: n for name, n in zip(names, row, strict=True) if n} for row in counts.tolist()]
+    if segments.runs is not None:
+        table = [[int(np.count_nonzero(column[run])) for column in held] for run in segments.runs]
+    else:
+        table = np.column_stack([segments.total(column) for column in held]).tolist() if held else []
+    table = table or [[] for _ in range(segments.size)]
+    return [{name: n for name, n in zip(names, row, strict=True) if n} for row in table]
 
 
 class CellCounter:
