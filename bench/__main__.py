@@ -18,7 +18,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from bench import compute, delay, drift, ingest, labels, machine, parquet, storage, tick, visits, windows
+from bench import compute, delay, ingest, labels, machine, parquet, storage, tick, visits, windows
+from bench.drift import compare as drift
 from kedge.errors import KedgeError
 from tests.services import Pool, ServiceError
 

@@ -5,7 +5,7 @@ import sys
 import time
 from pathlib import Path
 
-from bench.drift.rows import CURRENT, FLEET, MODEL, REFERENCE
+from bench.drift.shape import CURRENT, FEATURES, MODEL, REFERENCE
 from kedge.analysis.drift import DriftSettings, FeatureDrift, drift
 from kedge.analysis.metric import Verdict
 from kedge.clock import system_clock
@@ -24,9 +24,7 @@ def baseline_and_drift(store: Store) -> tuple[list[FeatureDrift], float]:
     """What `kedge baseline create --from --to` freezes, then the cells of the other rows on its edges, then
     the test of each feature. Also the seconds of the first of these."""
     began = time.perf_counter()
-    baseline = build_baseline(
-        store, MODEL, REFERENCE, FLEET.features, ((),), source="bench", now=REFERENCE.end
-    )
+    baseline = build_baseline(store, MODEL, REFERENCE, FEATURES, ((),), source="bench", now=REFERENCE.end)
     took = time.perf_counter() - began
     request = SummaryRequest(MODEL, CURRENT, DAY, frozenset({PartName.CELLS}), edges=baseline.edges)
     parts = [row.part for row in store.summarise(request) if isinstance(row.part, Cells)]

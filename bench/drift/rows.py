@@ -7,16 +7,12 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from bench.drift.shape import BY, CURRENT, FEATURES, MOVED, START
 from bench.fleet import Event, Fleet
 from kedge.records import Prediction
-from kedge.windows import DAY, Window
+from kedge.windows import DAY
 
-FLEET = Fleet(1, 20, 5)
-MODEL = FLEET.names[0]
-START = 20_600 * DAY
-REFERENCE, CURRENT = Window(START, START + DAY), Window(START + DAY, START + 2 * DAY)
-MOVED, BY = "n00", 0.5
-"""A shift of half a standard deviation: everyone should find it, and it alone."""
+FLEET = Fleet(1, len(FEATURES.numeric), len(FEATURES.categorical))
 CHUNK = 50_000
 
 

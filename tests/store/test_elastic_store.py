@@ -11,7 +11,15 @@ import pytest
 from kedge.alerting.finding import Severity
 from kedge.errors import KedgeError, TooManyBuckets
 from kedge.records import Label, Prediction
-from kedge.sketch import Core, EdgeSet, NumericEdges, PartName, categorical_edges, numeric_edges
+from kedge.sketch import (
+    CategoricalEdges,
+    Core,
+    EdgeSet,
+    NumericEdges,
+    PartName,
+    categorical_edges,
+    numeric_edges,
+)
 from kedge.store.base import (
     Joined,
     MetricDoc,
@@ -24,7 +32,7 @@ from kedge.store.base import (
 )
 from kedge.store.elastic import ElasticStore, open_elastic, quantiles, summaries
 from kedge.store.elastic.client import Client
-from kedge.store.elastic.operations import Item, Operation
+from kedge.store.elastic.operations import Item, Operation, Search
 from kedge.windows import DAY, HOUR, MINUTE, Window, parse_time
 from tests.store.conftest import indices
 from tests.support.oracle import answer_to, differences
@@ -219,6 +227,43 @@ def test_requests_that_the_server_finds_too_large_are_cut_until_they_are_answere
         assert len(keyed) == len(answer)
         assert keyed.keys() == expected.keys()
         assert [line for key, part in expected.items() for line in differences(part, keyed[key])] == []
+
+
+def test_cells_of_many_features_are_counted_a_few_a_search_and_come_in_one_part(
+    store: ElasticStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    numbers = {f"n{i}": NumericEdges((0.0, float(i + 1), 20.0)) for i in range(7)}
+    edges = EdgeSet({"tier": CategoricalEdges(("gold", "silver")), **numbers})
+    rows = [
+        prediction(
+            f"beside-{i}",
+            "beside",
+            timestamp=T0 + i * MINUTE,
+            num={name: float(i % 9) for name in numbers if (i + len(name)) % 4},
+            cat={"tier": ("gold", "silver", "lead")[i % 3]},
+            segment={"g": f"g{i % 2}"},
+        )
+        for i in range(150)
+    ]
+    store.append(rows)
+    store.changed({})
+    asked = request(
+        "beside", PartName.CORE, PartName.CELLS, edges=edges, groupings=((), ("segment.g",)), numeric=("n0",)
+    )
+    sent: list[int] = []
+    search_many = store._client.search_many
+
+    def counting(searches: Sequence[Search], **options: Any) -> Any:
+        sent.append(len(searches))
+        return search_many(searches, **options)
+
+    monkeypatch.setattr(store._client, "search_many", counting)
+    same(store, asked, rows)
+    together = {row.key: row.version for row in store.summarise(asked)}
+    assert sent[-1] == 3, f"the core, five features, three features: {sent}"
+    assert set(together.values()) == {
+        row.version for row in store.summarise(dataclasses.replace(asked, parts=frozenset({PartName.CORE})))
+    }
 
 
 def test_more_values_than_a_dimension_may_have_is_an_error_and_nothing_is_left_out(

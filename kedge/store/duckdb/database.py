@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,10 +18,10 @@ import pyarrow as pa
 
 from kedge.errors import KedgeError, StoreUnavailable
 
-BATCH_ROWS = 65_536
+BATCH_ROWS = 32_768
 """Rows of a piece of a scan's answer."""
 COUNTERS = 2
-"""Pieces of a long answer that are counted at once; one more is being fetched."""
+"""Threads that count a long answer, one piece each at a time."""
 Counted = TypeVar("Counted")
 
 _SETTINGS: dict[str, str | bool | int | float | list[str]] = {
@@ -93,9 +94,9 @@ class Database:
     ) -> Iterator[Counted]:
         """`count` of each of those pieces, in their order.
 
-        Of a long answer two pieces are counted at once, by threads of their own, while this one fetches
-        the next: DuckDB and numpy both let go of the interpreter. An error of `count` leaves no answer open:
-        it would be in the way of this thread's next statement.
+        A long answer is counted by threads that fetch a piece in turn and count it: DuckDB and numpy both let
+        go of the interpreter, and no more pieces are held than there are threads. An error of `count` leaves
+        no answer open: it would be in the way of this thread's next statement.
         """
         with closing(self.batches(sql, parameters)) as pieces:
             first = next(pieces, None)
@@ -105,15 +106,27 @@ class Database:
                 yield count(first)
                 yield from map(count, pieces)
                 return
+            turn = threading.Lock()
+            numbered = enumerate(chain([first], pieces))
+            del first
+
+            def one() -> tuple[int, Counted] | None:
+                with turn:
+                    numbered_piece = next(numbered, None)
+                return None if numbered_piece is None else (numbered_piece[0], count(numbered_piece[1]))
+
+            done: dict[int, Counted] = {}
+            following = 0
             with ThreadPoolExecutor(COUNTERS) as others:
-                coming = deque([others.submit(count, first)])
-                del first
-                for piece in pieces:
-                    if len(coming) >= COUNTERS:
-                        yield coming.popleft().result()
-                    coming.append(others.submit(count, piece))
+                coming = deque(others.submit(one) for _ in range(COUNTERS))
                 while coming:
-                    yield coming.popleft().result()
+                    if (counted := coming.popleft().result()) is None:
+                        continue
+                    coming.append(others.submit(one))
+                    done[counted[0]] = counted[1]
+                    while following in done:
+                        yield done.pop(following)
+                        following += 1
 
     def close(self) -> None:
         """Close the connections of all threads: the file stays locked while one is open."""
