@@ -8,7 +8,7 @@ from kedge.clock import Clock, system_clock
 from kedge.config import ModelSettings, Settings
 from kedge.notify.receivers import Receivers
 from kedge.pipeline.dirty import Feed
-from kedge.pipeline.memory import MetricMemory
+from kedge.pipeline.memory import FeedMemory, MetricMemory
 from kedge.pipeline.reader import Ask, SummaryReader
 from kedge.pipeline.recount import recount
 from kedge.pipeline.tiers import tier_floors
@@ -34,6 +34,7 @@ class Pipeline:
     """The machine's clock, in a rehearsal too: leases and back-off of deliveries are about real requests."""
     reader: SummaryReader = field(init=False)
     metrics: MetricMemory = field(default_factory=MetricMemory)
+    feeds: FeedMemory = field(default_factory=FeedMemory)
 
     def __post_init__(self) -> None:
         self.reader = SummaryReader(self.store, self._count, keep=self.sole_writer)

@@ -84,7 +84,8 @@ class ModelFeed:
         """Which coarse buckets of a part cannot be read yet (windows.tile)."""
         if part is PartName.LABELS:
             unmade = {(tier, b) for tier, held in self.labels.items() for b, s in held.items() if not s.since}
-            unmade |= {(tier, floor(b, tier)) for _, b in unmade for tier in tiers_from(self.base)}
+            # Coarser ones alone: the first hour of a day that is not over is no part of what the day lacks.
+            unmade |= {(t, floor(b, t)) for tier, b in unmade for t in tiers_from(self.base) if t > tier}
         else:
             unmade = {(tier, b) for tier, held in self.pending.items() for b in held}
             unmade |= {
@@ -111,27 +112,33 @@ class Feed:
     mark: int = 0
     models: dict[str, ModelFeed] = field(default_factory=dict)
 
-    def encode(self) -> Json:
+    def encode(self, models: Json | None = None) -> Json:
+        """As JSON; `models`: its models', where they are at hand."""
+        if models is None:
+            models = {name: encode_model(m) for name, m in self.models.items()}
         return {
             "watermark": self.watermark,
             "read_at": self.read_at,
             "epoch": self.epoch,
             "mark": self.mark,
-            "models": {name: _encode(m) for name, m in self.models.items()},
+            "models": models,
         }
 
     @classmethod
-    def decode(cls, value: Json) -> "Feed":
+    def decode(cls, value: Json, models: dict[str, ModelFeed] | None = None) -> "Feed":
+        """From its JSON; `models`: its models, where they are at hand."""
+        if models is None:
+            models = {name: decode_model(m) for name, m in value["models"].items()}
         return cls(
             value["watermark"],
             value["read_at"],
             value["epoch"],
             value["mark"],
-            {name: _decode(m) for name, m in value["models"].items()},
+            models,
         )
 
 
-def _encode(m: ModelFeed) -> Json:
+def encode_model(m: ModelFeed) -> Json:
     found: Json = {
         "base": m.base,
         "first": m.first,
@@ -147,7 +154,7 @@ def _encode(m: ModelFeed) -> Json:
     return {name: value for name, value in found.items() if value not in ([], {}, 0, "")}
 
 
-def _decode(m: Json) -> ModelFeed:
+def decode_model(m: Json) -> ModelFeed:
     base = m["base"]
     return ModelFeed(
         base,

@@ -50,7 +50,7 @@ def evaluate_due(pipe: Pipeline, book: RuleBook, now: Millis) -> EvaluateCounts:
     none is dirty. Rules on labels are judged as the labels mature. `now` only stamps transitions; judging
     goes by the step.
     """
-    feed = load_feed(pipe.store.state)
+    feed = load_feed(pipe.store.state, pipe.feeds)
     pipe.reader.begin(feed, tier_floors(pipe.settings, feed.read_at))
     by_rule: dict[tuple[str, str], dict[str, Stored]] = {}
     for name, stored in pipe.store.alerts.find().items():

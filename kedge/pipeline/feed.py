@@ -6,8 +6,9 @@ from functools import partial
 from kedge.pipeline.context import Pipeline
 from kedge.pipeline.dirty import Done, Feed, absorb, adopted, cleared
 from kedge.pipeline.faults import reach
+from kedge.pipeline.memory import FeedMemory
 from kedge.sketch import Core, PartName
-from kedge.store.base import DocumentStore, Json, Stored, SummaryRequest
+from kedge.store.base import DocumentStore, SummaryRequest
 from kedge.windows import DAY, HOUR, MINUTE, Millis, Window, ceil, floor
 
 FEED = "feed"
@@ -15,32 +16,24 @@ SPARSE = 20
 """A model whose first logs have fewer rows a minute than this gets a base bucket of an hour."""
 
 
-_last: tuple[Json, Feed] | None = None
-"""The document that was decoded or stored last. Comparing two takes a twentieth of decoding one."""
-
-
-def load_feed(state: DocumentStore) -> Feed:
-    return _decoded(state.get(FEED))
-
-
-def _decoded(stored: Stored | None) -> Feed:
-    global _last
+def load_feed(state: DocumentStore, memory: FeedMemory | None = None) -> Feed:
+    """The feed as it is stored; `memory` spares decoding what is known already."""
+    stored = state.get(FEED)
     if stored is None:
         return Feed()
-    if _last is None or _last[0] != stored.value:
-        _last = stored.value, Feed.decode(stored.value)
-    return _last[1]
+    return memory.decoded(stored.value) if memory else Feed.decode(stored.value)
 
 
-def update_feed(state: DocumentStore, change: Callable[[Feed], Feed]) -> Feed:
+def update_feed(
+    state: DocumentStore, change: Callable[[Feed], Feed], memory: FeedMemory | None = None
+) -> Feed:
     """Change the feed by compare-and-set; `change` is pure and runs again when somebody else was faster."""
-    global _last
+    memory = memory or FeedMemory()
     while True:
         stored = state.get(FEED)
-        feed = change(_decoded(stored))
-        document = feed.encode()
-        if state.swap(FEED, document, stored.token if stored else None):
-            _last = document, feed
+        before = memory.decoded(stored.value) if stored else Feed()
+        feed = change(before)
+        if state.swap(FEED, memory.encoded(feed), stored.token if stored else None):
             return feed
 
 
@@ -54,7 +47,7 @@ def detect(pipe: Pipeline, now: Millis) -> Feed:
         reach("detect:changes-read")
         return absorb(feed, changes, now, partial(fitting_base, pipe))
 
-    feed = update_feed(pipe.store.state, advance)
+    feed = update_feed(pipe.store.state, advance, pipe.feeds)
     reach("detect:stored")
     return feed
 
@@ -79,12 +72,18 @@ def mark_dirty(state: DocumentStore, model: str, window: Window) -> Feed:
     return adopt(state, {model: (None, window)})
 
 
-def adopt(state: DocumentStore, wanted: Mapping[str, tuple[str | None, Window]]) -> Feed:
+def adopt(
+    state: DocumentStore,
+    wanted: Mapping[str, tuple[str | None, Window]],
+    memory: FeedMemory | None = None,
+) -> Feed:
     """Note what the summaries of models shall hold, and make buckets due for it (dirty.adopted)."""
-    return update_feed(state, lambda feed: adopted(feed, wanted))
+    return update_feed(state, lambda feed: adopted(feed, wanted), memory)
 
 
-def clear(state: DocumentStore, done: Mapping[str, Done], now: Millis) -> Feed:
+def clear(
+    state: DocumentStore, done: Mapping[str, Done], now: Millis, memory: FeedMemory | None = None
+) -> Feed:
     """Take processed buckets off, unless they were touched again since (their mark moved), and mark the
     coarser ones that are made of them."""
-    return update_feed(state, lambda feed: cleared(feed, done, now))
+    return update_feed(state, lambda feed: cleared(feed, done, now), memory)

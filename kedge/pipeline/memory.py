@@ -1,11 +1,12 @@
-"""The metrics that were computed last, so that labels that trickle in do not have drift computed anew."""
+"""What a worker keeps between ticks to spare itself work; nothing is wrong without it."""
 
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from kedge.analysis.metric import Metric
-from kedge.store.base import Group
+from kedge.pipeline.dirty import Feed, ModelFeed, decode_model, encode_model
+from kedge.store.base import Group, Json
 from kedge.windows import Millis
 
 Key = tuple[str, Millis, Millis, Group]
@@ -32,3 +33,39 @@ class MetricMemory:
         if len(self._kept) > MEMORY:
             self._kept.popitem(last=False)
         return kept[1]
+
+
+class FeedMemory:
+    """Each model's share of the dirty set as it was read or stored last, beside its JSON.
+
+    A tick reads and stores the document several times, and a few models at most change in between. What is
+    the same JSON is the same share, whoever stored it, so this is never out of date; threads may replace it
+    under each other.
+    """
+
+    def __init__(self) -> None:
+        self._models: dict[str, tuple[Json, ModelFeed]] = {}
+
+    def decoded(self, document: Json) -> Feed:
+        """`Feed.decode` of a stored document."""
+        known = self._models
+        models = {
+            name: held
+            if (held := known.get(name)) is not None and held[0] == said
+            else (said, decode_model(said))
+            for name, said in document["models"].items()
+        }
+        self._models = models
+        return Feed.decode(document, {name: feed for name, (_, feed) in models.items()})
+
+    def encoded(self, feed: Feed) -> Json:
+        """`feed.encode()`."""
+        known = self._models
+        models = {
+            name: held
+            if (held := known.get(name)) is not None and held[1] is model
+            else (encode_model(model), model)
+            for name, model in feed.models.items()
+        }
+        self._models = models
+        return feed.encode({name: said for name, (said, _) in models.items()})

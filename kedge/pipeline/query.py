@@ -30,7 +30,7 @@ MAX_WINDOWS = 10_000
 
 def model_feed(pipe: Pipeline, model: str) -> ModelFeed:
     """What is known of a model; raises BadInput with the known names for one that has never logged."""
-    models = load_feed(pipe.store.state).models
+    models = load_feed(pipe.store.state, pipe.feeds).models
     if model not in models:
         known = ", ".join(sorted(models)) or "none yet"
         raise BadInput(
@@ -72,7 +72,7 @@ def metric_series(
         )
     grouping: Grouping = tuple(sorted(set(by)))
     settings, baseline = settings_of(pipe, model), baseline_in_use(pipe.store.state, model)
-    feed = load_feed(pipe.store.state)
+    feed = load_feed(pipe.store.state, pipe.feeds)
     known = feed.models[model]
     reader = pipe.reading(feed)
     mature = label_horizon(reader, settings, model, known, now)

@@ -70,7 +70,7 @@ def summarise_due(
     alike. `patient`: what may wait does so under load; otherwise all is done that is due. Buckets that begin
     before `sealed` are counted no more.
     """
-    feed = load_feed(pipe.store.state)
+    feed = load_feed(pipe.store.state, pipe.feeds)
     plans = make_plans(pipe, book, feed)
     outdated = {
         name: (computed_by(plan), missing_history(plan))
@@ -78,12 +78,12 @@ def summarise_due(
         if plan.feed.computed != computed_by(plan)
     }
     if outdated:
-        feed = adopt(pipe.store.state, outdated)
+        feed = adopt(pipe.store.state, outdated, pipe.feeds)
     counts = SummariseCounts()
     open_feed, given_up = without_sealed(feed, sealed)
     if open_feed != feed:
         counts = SummariseCounts(sealed=given_up)
-        feed = update_feed(pipe.store.state, lambda f: without_sealed(f, sealed)[0])
+        feed = update_feed(pipe.store.state, lambda f: without_sealed(f, sealed)[0], pipe.feeds)
     changed = sum(len(held) for model in feed.models.values() for held in model.labels.values())
     late = patient and changed > LABELS_AT_ONCE
     passes = (False, True) if any(m.history for m in feed.models.values()) else (False,)
@@ -102,7 +102,7 @@ def summarise_due(
 
 def anything_due(pipe: Pipeline, book: RuleBook, now: Millis) -> bool:
     """Whether another tick at `now` would summarise anything."""
-    plans = make_plans(pipe, book, load_feed(pipe.store.state))
+    plans = make_plans(pipe, book, load_feed(pipe.store.state, pipe.feeds))
     return any(
         runs_at(plan, tier, now, patient=False, history=history)
         for plan in plans.values()
@@ -166,7 +166,7 @@ def _work(
             counts = counts.plus(SummariseCounts(left=size))
             continue
         written, refused = _summarise(pipe, batch)
-        feed = clear(pipe.store.state, _done(batch), now)
+        feed = clear(pipe.store.state, _done(batch), now, pipe.feeds)
         pipe.reader.took_turn(feed, {run.plan.model for run in batch})
         reach("summarise:cleared")
         counts = counts.plus(SummariseCounts(size, written, refused))

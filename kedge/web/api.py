@@ -175,7 +175,7 @@ def _read(router: APIRouter, pipe: Pipeline, clock: Clock) -> None:
                 "dirty": len(m.dirty),
                 "history": len(m.history),
             }
-            for name, m in sorted(load_feed(pipe.store.state).models.items())
+            for name, m in sorted(load_feed(pipe.store.state, pipe.feeds).models.items())
         ]
 
     @router.get("/v1/labels/expired")

@@ -182,6 +182,16 @@ def test_history_that_is_to_be_computed_anew_holds_up_only_what_reads_cells() ->
     assert model.incomplete_in(Window(0, 9 * M), frozenset({PartName.CORE, PartName.CELLS}))
 
 
+def test_a_day_without_its_labels_yet_does_not_take_its_first_hour_for_missing() -> None:
+    open_day = ModelFeed(M, 0, DAY, labels={DAY: {0: Stale(3, 0)}})
+    assert open_day.missing(PartName.LABELS)(DAY, 0)
+    assert not open_day.missing(PartName.LABELS)(HOUR, 0)
+    open_hour = ModelFeed(M, 0, DAY, labels={HOUR: {HOUR: Stale(3, 0)}})
+    assert open_hour.missing(PartName.LABELS)(HOUR, HOUR)
+    assert open_hour.missing(PartName.LABELS)(DAY, 0)
+    assert not open_hour.missing(PartName.LABELS)(HOUR, 0)
+
+
 def test_what_is_sealed_is_given_up_and_counted_by_the_hour() -> None:
     model = ModelFeed(
         M,
