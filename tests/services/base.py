@@ -117,12 +117,13 @@ class Service(ABC):
 def is_running(pid: int, folder: Path) -> bool:
     """Whether `pid` is still the server of that folder: pids are used again, folders are not.
 
-    Each folder has a name of its own, which is looked for instead of its whole path: a cache that several
-    checkouts share may be reached by several.
+    By the folder's name, which is random: a checkout may reach the cache of another through a link, and must
+    not take the other's servers for dead ones.
     """
     try:
         environ = Path(f"/proc/{pid}/environ").read_bytes()
-        return folder.name.encode() in environ or Path(f"/proc/{pid}/cwd").readlink().name == folder.name
+        cwd = Path(f"/proc/{pid}/cwd").readlink()
+        return folder.name.encode() in environ or folder.resolve() in (cwd, *cwd.parents)
     except OSError:
         return False
 
