@@ -2,16 +2,17 @@
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import ClassVar, Self
 
+import msgspec
 
-@dataclass(frozen=True, slots=True)
-class Moments:
+
+class Moments(msgspec.Struct, frozen=True, gc=False):
     """`n` values with their `mean`, `m2` = sum of squared deviations from it, `low` and `high`.
 
     Merged by the pairwise update of Chan, Golub and LeVeque (1979), which keeps its digits where a difference
-    of sums of squares would lose them.
+    of sums of squares would lose them. Windows are sums of thousands of these, and a frozen dataclass takes
+    four times as long to make.
     """
 
     n: int = 0
