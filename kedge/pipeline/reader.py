@@ -9,41 +9,12 @@ from typing import NamedTuple
 from kedge.analysis.maturity import BucketLabels
 from kedge.pipeline.dirty import Feed, label_tier, runs_of
 from kedge.pipeline.summaries import bucket_summary, empty
-from kedge.sketch import AnyPart, Core, EdgeSet, Labels, PartName, Summary
+from kedge.pipeline.sums import Buckets, Shelf, Sums, add
+from kedge.sketch import Core, EdgeSet, Labels, PartName, Summary
 from kedge.store.base import Group, Grouping, PartRow, SummaryQuery, SummaryStore
 from kedge.windows import DAY, HOUR, MINUTE, Millis, Span, Window, floor, tile
 
 SUMS_KEPT = 1000
-Buckets = dict[Millis, dict[Group, AnyPart]]
-
-
-@dataclass
-class _Shelf:
-    """The parts of one (model, tier, part, edges) that were read, for all groupings, over one unbroken
-    range.
-    """
-
-    start: Millis
-    end: Millis
-    buckets: Buckets = field(default_factory=lambda: defaultdict(dict))
-
-    def cut(self, end: Millis) -> None:
-        """Forget what begins at `end` or later."""
-        self.end = end
-        for bucket in [b for b in self.buckets if b >= end]:
-            del self.buckets[bucket]
-
-
-class _Sum(NamedTuple):
-    total: AnyPart
-    buckets: int
-    """How many parts it is the sum of."""
-
-    def plus(self, part: AnyPart) -> "_Sum":
-        return _Sum(self.total + part, self.buckets + 1)  # type: ignore[operator]
-
-    def merged(self, other: "_Sum") -> "_Sum":
-        return _Sum(self.total + other.total, self.buckets + other.buckets)  # type: ignore[operator]
 
 
 _SumName = tuple[str, Window, PartName, str, Grouping]
@@ -88,9 +59,9 @@ class SummaryReader:
     """How much of one tier is kept; by default what the windows of rules reach over (_LONGEST)."""
     ahead: Millis = 0
     """Up to when windows will be asked for next: a little more than one window is read at once."""
-    _shelves: dict[_ShelfName, _Shelf] = field(default_factory=dict)
-    _counted: dict[tuple[_ShelfName, Grouping], _Shelf] = field(default_factory=dict)
-    _summed: dict[_SumName, dict[Group, _Sum]] = field(default_factory=dict)
+    _shelves: dict[_ShelfName, Shelf] = field(default_factory=dict)
+    _counted: dict[tuple[_ShelfName, Grouping], Shelf] = field(default_factory=dict)
+    _summed: dict[_SumName, Sums] = field(default_factory=dict)
     _feed: Feed = field(default_factory=Feed)
     _floors: Mapping[Millis, Millis] = field(default_factory=dict)
     _turns: dict[str, int] = field(default_factory=dict)
@@ -142,7 +113,7 @@ class SummaryReader:
                 self._cohorts[key.model].pop((key.tier, key.bucket), None)
                 shelf = self._shelves.get((key.model, key.tier, key.part, key.edges))
                 if shelf and shelf.start <= key.bucket < shelf.end:
-                    shelf.buckets[key.bucket][key.group] = row.part
+                    shelf.put(key.bucket, key.group, row.part)
 
     def forget(self, models: Iterable[str]) -> None:
         """Of these models something else is stored than this worker thinks."""
@@ -202,11 +173,11 @@ class SummaryReader:
             stored_from = self._stored_from(model, tier, part, window)
             found: Buckets = {}
             if stored_from > window.start and self.count is not None:
-                found |= self._recounted(name, Window(window.start, stored_from), grouping)
+                counted = self._recounted(name, Window(window.start, stored_from), grouping)
+                found |= counted.within(window.start, stored_from)
             if stored_from < window.end:
-                rest = Window(stored_from, window.end)
-                shelf = self._reach(name, rest)
-                found |= {b: shelf.buckets[b] for b in range(*rest, tier) if b in shelf.buckets}
+                shelf = self._reach(name, Window(stored_from, window.end))
+                found |= shelf.within(stored_from, window.end)
                 self._trim(shelf, tier)
         return found
 
@@ -225,14 +196,15 @@ class SummaryReader:
                         key = (stored, name, () if stored else ask.grouping)
                         held = wanted.get(key, window)
                         wanted[key] = Window(min(held.start, window.start), max(held.end, window.end))
-            gaps: dict[bool, list[tuple[_Shelf, Ask]]] = {True: [], False: []}
+            gaps: dict[bool, list[tuple[Shelf, Ask]]] = {True: [], False: []}
+            reached: list[tuple[Shelf, Window]] = []
             for (stored, name, grouping), window in wanted.items():
                 shelf = self._shelf(name, window) if stored else self._counted_shelf(name, grouping, window)
                 for gap in self._gaps(shelf, window):
                     model, tier, part, edges = name
                     gaps[stored].append((shelf, Ask(model, tier, gap, part, edges, grouping)))
-                shelf.start, shelf.end = min(shelf.start, window.start), max(shelf.end, window.end)
-            answers: list[tuple[tuple[_Shelf, Ask], list[PartRow]]] = []
+                reached.append((shelf, window))
+            answers: list[tuple[tuple[Shelf, Ask], list[PartRow]]] = []
             if gaps[True]:
                 queries = [
                     SummaryQuery(a.model, a.tier, a.window, frozenset({a.part}), None, a.edges)
@@ -241,9 +213,11 @@ class SummaryReader:
                 answers += zip(gaps[True], self.store.read_many(queries), strict=True)
             if gaps[False] and self.count is not None:
                 answers += zip(gaps[False], self.count([a for _, a in gaps[False]]), strict=True)
+            for shelf, window in reached:  # not before it was read: a store that fails leaves no gaps
+                shelf.start, shelf.end = min(shelf.start, window.start), max(shelf.end, window.end)
             for (shelf, _), rows in answers:
                 for row in rows:
-                    shelf.buckets[row.key.bucket][row.key.group] = row.part
+                    shelf.put(row.key.bucket, row.key.group, row.part)
 
     def _stored_from(self, model: str, tier: Millis, part: PartName, window: Window) -> Millis:
         """Where in a window the stored buckets begin."""
@@ -254,7 +228,8 @@ class SummaryReader:
             return window.end
         return min(max(self._floors.get(tier, window.start), window.start), window.end)
 
-    def _recounted(self, name: _ShelfName, window: Window, grouping: Grouping) -> Buckets:
+    def _recounted(self, name: _ShelfName, window: Window, grouping: Grouping) -> Shelf:
+        """The shelf of what is counted, extended to hold the window."""
         model, tier, part, edges = name
         shelf = self._counted_shelf(name, grouping, window)
         count = self.count
@@ -262,49 +237,49 @@ class SummaryReader:
         self._extend(
             shelf, window, tier, lambda gap: count([Ask(model, tier, gap, part, edges, grouping)])[0]
         )
-        return {b: shelf.buckets[b] for b in range(*window, tier) if b in shelf.buckets}
+        return shelf
 
-    def _reach(self, name: _ShelfName, window: Window) -> _Shelf:
+    def _reach(self, name: _ShelfName, window: Window) -> Shelf:
         """The shelf, extended to hold the window."""
         model, tier, part, edges = name
         shelf = self._shelf(name, window)
         self._extend(shelf, window, tier, lambda gap: self.store.read(model, tier, gap, (part,), edges=edges))
         return shelf
 
-    def _shelf(self, name: _ShelfName, window: Window) -> _Shelf:
+    def _shelf(self, name: _ShelfName, window: Window) -> Shelf:
+        tier = name[1]
         shelf = self._shelves.get(name)
         if shelf is None or window.start > shelf.end or window.end < shelf.start:
-            shelf = self._shelves[name] = _Shelf(window.start, window.start)
+            shelf = self._shelves[name] = Shelf(window.start, window.start, tier)
         return shelf
 
-    def _counted_shelf(self, name: _ShelfName, grouping: Grouping, window: Window) -> _Shelf:
+    def _counted_shelf(self, name: _ShelfName, grouping: Grouping, window: Window) -> Shelf:
+        tier = name[1]
         shelf = self._counted.get((name, grouping))
         if shelf is None or window.start > shelf.end or window.end < shelf.start:
-            shelf = self._counted[name, grouping] = _Shelf(window.start, window.start)
+            shelf = self._counted[name, grouping] = Shelf(window.start, window.start, tier)
         return shelf
 
     @staticmethod
-    def _gaps(shelf: _Shelf, window: Window) -> list[Window]:
+    def _gaps(shelf: Shelf, window: Window) -> list[Window]:
         around = (Window(window.start, shelf.start), Window(shelf.end, window.end))
         return [gap for gap in around if gap.start < gap.end]
 
     def _extend(
-        self, shelf: _Shelf, window: Window, tier: Millis, read: Callable[[Window], Iterable[PartRow]]
+        self, shelf: Shelf, window: Window, tier: Millis, read: Callable[[Window], Iterable[PartRow]]
     ) -> None:
         end = window.end
         if end > shelf.end:
             end = max(end, min(floor(self.ahead, tier), end + _AHEAD * tier))
         for gap in self._gaps(shelf, Window(window.start, end)):
             for row in read(gap):
-                shelf.buckets[row.key.bucket][row.key.group] = row.part
+                shelf.put(row.key.bucket, row.key.group, row.part)
         shelf.start, shelf.end = min(shelf.start, window.start), max(shelf.end, end)
 
-    def _trim(self, shelf: _Shelf, tier: Millis) -> None:
+    def _trim(self, shelf: Shelf, tier: Millis) -> None:
         longest = self.longest or _LONGEST.get(tier, DAY)
         if shelf.end - shelf.start > longest:
-            shelf.start = shelf.end - longest
-            for bucket in [b for b in shelf.buckets if b < shelf.start]:
-                del shelf.buckets[bucket]
+            shelf.trim(shelf.end - longest)
 
     def _lacks(self, model: str, part: PartName) -> Callable[[Millis, Millis], bool] | None:
         known = self._feed.models.get(model)
@@ -352,30 +327,36 @@ class SummaryReader:
 
     def _sums(
         self, model: str, base: Millis, window: Window, part: PartName, edges: str, grouping: Grouping
-    ) -> "dict[Group, _Sum]":
+    ) -> Sums:
         """One part summed over a window, by group. Rules that look at the same window at a step share it."""
         name = (model, window, part, edges, grouping)
         if (known := self._summed.get(name)) is not None:
             return known
         changes = self._changes
-        found: dict[Group, _Sum] = {}
-        spans = tile(window, base, self._lacks(model, part))
-        for span in spans:
+        found: Sums = {}
+        for span in tile(window, base, self._lacks(model, part)):
             bounds = Window(span.start, span.end)
-            if len(spans) > 1 and span.tier == DAY:
-                # The days of a long window stay the same while its end moves by the hour.
-                for group, days in self._sums(model, DAY, bounds, part, edges, grouping).items():
-                    found[group] = found[group].merged(days) if group in found else days
-                continue
-            for groups in self.parts(model, span.tier, bounds, part, edges, grouping).values():
-                for group, held in groups.items():
-                    if tuple(dimension for dimension, _ in group) == grouping:
-                        found[group] = found[group].plus(held) if group in found else _Sum(held, 1)
+            add(found, self._sum((model, span.tier, part, edges), bounds, grouping))
         with self._lock:
             if len(self._summed) >= SUMS_KEPT:
                 self._summed.clear()
             if changes == self._changes:  # else it may lack a row that was just written
                 self._summed[name] = found
+        return found
+
+    def _sum(self, name: _ShelfName, window: Window, grouping: Grouping) -> Sums:
+        """One part summed over buckets of one tier: those that are counted in the logs, then the stored."""
+        model, tier, part, _ = name
+        with self._lock:
+            stored_from = self._stored_from(model, tier, part, window)
+            found: Sums = {}
+            if stored_from > window.start and self.count is not None:
+                counted = self._recounted(name, Window(window.start, stored_from), grouping)
+                add(found, counted.sums(window.start, stored_from, grouping))
+            if stored_from < window.end:
+                shelf = self._reach(name, Window(stored_from, window.end))
+                add(found, shelf.sums(stored_from, window.end, grouping))
+                self._trim(shelf, tier)
         return found
 
     def _forget_sums(self) -> None:
