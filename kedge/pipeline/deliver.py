@@ -74,12 +74,12 @@ class DeliveryCounts(NamedTuple):
 def project(store: Store, receivers: Receivers, now: Millis, alerts: Iterable[str] | None = None) -> int:
     """Give every outgoing transition its event and outbox rows, then take it out of its alert; count them.
 
-    `alerts`: names of the alerts to look at, where the caller knows which were judged; by default all, which
-    also finds what a killed worker left behind.
+    `alerts`: names of the alerts to look at, where the caller knows which were judged; by default all that
+    have any, which also finds what a killed worker left behind.
     """
     reach("deliver:projecting")
     if alerts is None:
-        found = store.alerts.find()
+        found = store.alerts.outgoing()
     else:
         found = {name: stored for name in alerts if (stored := store.alerts.get(name)) is not None}
     count = 0

@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import msgspec
@@ -50,17 +50,28 @@ def evaluate_due(pipe: Pipeline, book: RuleBook, now: Millis) -> EvaluateCounts:
     none is dirty. Rules on labels are judged as the labels mature. `now` only stamps transitions; judging
     goes by the step.
     """
+    spooled = spooled_since(pipe.store.state, pipe.wall())
     feed = load_feed(pipe.store.state, pipe.feeds)
     pipe.reader.begin(feed, tier_floors(pipe.settings, feed.read_at))
-    by_rule: dict[tuple[str, str], dict[str, Stored]] = {}
-    for name, stored in pipe.store.alerts.find().items():
-        by_rule.setdefault((stored.value["rule"], stored.value["model"]), {})[name] = stored
     counts = EvaluateCounts()
     names = sorted(model for model in feed.models if book.of_model(model))
-    for start in range(0, len(names), MODELS_AT_ONCE):
-        models = names[start : start + MODELS_AT_ONCE]
-        judged = [one for model in models for one in _rules_of(feed, book, model, counts)]
-        _evaluate(pipe, feed, judged, by_rule, now, counts)
+    states = load_models(pipe, names)
+    progress = judged_through(pipe.store.state, names)
+    pairs = [pair for model in names for pair in _rules_of(feed, book, model, counts)]
+    due = _due(feed, pairs, states, progress)
+    # Read after the progress: alerts may be ahead of it, never behind.
+    by_rule: dict[tuple[str, str], dict[str, Stored]] = {}
+    for name, stored in pipe.store.alerts.of_rules({one.rule.name for one in due}).items():
+        by_rule.setdefault((stored.value["rule"], stored.value["model"]), {})[name] = stored
+    of_model: dict[str, list[Judged]] = defaultdict(list)
+    for one in due:
+        of_model[one.model].append(one)
+    busy = list(of_model)
+    for start in range(0, len(busy), MODELS_AT_ONCE):
+        models = busy[start : start + MODELS_AT_ONCE]
+        some = [one for model in models for one in of_model[model]]
+        of_some = {model: progress[model] for model in models if model in progress}
+        _evaluate(pipe, some, of_some, by_rule, spooled, feed.read_at, now, counts)
     return counts
 
 
@@ -99,20 +110,19 @@ class _Change:
 
 def _evaluate(
     pipe: Pipeline,
-    feed: Feed,
-    pairs: Sequence[_Pair],
+    due: Sequence[Judged],
+    progress: dict[str, Steps],
     by_rule: _ByRule,
+    spooled: Millis | None,
+    read_at: Millis,
     now: Millis,
     counts: EvaluateCounts,
 ) -> None:
     """Judge some models' rules; all that is read is read at once, and all that is written."""
-    states = load_models(pipe, {pair.model for pair in pairs})
-    progress = judged_through(pipe.store.state, states)
-    due = _due(pipe, feed, pairs, states, progress)
+    due = _matured(pipe, due, read_at)
     progress = _begin(pipe, due, progress, by_rule)
     due = [one for one in due if one.rule.name in progress.get(one.model, {})]
     pipe.reader.load([ask for one in due for ask in one.asks(progress[one.model][one.rule.name])])
-    spooled = spooled_since(pipe.store.state, pipe.wall())
     changes: dict[str, _Change] = {}
     reached: dict[str, dict[str, Millis]] = defaultdict(dict)
     for one in due:
@@ -133,14 +143,12 @@ def _evaluate(
 
 
 def _due(
-    pipe: Pipeline,
     feed: Feed,
     pairs: Sequence[_Pair],
     states: Mapping[str, ModelState],
     progress: Mapping[str, Steps],
 ) -> list[Judged]:
-    """The rules that have a step to judge, or never had one. Label maturity is worked out once a model, if
-    any of its rules asks."""
+    """The rules that have a step to judge, as far as rows tell, or never had one."""
     due = []
     for rule, model in pairs:
         known, state = feed.models[model], states[model]
@@ -149,24 +157,27 @@ def _due(
         since = progress.get(model, {}).get(rule.name)
         if since is None or one.last > since:
             due.append(one)
-    late = sorted({one.model for one in due if one.rule.label_based})
-    now = feed.read_at
+    return due
+
+
+def _matured(pipe: Pipeline, due: Sequence[Judged], now: Millis) -> list[Judged]:
+    """The same, rules on labels up to where labels are mature. That is worked out once a model, if any of its
+    rules asks."""
+    late = {one.model: one for one in due if one.rule.label_based}
     reader = pipe.reader
-    reader.load([ask for model in late for ask in horizon_asks(reader, model, feed.models[model], now)])
-    quick = [
-        model
-        for model in late
-        if coarse_horizon(reader, states[model].settings, model, feed.models[model], now) == now
+    reader.load([ask for model, one in late.items() for ask in horizon_asks(reader, model, one.feed, now)])
+    fine = [
+        ask
+        for model, one in late.items()
+        if coarse_horizon(reader, one.state.settings, model, one.feed, now) == now
+        for ask in horizon_asks(reader, model, one.feed, now, fine=True)
     ]
-    fine = [ask for model in quick for ask in horizon_asks(reader, model, feed.models[model], now, fine=True)]
     reader.load(fine)
     mature = {
-        model: label_horizon(reader, states[model].settings, model, feed.models[model], now) for model in late
+        model: label_horizon(reader, one.state.settings, model, one.feed, now) for model, one in late.items()
     }
     return [
-        Judged(one.rule, one.model, one.feed, one.state, one.complete, min(one.complete, mature[one.model]))
-        if one.rule.label_based
-        else one
+        replace(one, through=min(one.complete, mature[one.model])) if one.rule.label_based else one
         for one in due
     ]
 

@@ -414,6 +414,20 @@ class DocumentStore(Protocol):
         ...
 
 
+@runtime_checkable
+class AlertStore(DocumentStore, Protocol):
+    """Alerts, found by what the pipeline asks for: an installation may have tens of thousands."""
+
+    def of_rules(self, rules: Collection[str]) -> dict[str, Stored]:
+        """Those whose `rule` is one of these, by name; sees every earlier swap."""
+        ...
+
+    def outgoing(self) -> dict[str, Stored]:
+        """Those with something `outgoing` (transitions not projected yet), by name; sees every earlier
+        swap."""
+        ...
+
+
 @dataclass(frozen=True)
 class Check:
     """One line of `kedge setup` or `kedge doctor`."""
@@ -439,7 +453,7 @@ class Store(LogStore, SummaryStore, MetricStore, Protocol):
         ...
 
     @property
-    def alerts(self) -> DocumentStore:
+    def alerts(self) -> AlertStore:
         """`kedge-alerts`: an alert's state with the transitions not yet projected. Name: alert id."""
         ...
 

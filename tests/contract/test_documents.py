@@ -173,3 +173,23 @@ def test_threads_that_count_together_lose_no_count(documents: DocumentStore, nam
     standing = documents.get(name)
     assert standing is not None
     assert standing.value == {"n": 20}
+
+
+def test_alerts_are_found_by_their_rules_and_by_what_is_to_be_told(store: Store) -> None:
+    mine = uuid4().hex[:12]
+
+    def alert(number: int, rule: str, *outgoing: str) -> str:
+        name = f"{mine}-{number}"
+        state = {"rule": f"{mine}-{rule}", "model": "m", "outgoing": [{"id": each} for each in outgoing]}
+        assert store.alerts.swap(name, state, None)
+        return name
+
+    first, second, third = alert(1, "slow"), alert(2, "slow", "t1"), alert(3, "wrong", "t2", "t3")
+    assert list(store.alerts.of_rules([f"{mine}-slow"])) == [first, second]
+    assert list(store.alerts.of_rules([f"{mine}-slow", f"{mine}-wrong"])) == [first, second, third]
+    assert store.alerts.of_rules([]) == store.alerts.of_rules([f"{mine}-other"]) == {}
+    assert [name for name in store.alerts.outgoing() if name.startswith(mine)] == [second, third]
+    told = store.alerts.outgoing()[second]
+    assert store.alerts.swap(second, told.value | {"outgoing": []}, told.token)
+    assert [name for name in store.alerts.outgoing() if name.startswith(mine)] == [third]
+    assert store.alerts.of_rules([f"{mine}-slow"])[second].value["outgoing"] == []

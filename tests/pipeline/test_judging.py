@@ -1,20 +1,23 @@
 """Which steps are judged, and by whom: new rules, new groups, old rows, workers that die or fall behind."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
 from kedge.alerting.finding import Status
 from kedge.alerting.loading import parse_rules
+from kedge.errors import StoreUnavailable
 from kedge.pipeline.baselines import build_baseline, import_baseline
 from kedge.pipeline.context import groupings_of
 from kedge.pipeline.feed import load_feed
 from kedge.pipeline.query import metric_series
+from kedge.pipeline.reader import Ask
 from kedge.pipeline.rulebook import RuleSource
 from kedge.pipeline.schema import features_of
 from kedge.pipeline.spooled import Gateway, tell
 from kedge.sketch import PartName
+from kedge.store.base import PartRow, Stored, SummaryQuery
 from kedge.windows import DAY, HOUR, MINUTE, SECOND, Window
 from tests.pipeline.world import BY_PLAN, MODEL, RULES, T0, Crash, World, crash_at, prediction, truth, world
 
@@ -315,3 +318,48 @@ def test_a_window_that_a_gateway_still_holds_rows_for_is_not_judged(one: World) 
     tell(one.store.state, Gateway("north", None, 0, 0, T0 + 5 * MINUTE))
     one.tick(T0 + 5 * MINUTE)
     assert one.alert("busy").evaluated_through > T0 + 2 * MINUTE
+
+
+def test_alerts_are_read_of_the_rules_that_have_a_step_to_judge(
+    one: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An installation may have tens of thousands, most of rules that are judged by the hour or the day."""
+    one.book = parse_rules(
+        QUIET
+        + '  - {name: daily, model: "*", metric: errors.rate, window: 24h, above: 90%, evidence: point}\n'
+    )
+    for m in range(3):
+        minute(one, m)
+    read: list[set[str]] = []
+    of_rules = one.store.alerts.of_rules
+
+    def noted(rules: Collection[str]) -> dict[str, Stored]:
+        read.append(set(rules))
+        return of_rules(rules)
+
+    monkeypatch.setattr(one.store.alerts, "of_rules", noted)
+    minute(one, 3)
+    assert read, "something is judged each minute"
+    assert all("silent" in rules and "daily" not in rules for rules in read)
+    one.tick(T0 + 2 * HOUR)
+    assert "daily" in read[-1]
+
+
+def test_what_a_store_that_failed_did_not_answer_is_asked_for_again(
+    one: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The worker lives on, and so does what it has read."""
+    for m in range(3):
+        minute(one, m)
+    reader, window = one.reading(), Window(T0, T0 + 3 * MINUTE)
+    ask = Ask(MODEL, MINUTE, window, PartName.CORE, "", ())
+
+    def fails(_queries: Sequence[SummaryQuery]) -> list[list[PartRow]]:
+        raise StoreUnavailable("it is being restarted")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(one.store, "read_many", fails)
+        with pytest.raises(StoreUnavailable):
+            reader.load([ask])
+    reader.load([ask])
+    assert sorted(reader.parts(MODEL, MINUTE, window, PartName.CORE)) == [T0, T0 + MINUTE, T0 + 2 * MINUTE]

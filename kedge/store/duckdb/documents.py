@@ -234,6 +234,17 @@ class Documents:
         return self._log.swap(self._collection, encoded)
 
 
+class Alerts(Documents):
+    """`AlertStore`."""
+
+    def of_rules(self, rules: Collection[str]) -> dict[str, Stored]:
+        wanted = set(rules)
+        return {name: s for name, s in self.find().items() if s.value.get("rule") in wanted}
+
+    def outgoing(self) -> dict[str, Stored]:
+        return {name: s for name, s in self.find().items() if s.value.get("outgoing")}
+
+
 def _encoded(name: str, value: Json) -> bytes:
     try:
         return msgspec.json.encode(value)

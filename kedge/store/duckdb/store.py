@@ -11,6 +11,7 @@ from kedge.records import Label, OpenField, Prediction
 from kedge.sketch import EdgeSet, PartName
 from kedge.store.base import (
     PENDING_A_CALL,
+    AlertStore,
     AppendResult,
     Changes,
     Check,
@@ -28,7 +29,7 @@ from kedge.store.base import (
 )
 from kedge.store.duckdb.catalog import FORMAT, TABLES, Catalog, tables_of
 from kedge.store.duckdb.database import Database
-from kedge.store.duckdb.documents import DocumentLog, Documents
+from kedge.store.duckdb.documents import Alerts, DocumentLog, Documents
 from kedge.store.duckdb.labels import Labels
 from kedge.store.duckdb.logs import Logs
 from kedge.store.duckdb.reading import Reader
@@ -76,7 +77,7 @@ class DuckStore:
         self._metrics = Metrics(database, self._writer)
         self._documents = DocumentLog(self._writer)
         self.state: DocumentStore = Documents(self._documents, "state")
-        self.alerts: DocumentStore = Documents(self._documents, "alerts")
+        self.alerts: AlertStore = Alerts(self._documents, "alerts")
         self.events: DocumentStore = Documents(self._documents, "events")
         self.outbox: DocumentStore = Documents(self._documents, "outbox")
         self._labels = Labels(self._catalog, self._writer, self.state, self._rejected.reject)

@@ -63,9 +63,12 @@ class Documents:
         return True
 
     def find(self, prefix: str = "") -> dict[str, Stored]:
+        return self._found({"prefix": {"name": prefix}} if prefix else {"match_all": {}})
+
+    def _found(self, query: Json) -> dict[str, Stored]:
         self._client.refresh(self._alias)
         body: Json = {
-            "query": {"prefix": {"name": prefix}} if prefix else {"match_all": {}},
+            "query": query,
             "sort": [{"name": "asc"}],
             "seq_no_primary_term": True,
             "_source": ["name", "value"],
@@ -126,6 +129,16 @@ class Documents:
         return f"/{self._alias}/{endpoint}/{quote(_id(name), safe='')}"
 
 
+class Alerts(Documents):
+    """`AlertStore`."""
+
+    def of_rules(self, rules: Collection[str]) -> dict[str, Stored]:
+        return self._found({"terms": {"rule": sorted(rules)}}) if rules else {}
+
+    def outgoing(self) -> dict[str, Stored]:
+        return self._found({"term": {"outgoing": True}})
+
+
 def _id(name: str) -> str:
     return name if 0 < len(name.encode()) <= _ID_BYTES else digest(name)
 
@@ -160,6 +173,8 @@ def _searchable(value: Json) -> Json:
     time = next((inner[n] for n in ("decided", "evaluated_through") if isinstance(inner.get(n), int)), None)
     if time:
         found["@timestamp"] = time
+    if inner.get("outgoing"):
+        found["outgoing"] = True
     return found
 
 

@@ -25,7 +25,7 @@ from kedge.store.base import (
     SummaryRequest,
 )
 from kedge.store.elastic.client import Client
-from kedge.store.elastic.documents import Documents
+from kedge.store.elastic.documents import Alerts, Documents
 from kedge.store.elastic.feed import Feed
 from kedge.store.elastic.foreign_rows import count_rows
 from kedge.store.elastic.indices import Indices
@@ -83,7 +83,7 @@ class ElasticStore:
         self._summaries = Summaries(client, names, indices)
         self._metrics = Metrics(client, names, indices)
         self._setup = Setup(client, names, indices, retention)
-        self.alerts = Documents(client, names("alerts"))
+        self.alerts = Alerts(client, names("alerts"))
         self.events = Documents(client, names("alert-events"))
         self.outbox = Documents(client, names("outbox"))
         self._place = place
