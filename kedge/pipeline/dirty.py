@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from kedge.sketch import PartName
 from kedge.store.base import Changes, Json
-from kedge.windows import HOUR, Millis, Window, floor, tiers_from
+from kedge.windows import HOUR, SECOND, Millis, Window, floor, tiers_from
 
 Dirty = dict[Millis, int]
 """Bucket start -> mark: the number of the change that touched it last."""
@@ -32,8 +32,9 @@ class Stale(NamedTuple):
     summarised: its finer buckets are read instead."""
 
 
-def _stale(mark: int, end: Millis, now: Millis) -> Stale:
-    return Stale(mark, now if end + HOUR <= now else 0)
+def _stale(mark: int, end: Millis, now: Millis, *, made: bool = False) -> Stale:
+    """`made`: the bucket is known to have been summarised since it was over."""
+    return Stale(mark, now - now % SECOND if made or end + HOUR <= now else 0)
 
 
 def label_tier(base: Millis) -> Millis:
@@ -61,6 +62,8 @@ class ModelFeed:
     included."""
     labels: Mapping[Millis, dict[Millis, Stale]] = field(default_factory=dict)
     """By tier from `label_tier`: buckets whose labels changed."""
+    labels_made: Mapping[Millis, Millis] = field(default_factory=dict)
+    """By tier from `label_tier`: the newest bucket whose labels were summarised once it was over."""
     label_changes: tuple[tuple[int, Millis], ...] = ()
     """Of the last changes of labels, each one's mark and the earliest minute it touched: what was counted of
     later minutes before it no longer stands."""
@@ -147,7 +150,8 @@ def encode_model(m: ModelFeed) -> Json:
         "dirty": _runs(m.dirty, m.base),
         "history": _runs(m.history, m.base),
         "pending": {str(tier): _runs(held, tier) for tier, held in m.pending.items() if held},
-        "labels": {str(tier): _runs(held, tier) for tier, held in m.labels.items() if held},
+        "labels": {str(tier): _packed(held, tier) for tier, held in m.labels.items() if held},
+        "labels_made": {str(tier): bucket for tier, bucket in m.labels_made.items()},
         "label_changes": [list(change) for change in m.label_changes],
         "turn": m.turn,
     }
@@ -167,10 +171,8 @@ def decode_model(m: Json) -> ModelFeed:
             int(tier): {b: mark for b, (mark,) in _unrun(runs, int(tier))}
             for tier, runs in m.get("pending", {}).items()
         },
-        {
-            int(tier): {b: Stale(*entry) for b, entry in _unrun(runs, int(tier))}
-            for tier, runs in m.get("labels", {}).items()
-        },
+        {int(tier): _unpacked(packed, int(tier)) for tier, packed in m.get("labels", {}).items()},
+        {int(tier): bucket for tier, bucket in m.get("labels_made", {}).items()},
         tuple((mark, minute) for mark, minute in m.get("label_changes", ())),
         m.get("turn", 0),
     )
@@ -194,6 +196,45 @@ def _unrun(runs: Iterable[list[int]], width: Millis) -> Iterator[tuple[Millis, l
             yield start + i * width, entry
 
 
+def _packed(stale: Mapping[Millis, Stale], tier: Millis) -> list[list[int]]:
+    """Labels that trickle in leave dozens of buckets with moments of their own, of hundreds of models. So all
+    numbers are small: [first bucket, newest mark, newest moment], then for each mark and moment how much
+    older they are (moments in seconds), and its runs: buckets between, and buckets in."""
+    first = min(stale)
+    mark, since = max(s.mark for s in stale.values()), max(s.since for s in stale.values())
+    alike: dict[Stale, list[int]] = {}
+    ends: dict[Stale, Millis] = {}
+    for bucket in sorted(stale):
+        entry = stale[bucket]
+        runs = alike.get(entry)
+        if runs is None:
+            runs = alike[entry] = [mark - entry.mark, (since - entry.since) // SECOND]
+            ends[entry] = first
+        between = (bucket - ends[entry]) // tier
+        if between or len(runs) == 2:
+            runs += (between, 1)
+        else:
+            runs[-1] += 1
+        ends[entry] = bucket + tier
+    return [[first, mark, since], *alike.values()]
+
+
+def _unpacked(packed: list[list[int]], tier: Millis) -> dict[Millis, Stale]:
+    if len(packed[0]) == 4:  # as an earlier kedge wrote it: [start, count, mark, since] each
+        return {bucket: Stale(*entry) for bucket, entry in _unrun(packed, tier)}
+    (first, mark, since), *alike = packed
+    found: dict[Millis, Stale] = {}
+    for older, seconds, *runs in alike:
+        entry = Stale(mark - older, since - seconds * SECOND)
+        bucket = first
+        for between, count in zip(runs[::2], runs[1::2], strict=True):
+            bucket += between * tier
+            for _ in range(count):
+                found[bucket] = entry
+                bucket += tier
+    return found
+
+
 def absorb(feed: Feed, changes: Changes, now: Millis, base_of: Callable[[str, set[Millis]], Millis]) -> Feed:
     """The feed after `changes` that were read at `now`; `base_of` says the base bucket of a new model."""
     mark = feed.mark + 1
@@ -212,8 +253,11 @@ def absorb(feed: Feed, changes: Changes, now: Millis, base_of: Callable[[str, se
         held = known.labels.get(tier, {})
         stale = {}
         for bucket in {floor(minute, tier) for minute in labelled}:
+            made = known.labels_made.get(tier) == bucket
             stale[bucket] = (
-                held[bucket]._replace(mark=mark) if bucket in held else _stale(mark, bucket + tier, read_at)
+                held[bucket]._replace(mark=mark)
+                if bucket in held
+                else _stale(mark, bucket + tier, read_at, made=made)
             )
         models[name] = replace(
             known,
@@ -306,14 +350,22 @@ def cleared(feed: Feed, done: Mapping[str, Done], now: Millis) -> Feed:
                 children |= did.rows | did.history
             pending[coarser] |= dict.fromkeys({floor(b, coarser) for b in children}, mark)
             for b in {floor(b, coarser) for b in did.labels.get(tier, {})}:
-                before = stale[coarser].get(b)
-                stale[coarser][b] = before._replace(mark=mark) if before else _stale(mark, b + coarser, now)
+                before, made = stale[coarser].get(b), known.labels_made.get(coarser) == b
+                stale[coarser][b] = (
+                    before._replace(mark=mark) if before else _stale(mark, b + coarser, now, made=made)
+                )
         models[name] = replace(
             known,
             dirty={b: m for b, m in known.dirty.items() if did.rows.get(b) != m},
             history={b: m for b, m in known.history.items() if did.history.get(b) != m},
             pending={tier: held for tier, held in pending.items() if held},
             labels={tier: held for tier, held in stale.items() if held},
+            labels_made=dict(known.labels_made)
+            | {
+                tier: max(known.labels_made.get(tier, 0), *marks)
+                for tier, marks in did.labels.items()
+                if marks
+            },
             turn=known.turn + 1,
         )
     return replace(feed, mark=mark, models=models)

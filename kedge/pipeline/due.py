@@ -8,6 +8,7 @@ the next one.
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from zlib import crc32
 
 from kedge.pipeline.dirty import Dirty, Done, ModelFeed, Stale, label_tier, runs_of
 from kedge.pipeline.models import ModelState
@@ -21,6 +22,8 @@ LABELS_WAIT: Millis = 5 * MINUTE
 LABELS_WAIT_SHARE = 24
 """Under load, labels of a bucket are counted again at most every five minutes, and at most every 24th of its
 age: labels that trickle in for days would otherwise have every hour of those days counted at every tick."""
+LABELS_EARLY = 0.4
+"""By which share of that a model's labels are counted early at most."""
 LABELS_AT_ONCE = 2_000
 """Buckets with changed labels that one tick takes without anybody having to wait."""
 
@@ -36,6 +39,8 @@ class Plan:
     epoch: int
     floors: Mapping[Millis, Millis] = field(default_factory=dict)
     """By tier: where its retention begins. Older buckets are not kept at that tier."""
+    early: float = 1.0
+    """After which share of the longest wait changed labels are counted, under load (early_for)."""
 
     @property
     def base(self) -> Millis:
@@ -147,14 +152,21 @@ def labels_due(plan: Plan, tier: Millis, now: Millis, *, patient: bool) -> dict[
             kept = max(plan.tier_of(bucket), label_tier(plan.base))
             if max(finer, kept) != tier or not plan.over(bucket, tier, now):
                 continue
-            if patient and not _waited(stale, b, now):
+            if patient and not _waited(stale, b, now, plan.early):
                 continue
             found.setdefault(bucket, {}).setdefault(finer, {})[b] = stale.mark
     return found
 
 
-def _waited(stale: Stale, bucket: Millis, now: Millis) -> bool:
-    return stale.since == 0 or now - stale.since >= max(LABELS_WAIT, (now - bucket) // LABELS_WAIT_SHARE)
+def early_for(model: str) -> float:
+    """The share for one model of many: models whose labels come together would otherwise all be due in one
+    tick, and none in the next."""
+    return 1 - LABELS_EARLY * (crc32(model.encode()) % 1024) / 1024
+
+
+def _waited(stale: Stale, bucket: Millis, now: Millis, early: float) -> bool:
+    longest = max(LABELS_WAIT, (now - bucket) // LABELS_WAIT_SHARE)
+    return stale.since == 0 or now - stale.since >= longest * early
 
 
 def _merged(maps: Iterable[Dirty]) -> Dirty:

@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 
 from kedge.analysis.maturity import mature_through
@@ -44,14 +45,18 @@ def docs_of(
     baseline: Baseline | None,
     settings: ModelSettings,
     base: Millis,
+    *,
+    labels_alone: bool = False,
 ) -> list[MetricDoc]:
-    """The metric documents of every group and bucket of a tier, from all their parts.
+    """The metric documents of every group and bucket of a tier, from all their parts; with `labels_alone`
+    only what reads labels has changed, and the rows of features stay as they are.
 
     Features have rows of their own from the hour on, where a bucket has enough rows to say something of them;
     metrics that read labels begin at the tier that labels are summarised at.
 
     A document's version is the sum of the fingerprints that it was computed from, within the baseline's
-    generation, so that a stale worker's metrics are refused as its summaries are.
+    generation, so that a stale worker's metrics are refused as its summaries are. A feature's row is not
+    computed from labels.
     """
     edges = baseline.edges.hash if baseline else ""
     parts: dict[tuple[Millis, Group], dict[PartName, PartRow]] = defaultdict(dict)
@@ -68,14 +73,23 @@ def docs_of(
         features = tier >= HOUR and summary.rows >= FEATURE_ROWS
         unlabelled = {name: row.version for name, row in held.items() if name is not PartName.LABELS}
         compute = partial(measure, summary, context, reads_labels=False, features=features)
+        metrics: Sequence[Metric]
         if tier < label_tier(base):
             metrics = compute()
         else:
-            made_of = (unlabelled, generation, edges)
-            metrics = memory.get((model, tier, bucket, group), made_of, compute)
-            metrics = metrics + measure(summary, context, reads_labels=True)
+            key, made_of = (model, tier, bucket, group), (unlabelled, generation, edges)
+            if labels_alone:
+                metrics = memory.get(key, made_of, compute)
+            else:
+                metrics = compute()
+                memory.keep(key, made_of, metrics)
+            metrics = [*metrics, *measure(summary, context, reads_labels=True)]
         version = (generation << EPOCH_SHIFT) + sum_versions(row.version for row in held.values())
-        docs += metric_docs(model, group, Window(bucket, bucket + tier), version, metrics)
+        of_rows = (generation << EPOCH_SHIFT) + sum_versions(unlabelled.values())
+        docs += [
+            replace(doc, version=of_rows) if doc.feature else doc
+            for doc in metric_docs(model, group, Window(bucket, bucket + tier), version, metrics)
+        ]
     return docs
 
 

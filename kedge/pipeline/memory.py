@@ -1,7 +1,7 @@
 """What a worker keeps between ticks to spare itself work; nothing is wrong without it."""
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from kedge.analysis.metric import Metric
@@ -10,13 +10,13 @@ from kedge.store.base import Group, Json
 from kedge.windows import Millis
 
 Key = tuple[str, Millis, Millis, Group]
-MEMORY = 20_000
-"""Buckets whose metrics are remembered, of all models: about 20 kB each with 25 features."""
+MEMORY = 50_000
+"""Buckets whose metrics are remembered, of all models."""
 
 
 @dataclass
 class MetricMemory:
-    """The metrics that do not rest on labels, as they were computed last.
+    """The metrics of buckets that rest neither on labels nor on one feature, as they were computed last.
 
     Labels trickle in for days, and each makes its bucket's document anew; drift, most of the cost, did not
     move.
@@ -28,11 +28,18 @@ class MetricMemory:
         """What was computed of exactly this, else what `compute` gives."""
         kept = self._kept.get(key)
         if kept is None or kept[0] != made_of:
-            kept = self._kept[key] = (made_of, compute())
+            return self.keep(key, made_of, compute())
+        self._kept.move_to_end(key)
+        return kept[1]
+
+    def keep(self, key: Key, made_of: object, metrics: Iterable[Metric]) -> list[Metric]:
+        """Remember those of `metrics` that are not of one feature; returns them."""
+        scalars = [m for m in metrics if "feature" not in m.labels]
+        self._kept[key] = (made_of, scalars)
         self._kept.move_to_end(key)
         if len(self._kept) > MEMORY:
             self._kept.popitem(last=False)
-        return kept[1]
+        return scalars
 
 
 class FeedMemory:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from kedge.alerting.loading import RuleBook
 from kedge.pipeline.context import Pipeline, groupings_with
 from kedge.pipeline.dirty import Done, Feed, without_sealed
-from kedge.pipeline.due import LABELS_AT_ONCE, Plan, Run, batches, runs_at
+from kedge.pipeline.due import LABELS_AT_ONCE, Plan, Run, batches, early_for, runs_at
 from kedge.pipeline.faults import reach
 from kedge.pipeline.feed import adopt, clear, load_feed, update_feed
 from kedge.pipeline.groups import summarise_capped
@@ -124,6 +124,7 @@ def make_plans(pipe: Pipeline, book: RuleBook, feed: Feed) -> dict[str, Plan]:
             groupings_with(state.settings, book, name),
             feed.epoch,
             floors,
+            early_for(name),
         )
         for name, state in states.items()
     }
@@ -200,7 +201,14 @@ def _summarise(pipe: Pipeline, batch: Sequence[Run]) -> tuple[int, int]:
     for run, found in zip(batch, by_run, strict=True):
         plan = run.plan
         docs += docs_of(
-            pipe.metrics, plan.model, tier, found, plan.state.baseline, plan.state.settings, plan.base
+            pipe.metrics,
+            plan.model,
+            tier,
+            found,
+            plan.state.baseline,
+            plan.state.settings,
+            plan.base,
+            labels_alone=not run.rows,
         )
     if docs:
         pipe.store.write_metrics(docs)

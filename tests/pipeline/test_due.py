@@ -1,10 +1,21 @@
 """What is due at a tier, and what may wait: pure decisions over the dirty set."""
 
+from dataclasses import replace
+
 import pytest
 
 from kedge.config import ModelSettings
 from kedge.pipeline.dirty import Dirty, ModelFeed, Stale
-from kedge.pipeline.due import LABELS_WAIT, Plan, Run, batches, labels_due, runs_at
+from kedge.pipeline.due import (
+    LABELS_EARLY,
+    LABELS_WAIT,
+    Plan,
+    Run,
+    batches,
+    early_for,
+    labels_due,
+    runs_at,
+)
 from kedge.pipeline.models import ModelState
 from kedge.windows import DAY, HOUR, MINUTE, Millis, Window
 
@@ -81,6 +92,23 @@ def test_under_load_labels_wait_five_minutes_or_a_24th_of_their_buckets_age(
     given = plan(labels={HOUR: {NOW - age: Stale(1, NOW - waited)}})
     assert bool(labels_due(given, HOUR, NOW, patient=True)) is due
     assert labels_due(given, HOUR, NOW, patient=False), "nobody waits where there is no load"
+
+
+def test_models_whose_labels_came_together_are_due_one_after_the_other_and_none_too_late() -> None:
+    """Of 500 models, at each of the minutes that an hour of yesterday may wait."""
+    held = {HOUR: {NOW - DAY: Stale(1, NOW - DAY + HOUR)}}
+    models = [replace(plan(labels=held), early=early_for(f"model-{i}")) for i in range(500)]
+    since, due, counts = NOW - DAY + HOUR, 0, []
+    for waited in range(M, HOUR + M, M):
+        one = {HOUR: {since + waited - DAY: Stale(1, since)}}  # the bucket is a day old at that moment
+        at = [replace(m, feed=replace(m.feed, labels=one)) for m in models]
+        now_due = sum(bool(labels_due(m, HOUR, since + waited, patient=True)) for m in at)
+        counts.append(now_due - due)
+        due = now_due
+    assert due == 500
+    assert sum(counts[: int(60 * (1 - LABELS_EARLY)) - 1]) == 0, "no earlier than that"
+    assert max(counts) < 50, "a few at a time"
+    assert early_for("model-7") == early_for("model-7"), "on every worker alike"
 
 
 def test_labels_of_an_hour_that_is_just_over_never_wait() -> None:

@@ -1,11 +1,15 @@
 """The dirty set and its watermark: what a detection adds, what a tick may take away."""
 
+from dataclasses import replace
+
+import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from kedge.pipeline.dirty import Done, Feed, ModelFeed, Stale, absorb, runs_of, without_sealed
-from kedge.pipeline.feed import adopt, clear, fitting_base, mark_dirty, update_feed
+from kedge.pipeline.feed import adopt, clear, fitting_base, load_feed, mark_dirty, update_feed
+from kedge.pipeline.memory import FeedMemory
 from kedge.records import Prediction
 from kedge.sketch import PartName
 from kedge.store.base import Changes, DocumentStore
@@ -143,6 +147,70 @@ def test_a_label_makes_its_hour_due_and_no_row(state: DocumentStore) -> None:
     feed = clear(state, {"m": Done(labels={HOUR: {0: 1}})}, 9 * HOUR)
     assert feed.models["m"].labels == {DAY: {0: Stale(2, 0)}}, "the day is not over"
     assert feed.models["m"].pending == {}
+
+
+def test_an_hour_whose_labels_were_summarised_is_stored_even_if_more_come_soon(state: DocumentStore) -> None:
+    """Else the labels of all models' last hour would be counted again at each tick until the next hour."""
+    labelled = Changes({}, {}, labelled={"m": {5 * M}})
+    young = update_feed(state, lambda f: absorb(f, labelled, HOUR + 5 * M, by_default)).models["m"]
+    assert young.labels == {HOUR: {0: Stale(1, 0)}}
+    assert young.missing(PartName.LABELS)(HOUR, 0), "it may never have been summarised"
+    made = clear(state, {"m": Done(labels={HOUR: {0: 1}})}, HOUR + 6 * M).models["m"]
+    assert made.labels_made == {HOUR: 0}
+    again = update_feed(state, lambda f: absorb(f, labelled, HOUR + 7 * M, by_default)).models["m"]
+    assert again.labels[HOUR] == {0: Stale(3, HOUR + 7 * M)}
+    assert not again.missing(PartName.LABELS)(HOUR, 0)
+    next_hour = Changes({}, {}, labelled={"m": {HOUR + M}})
+    other = update_feed(state, lambda f: absorb(f, next_hour, HOUR + 8 * M, by_default)).models["m"]
+    assert other.labels[HOUR][HOUR] == Stale(4, 0), "what was summarised says nothing of another hour"
+
+
+stales = st.builds(Stale, st.integers(1, 9), st.sampled_from([0, 7 * HOUR, 7 * HOUR + 3 * M, 9 * HOUR]))
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from([HOUR, DAY]), st.dictionaries(st.integers(0, 60), stales, min_size=1), max_size=2
+    )
+)
+def test_labels_that_wait_survive_being_stored(given_labels: dict[Millis, dict[int, Stale]]) -> None:
+    labels = {tier: {b * tier: stale for b, stale in held.items()} for tier, held in given_labels.items()}
+    model = ModelFeed(M, 0, DAY, labels=labels, labels_made={HOUR: 3 * HOUR}, label_changes=((3, 5 * M),))
+    feed = Feed(models={"m": model})
+    assert Feed.decode(feed.encode()) == feed
+
+
+def test_labels_that_trickle_in_are_a_few_small_numbers_each() -> None:
+    """3 kB a model, as they were, made 1.5 MB of 500 models, stored several times a tick."""
+    now = 20_000 * DAY
+    held = {now - i * HOUR: Stale(900_000 - i % 7, now - i * 97_000) for i in range(1, 81)}
+    model = ModelFeed(M, now - 10 * DAY, now, labels={HOUR: held})
+    text = orjson.dumps(Feed(models={"m": replace(model, labels={HOUR: held})}).encode())
+    assert len(text) < 1_500
+    year = {HOUR: dict.fromkeys(range(0, 365 * DAY, HOUR), Stale(1, 5 * DAY))}
+    assert len(orjson.dumps(Feed(models={"m": replace(model, labels=year)}).encode())) < 250
+
+
+def test_labels_as_an_earlier_kedge_stored_them_are_read() -> None:
+    said = Feed(models={"m": ModelFeed(M, 0, DAY)}).encode()
+    said["models"]["m"]["labels"] = {str(HOUR): [[0, 2, 7, 99_000], [5 * HOUR, 1, 8, 0]]}
+    assert Feed.decode(said).models["m"].labels == {
+        HOUR: {0: Stale(7, 99_000), HOUR: Stale(7, 99_000), 5 * HOUR: Stale(8, 0)}
+    }
+
+
+def test_what_a_worker_remembers_of_the_feed_is_what_is_stored_whoever_stored_it(
+    state: DocumentStore,
+) -> None:
+    mine, other = FeedMemory(), FeedMemory()
+    both = Changes({"at": 1}, {"a": {0}, "b": {0}})
+    update_feed(state, lambda f: absorb(f, both, 5 * M, by_default), mine)
+    before = load_feed(state, mine)
+    update_feed(state, lambda f: absorb(f, changes(M, model="a"), 6 * M, by_default), other)
+    after = load_feed(state, mine)
+    assert after == load_feed(state)
+    assert after.models["a"].dirty == {0: 1, M: 2}
+    assert after.models["b"] is before.models["b"], "decoded once"
 
 
 def test_clearing_or_marking_a_model_that_is_not_known_changes_nothing(state: DocumentStore) -> None:

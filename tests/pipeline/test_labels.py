@@ -7,8 +7,12 @@ from typing import Any
 
 import pytest
 
+from kedge.pipeline.baselines import build_baseline, import_baseline
+from kedge.pipeline.context import groupings_of
 from kedge.pipeline.query import metric_series
+from kedge.pipeline.schema import features_of
 from kedge.records import Prediction
+from kedge.store.base import MetricDoc
 from kedge.windows import DAY, HOUR, MINUTE, SECOND, Millis, Window, iso
 from tests.pipeline.world import MODEL, T0, World, prediction, truth, world
 
@@ -132,3 +136,37 @@ def test_what_depends_on_the_clock_is_not_stored(one: World) -> None:
     docs = one.store.read_metrics(MODEL, DAY, Window(T0 - DAY, T0 + 3 * DAY))
     names = {name for doc in docs for name in doc.values if name.startswith("label.")}
     assert names == {"label.coverage", "label.delay_seen_p50"}
+
+
+def test_a_label_changes_the_metrics_of_its_hour_and_leaves_the_rows_of_features_alone(
+    one: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [prediction(i, T0 + i * 10 * SECOND) for i in range(300)]
+    one.send(rows)
+    baseline = build_baseline(
+        one.store,
+        MODEL,
+        Window(T0, T0 + HOUR),
+        features_of(one.store.state, MODEL),
+        groupings_of(one.pipe, one.book, MODEL),
+        source="an hour",
+        now=one.now,
+    )
+    import_baseline(one.store.state, baseline, use=True)
+    one.drain(T0 + 3 * HOUR)
+    written: list[MetricDoc] = []
+    write = one.store.write_metrics
+
+    def noted(docs: Sequence[MetricDoc]) -> None:
+        written.extend(docs)
+        write(docs)
+
+    monkeypatch.setattr(one.store, "write_metrics", noted)
+    one.label([truth(row.id, T0 + HOUR) for row in rows[:20]])
+    one.tick(T0 + 3 * HOUR + MINUTE)
+    assert written
+    assert {doc.feature for doc in written} == {""}
+    one.send([prediction(i, T0 + i * SECOND) for i in range(300, 310)])
+    one.drain(T0 + 4 * HOUR)
+    assert {doc.feature for doc in written if doc.window.length == HOUR} >= {"", "amount", "country"}
+    one.assert_exact()
