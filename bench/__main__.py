@@ -137,7 +137,7 @@ def main() -> int:
     sizes.add_argument("--rows", type=int, metavar="N", help="rows a model and minute (100)")
     sizes.add_argument("--minutes", type=int, metavar="N", help="measured ticks of each history (2)")
     sizes.add_argument("--labels", type=int, metavar="N", help="labels a model and minute (100); 0: none")
-    sizes.add_argument("--label-minutes", type=int, metavar="N", help="measured ticks with labels (5)")
+    sizes.add_argument("--label-minutes", type=int, metavar="N", help="measured ticks with labels (10)")
     sizes.add_argument("--days", type=int, metavar="N", help="days of history before the tenth hour (3)")
     sizes.add_argument("--stages", nargs="+", choices=("first", "tenth"), help="both")
     sizes.add_argument("--profile", action="store_true", default=None, help="print cProfile of the ticks")

@@ -55,8 +55,8 @@ class Plan:
     """A model and minute."""
     minutes: int = 2
     """Measured ticks of each history, without labels."""
-    label_minutes: int = 5
-    """Measured ticks with labels: labels of the past are due every fifth minute."""
+    label_minutes: int = 10
+    """Measured ticks with labels: those of the last hours are due every fifth minute, so twice."""
     labels: int = 100
     """A model and minute; 0 leaves this out."""
     days: int = 3

@@ -22,8 +22,6 @@ LABELS_WAIT: Millis = 5 * MINUTE
 LABELS_WAIT_SHARE = 24
 """Under load, labels of a bucket are counted again at most every five minutes, and at most every 24th of its
 age: labels that trickle in for days would otherwise have every hour of those days counted at every tick."""
-LABELS_EARLY = 0.4
-"""By which share of that a model's labels are counted early at most."""
 LABELS_AT_ONCE = 2_000
 """Buckets with changed labels that one tick takes without anybody having to wait."""
 
@@ -39,8 +37,8 @@ class Plan:
     epoch: int
     floors: Mapping[Millis, Millis] = field(default_factory=dict)
     """By tier: where its retention begins. Older buckets are not kept at that tier."""
-    early: float = 1.0
-    """After which share of the longest wait changed labels are counted, under load (early_for)."""
+    turn: bool = False
+    """It is the model's turn (has_turn): labels that would have to be counted before its next one are."""
 
     @property
     def base(self) -> Millis:
@@ -152,21 +150,25 @@ def labels_due(plan: Plan, tier: Millis, now: Millis, *, patient: bool) -> dict[
             kept = max(plan.tier_of(bucket), label_tier(plan.base))
             if max(finer, kept) != tier or not plan.over(bucket, tier, now):
                 continue
-            if patient and not _waited(stale, b, now, plan.early):
+            if patient and not _waited(stale, b, now, turn=plan.turn):
                 continue
             found.setdefault(bucket, {}).setdefault(finer, {})[b] = stale.mark
     return found
 
 
-def early_for(model: str) -> float:
-    """The share for one model of many: models whose labels come together would otherwise all be due in one
-    tick, and none in the next."""
-    return 1 - LABELS_EARLY * (crc32(model.encode()) % 1024) / 1024
-
-
-def _waited(stale: Stale, bucket: Millis, now: Millis, early: float) -> bool:
+def _waited(stale: Stale, bucket: Millis, now: Millis, *, turn: bool) -> bool:
     longest = max(LABELS_WAIT, (now - bucket) // LABELS_WAIT_SHARE)
-    return stale.since == 0 or now - stale.since >= longest * early
+    waited = now - stale.since
+    return stale.since == 0 or waited >= longest or (turn and waited > longest - LABELS_WAIT)
+
+
+def has_turn(model: str, now: Millis) -> bool:
+    """Whether one model of many has its minute of every five, the same on every worker.
+
+    Labels come for all models at once: without turns all would be due in one tick, and none in the next. And
+    what a model has due is counted together, hours beside each other in one search.
+    """
+    return now // MINUTE % (LABELS_WAIT // MINUTE) == crc32(model.encode()) % (LABELS_WAIT // MINUTE)
 
 
 def _merged(maps: Iterable[Dirty]) -> Dirty:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from kedge.alerting.loading import RuleBook
 from kedge.pipeline.context import Pipeline, groupings_with
 from kedge.pipeline.dirty import Done, Feed, without_sealed
-from kedge.pipeline.due import LABELS_AT_ONCE, Plan, Run, batches, early_for, runs_at
+from kedge.pipeline.due import LABELS_AT_ONCE, Plan, Run, batches, has_turn, runs_at
 from kedge.pipeline.faults import reach
 from kedge.pipeline.feed import adopt, clear, load_feed, update_feed
 from kedge.pipeline.groups import summarise_capped
@@ -71,7 +71,7 @@ def summarise_due(
     before `sealed` are counted no more.
     """
     feed = load_feed(pipe.store.state, pipe.feeds)
-    plans = make_plans(pipe, book, feed)
+    plans = make_plans(pipe, book, feed, now)
     outdated = {
         name: (computed_by(plan), missing_history(plan))
         for name, plan in plans.items()
@@ -102,7 +102,7 @@ def summarise_due(
 
 def anything_due(pipe: Pipeline, book: RuleBook, now: Millis) -> bool:
     """Whether another tick at `now` would summarise anything."""
-    plans = make_plans(pipe, book, load_feed(pipe.store.state, pipe.feeds))
+    plans = make_plans(pipe, book, load_feed(pipe.store.state, pipe.feeds), now)
     return any(
         runs_at(plan, tier, now, patient=False, history=history)
         for plan in plans.values()
@@ -112,7 +112,7 @@ def anything_due(pipe: Pipeline, book: RuleBook, now: Millis) -> bool:
     )
 
 
-def make_plans(pipe: Pipeline, book: RuleBook, feed: Feed) -> dict[str, Plan]:
+def make_plans(pipe: Pipeline, book: RuleBook, feed: Feed, now: Millis) -> dict[str, Plan]:
     """How each model is summarised at present."""
     floors = tier_floors(pipe.settings, feed.read_at)
     states = load_models(pipe, sorted(feed.models))
@@ -124,7 +124,7 @@ def make_plans(pipe: Pipeline, book: RuleBook, feed: Feed) -> dict[str, Plan]:
             groupings_with(state.settings, book, name),
             feed.epoch,
             floors,
-            early_for(name),
+            has_turn(name, now),
         )
         for name, state in states.items()
     }

@@ -7,12 +7,11 @@ import pytest
 from kedge.config import ModelSettings
 from kedge.pipeline.dirty import Dirty, ModelFeed, Stale
 from kedge.pipeline.due import (
-    LABELS_EARLY,
     LABELS_WAIT,
     Plan,
     Run,
     batches,
-    early_for,
+    has_turn,
     labels_due,
     runs_at,
 )
@@ -94,21 +93,25 @@ def test_under_load_labels_wait_five_minutes_or_a_24th_of_their_buckets_age(
     assert labels_due(given, HOUR, NOW, patient=False), "nobody waits where there is no load"
 
 
-def test_models_whose_labels_came_together_are_due_one_after_the_other_and_none_too_late() -> None:
-    """Of 500 models, at each of the minutes that an hour of yesterday may wait."""
-    held = {HOUR: {NOW - DAY: Stale(1, NOW - DAY + HOUR)}}
-    models = [replace(plan(labels=held), early=early_for(f"model-{i}")) for i in range(500)]
-    since, due, counts = NOW - DAY + HOUR, 0, []
-    for waited in range(M, HOUR + M, M):
-        one = {HOUR: {since + waited - DAY: Stale(1, since)}}  # the bucket is a day old at that moment
-        at = [replace(m, feed=replace(m.feed, labels=one)) for m in models]
-        now_due = sum(bool(labels_due(m, HOUR, since + waited, patient=True)) for m in at)
-        counts.append(now_due - due)
-        due = now_due
-    assert due == 500
-    assert sum(counts[: int(60 * (1 - LABELS_EARLY)) - 1]) == 0, "no earlier than that"
-    assert max(counts) < 50, "a few at a time"
-    assert early_for("model-7") == early_for("model-7"), "on every worker alike"
+def test_models_whose_labels_came_together_take_turns_and_none_is_late() -> None:
+    """500 models with labels of all hours of three days at every minute: an hour of ticks."""
+    start = NOW + 30 * M
+    hours = range(NOW - 3 * DAY, NOW - HOUR, HOUR)
+    models = {f"model-{i}": dict.fromkeys(hours, Stale(1, start)) for i in range(100)}
+    searches = []
+    for now in range(start + M, start + HOUR, M):
+        searches.append(0)
+        for name, held in models.items():
+            one = replace(plan(labels={HOUR: held}), model=name, turn=has_turn(name, now))
+            found = runs(one, HOUR, now, patient=True)
+            searches[-1] += len(found)
+            for bucket in (b for run in found for b in run.done.labels[HOUR]):
+                held[bucket] = Stale(1, now)
+            late = [b for b, s in held.items() if now - s.since >= max(LABELS_WAIT, (now - b) // 24)]
+            assert not late
+    assert min(searches[1:10]) > 0, "some at every tick"
+    assert max(searches[:10]) < 50, "and never all"
+    assert max(searches) <= 100, "one a model at most"
 
 
 def test_labels_of_an_hour_that_is_just_over_never_wait() -> None:
