@@ -1,7 +1,6 @@
-"""Whole columns as records hold their values, and which rows are not plainly fine: `values` for columns."""
+"""The columns of a file as records hold their values: what `values` says, for Arrow arrays."""
 
-import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -9,12 +8,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ingest.content import fast_list
+from ingest.reading import NotPlain, Reading, category, told
 from ingest.tables import Cells
-from ingest.values import EARLIEST, EXACT_INTEGER, MAX_AHEAD, MAX_ID, MAX_TEXT, text
+from ingest.values import EARLIEST, EXACT_INTEGER, MAX_AHEAD, MAX_ID
 from ingest.wire import Place
-from kedge.errors import BadInput
 from kedge.record_table import Floats, Mask, Texts, Times
-from kedge.records import FLOAT32_MAX
 from kedge.windows import SECOND, Millis
 
 _RFC3339 = (
@@ -22,26 +20,15 @@ _RFC3339 = (
 )
 
 
-class NotPlain(Exception):
-    """These columns are for the row path."""
+class ArrowReading(Reading):
+    """Of a file's columns."""
 
+    columns: Mapping[Place, pa.Array]
 
-class Reading:
-    """One chunk's columns as values; `plain` loses the rows that one of them is not plainly fine for."""
-
-    def __init__(self, columns: dict[Place, pa.Array], count: int, now: Millis) -> None:
-        self.columns = columns
-        self.count = count
-        self.plain: Mask = np.ones(count, np.bool_)
-        self._now = now
-
-    @staticmethod
-    def need(texts: Texts | None) -> Texts:
-        assert texts is not None  # noqa: S101 - asked for a column that is there
-        return texts
+    def __init__(self, columns: Mapping[Place, pa.Array], count: int, now: Millis) -> None:
+        super().__init__(columns, count, now)
 
     def times(self, place: Place, *, needed: bool = True) -> Times:
-        """Times as values.time_of reads them; -1 where there is none."""
         column = self.columns.get(place)
         if column is None:
             raise NotPlain
@@ -85,7 +72,6 @@ class Reading:
         return [id or "" for id in fast_list(column)]
 
     def texts(self, place: Place, said: Callable[[Any], str | None]) -> Texts | None:
-        """A column by a function of its values; where that raises BadInput the row is not plain."""
         column = self.columns.get(place)
         if column is None:
             return None
@@ -98,26 +84,18 @@ class Reading:
                 raise NotPlain
             column = column.dictionary_encode()
         codes = column.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
-        values: dict[str, int] = {}
-        lookup: list[int] = []
-        for value in fast_list(column.dictionary):
-            try:
-                known = None if value is None else said(value)
-            except BadInput:
-                lookup.append(-2)
-                continue
-            lookup.append(-1 if known is None else values.setdefault(known, len(values)))
-        told = np.array([*lookup, -1], np.int32)[codes]
-        self.plain &= told != -2
-        return Texts(np.maximum(told, -1), list(values))
+        lookup, values = told(fast_list(column.dictionary), said)
+        return self._texts(np.array([*lookup, -1], np.int32)[codes], values)
 
     def floats(self, place: Place) -> Floats | None:
-        """Numbers as float64; NaN is missing. Integers too large to be exact are rounded."""
         column = self.columns.get(place)
         return None if column is None else _to_floats(column)
 
+    def numeric(self, place: Place) -> bool:
+        kind = self.columns[place].type
+        return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind))
+
     def exact(self, place: Place) -> Floats | None:
-        """Numbers that must be finite, and integers that must be exact (values.number)."""
         given = self.floats(place)
         if given is None:
             return None
@@ -128,47 +106,14 @@ class Reading:
         self.plain &= np.isnan(given) | fine
         return given
 
-    def not_negative(self, place: Place, default: Floats | None) -> Floats | None:
-        given = self.floats(place)
-        if given is None:
-            return default
-        self.plain &= np.isnan(given) | ((given >= 0.0) & (given < math.inf))
-        return given if default is None else np.where(np.isnan(given), default, given)
-
-    def probabilities(self, place: Place) -> Floats:
-        given = _to_floats(self.columns[place])
-        self.plain &= np.isnan(given) | ((given >= 0.0) & (given <= 1.0))
-        return given
-
-    def measurements(self, place: Place) -> Floats:
-        """Numbers that a float32 can hold; others are missing."""
-        given = _to_floats(self.columns[place])
-        with np.errstate(invalid="ignore"):
-            return np.where(np.abs(given) <= FLOAT32_MAX, given, np.nan)
-
     def feature(self, place: Place, num: dict[str, Floats], cat: dict[str, Texts]) -> None:
-        """Into one of the two, by the column's type (enrich._features)."""
-        kind = self.columns[place].type
-        if pa.types.is_null(kind):
+        """By the column's type."""
+        if pa.types.is_null(self.columns[place].type):
             return
-        if pa.types.is_integer(kind) or pa.types.is_floating(kind):
+        if self.numeric(place):
             num[place.key] = self.measurements(place)
         else:
-            cat[place.key] = self.need(self.texts(place, _category))
-
-
-def _category(value: Any) -> str | None:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if value.isascii() and len(value) <= MAX_TEXT:
-        return str(value)
-    return text(value, "features") or ""
-
-
-def string_of(value: Any) -> str:
-    if not isinstance(value, str):
-        raise BadInput("expected text")
-    return value
+            cat[place.key] = self.need(self.texts(place, category))
 
 
 def array_of(cells: Cells) -> pa.Array:

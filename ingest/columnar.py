@@ -1,20 +1,21 @@
-"""The columnar way from a file's columns to predictions: whole columns are validated at once.
+"""The columnar way from columns, of a file or of a request, to predictions: whole columns are validated at
+once.
 
 It takes the rows that are plainly fine and gives the same values as `enrich.prediction_of`; all others are
 left to that, which says what is wrong with them. What is said once a distinct value (classes, segments,
 categories) is said by the same functions.
 """
 
-import math
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
 
-from ingest.column_values import NotPlain, Reading, array_of, string_of
+from ingest.column_values import ArrowReading, array_of
 from ingest.content import ContentIds
 from ingest.enrich import MAX_FEATURES, MAX_LABELS, MAX_MESSAGE, SUM_SLACK
+from ingest.reading import NotPlain, Reading, string_of
 from ingest.tables import Chunk
 from ingest.values import (
     MAX_TEXT,
@@ -26,7 +27,7 @@ from ingest.values import (
 )
 from ingest.wire import Place
 from kedge.errors import BadInput
-from kedge.record_table import Floats, Mask, PredictionTable, Texts, Times, listed
+from kedge.record_table import Floats, Mask, PredictionTable, Texts, Times
 from kedge.windows import Millis
 
 _MAPS = ("features", "probabilities", "segment", "attributions", "resource", "business")
@@ -43,10 +44,10 @@ _MAX_CLASSES = 100
 
 
 class Lane:
-    """How the columns of one file become predictions of one model."""
+    """How the columns of one file or request become predictions of one model."""
 
     def __init__(self, places: Collection[Place], *, model: str, version: str | None, now: Millis) -> None:
-        """Raises NotPlain for a file that the row path must read."""
+        """Raises NotPlain for columns that the row path must read."""
         self._model, self._version, self._now = model, version, now
         self._places = frozenset(places)
         try:
@@ -80,21 +81,21 @@ class Lane:
 
     def table(self, chunk: Chunk) -> tuple[PredictionTable, Mask]:
         """The plain rows, and which they are among those of the chunk. Raises NotPlain for none of them."""
-        columns: dict[Place, pa.Array] = {}
-        for place, cells in chunk.columns.items():
-            columns[place] = array_of(cells)
-        reading = Reading(columns, len(chunk.indices), self._now)
-        whole = self._whole(reading, columns)
-        plain = reading.plain
-        given = Place("id") in columns
-        if given:
-            plain &= self._apart(whole.ids, plain)
-        table = whole if plain.all() else whole[plain]
-        if not given and len(table):
+        columns = {place: array_of(cells) for place, cells in chunk.columns.items()}
+        table, plain = self.read(ArrowReading(columns, len(chunk.indices), self._now))
+        if Place("id") not in columns and len(table):
             chosen = columns if plain.all() else {p: c.filter(pa.array(plain)) for p, c in columns.items()}
             ids = self._content.of(chosen, chunk.indices[plain], table.timestamps)
             table = replace(table, ids=ids)
         return table, plain
+
+    def read(self, reading: Reading) -> tuple[PredictionTable, Mask]:
+        """The same of a reading; without a column of ids they are empty."""
+        whole = self._whole(reading)
+        plain = reading.plain
+        if Place("id") in reading.columns:
+            plain &= self._apart(whole.ids, plain)
+        return whole if plain.all() else whole[plain], plain
 
     def _apart(self, ids: list[str], plain: Mask) -> Mask:
         """False for rows that have the id of a row that is not plain: the first of them must win."""
@@ -103,9 +104,9 @@ class Lane:
         others = {id for id, fine in zip(ids, plain.tolist(), strict=True) if not fine}
         return np.array([id not in others for id in ids], np.bool_)
 
-    def _whole(self, reading: Reading, columns: Mapping[Place, pa.Array]) -> PredictionTable:
+    def _whole(self, reading: Reading) -> PredictionTable:
         """All rows; those that `reading.plain` denies hold anything."""
-        count = reading.count
+        columns, count = reading.columns, reading.count
         timestamps = reading.times(Place("timestamp"))
         cls = reading.texts(Place("class"), lambda value: class_text(value, "class"))
         cls, probabilities = self._probabilities(reading, cls)
@@ -133,7 +134,7 @@ class Lane:
             cls=cls,
             probability=self._confidence(reading, cls, probabilities),
             probabilities=probabilities,
-            entropy=reading.not_negative(Place("entropy"), _entropies(probabilities, count)),
+            entropy=reading.not_negative(Place("entropy"), reading.entropies(probabilities)),
             value=value,
             num=num,
             cat=cat,
@@ -260,8 +261,7 @@ class Lane:
             said = reading.texts(Place("label", "class"), lambda value: class_text(value, "label.class"))
             return said, reading.exact(Place("label", "value")), times
         said = reading.need(reading.texts(either, lambda value: class_text(value, "label")))
-        kind = reading.columns[either].type
-        if value is None or not (pa.types.is_integer(kind) or pa.types.is_floating(kind)):
+        if value is None or not reading.numeric(either):
             return said, None, None
         number = reading.exact(either)
         assert number is not None  # noqa: S101 - the column is there
@@ -271,25 +271,3 @@ class Lane:
             np.where(regression, number, np.nan),
             None,
         )
-
-
-def _entropies(probabilities: Mapping[str, Floats], count: int) -> Floats | None:
-    """enrich._entropy, to the last bit: numpy's logarithm may differ from the C library's in it."""
-    if not probabilities:
-        return None
-    log = math.log
-    if len(probabilities) == 2:
-        first, second = probabilities.values()
-        inside = (first > 0.0) & (second > 0.0)
-        if inside.all():
-            pairs = zip(first.tolist(), second.tolist(), strict=True)
-            return np.array([-(p * log(p) + q * log(q)) + 0.0 for p, q in pairs], np.float64)
-    rows: Iterable[tuple[float | None, ...]]
-    rows = zip(*(listed(column, count) for column in probabilities.values()), strict=True)
-    entropies = []
-    for row in rows:
-        known = [p for p in row if p is not None]
-        if len(known) == 1:
-            known.append(1.0 - known[0])
-        entropies.append(-sum([p * log(p) for p in known if p > 0.0]) + 0.0 if known else math.nan)
-    return np.array(entropies, np.float64)

@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import IO, Generic, NamedTuple, TypeVar
 
 from ingest.body import Malformed, loads
-from ingest.column_values import NotPlain
 from ingest.columnar import Lane
 from ingest.columns import ColumnMap
 from ingest.content import content_id
 from ingest.enrich import label_of, prediction_of
+from ingest.reading import NotPlain
 from ingest.rejection import Rejection
 from ingest.tables import (
     BATCH_ROWS,
