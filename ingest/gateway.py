@@ -22,9 +22,10 @@ from fastapi import APIRouter, Depends, HTTPException, Request, Response
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 
+from ingest.answers import LabelAnswer, PredictionAnswer
 from ingest.auth import Keys
 from ingest.body import Malformed, TooManyRows
-from ingest.service import IngestService, LabelAnswer, PredictionAnswer
+from ingest.service import IngestService
 from ingest.spool import SpoolBroken, SpoolFull
 from kedge.errors import BadInput, StoreUnavailable
 

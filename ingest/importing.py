@@ -15,9 +15,10 @@ from typing import NamedTuple, Protocol
 
 import msgspec
 
+from ingest.answers import PredictionAnswer
 from ingest.columns import ColumnMap
 from ingest.files import Batch
-from ingest.service import IngestService, PredictionAnswer
+from ingest.service import IngestService
 from kedge.errors import StoreUnavailable
 from kedge.record_table import PredictionTable
 from kedge.records import Prediction

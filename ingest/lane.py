@@ -9,6 +9,7 @@ is read the plain way instead: what a row becomes never depends on lanes, only h
 import re
 import threading
 from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import Annotated, Any, ClassVar, Literal
 
 import msgspec
@@ -54,8 +55,15 @@ class KnownFeatures(msgspec.Struct, gc=False):
 _boolean: Mapping[Any, str] = {True: "true", False: "false"}
 
 
+class KnownRow(WirePrediction, gc=False):
+    """A row that was read by a lane."""
+
+    known: ClassVar[type[KnownFeatures]] = KnownFeatures
+    """What its features are."""
+
+
 class Lane:
-    """The decoder of one model's rows."""
+    """The decoders of one model's rows."""
 
     def __init__(self, model: str, kinds: Mapping[str, bool]) -> None:
         """`kinds`: whether each feature is numeric."""
@@ -77,10 +85,15 @@ class Lane:
         row = msgspec.defstruct(
             "Row",
             [("model", Literal[model]), ("features", features | None, None)],
-            bases=(WirePrediction,),
+            bases=(KnownRow,),
+            namespace={"known": features},
             kw_only=True,
+            gc=False,
         )
         self.decode = msgspec.json.Decoder(row).decode
+        """One row."""
+        self.decode_list = msgspec.json.Decoder(list[row]).decode  # type: ignore[valid-type]
+        """A list of rows: half as dear as each by itself."""
 
 
 class Lanes:
@@ -95,10 +108,11 @@ class Lanes:
         found = _MODEL.search(row)
         return self._lanes.get(found[1].decode("utf-8", "replace")) if found else None
 
-    def learn(self, rows: Iterable[Prediction]) -> None:
+    def learn(self, rows: Iterable[Prediction], fitting: Mapping[str, int] = MappingProxyType({})) -> None:
         """Make room for the features of rows that were read the plain way.
 
-        A feature is of the kind that it came with first, until most rows of a call have it as the other.
+        A feature is of the kind that it came with first, until most rows of a call have it as the other;
+        `fitting`: how many rows of a model came beside these, all of which fit.
         """
         by_model: dict[str, list[Prediction]] = {}
         for row in rows:
@@ -107,14 +121,14 @@ class Lanes:
             for model, own in by_model.items():
                 lane = self._lanes.get(model)
                 before = lane.kinds if lane else {}
-                after = _kinds(before, own)
+                after = _kinds(before, own, fitting.get(model, 0))
                 if len(after) <= MAX_NAMES and (lane is None or after != before):
                     if len(self._lanes) >= MAX_LANES:
                         self._lanes.clear()
                     self._lanes[model] = Lane(model, after)
 
 
-def _kinds(known: Mapping[str, bool], rows: list[Prediction]) -> Mapping[str, bool]:
+def _kinds(known: Mapping[str, bool], rows: list[Prediction], fitting: int) -> Mapping[str, bool]:
     kinds = dict(known)
     against: dict[str, int] = {}
     for row in rows:
@@ -126,4 +140,6 @@ def _kinds(known: Mapping[str, bool], rows: list[Prediction]) -> Mapping[str, bo
                     continue
                 if kinds.setdefault(name, number) is not number:
                     against[name] = against.get(name, 0) + 1
-    return kinds | {name: not kinds[name] for name, count in against.items() if 2 * count > len(rows)}
+    return kinds | {
+        name: not kinds[name] for name, count in against.items() if 2 * count > len(rows) + fitting
+    }

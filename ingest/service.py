@@ -3,70 +3,61 @@
 The gateway puts HTTP in front of it; the demo calls it directly.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 import msgspec
-import numpy as np
 
-from ingest.body import Decoded, decode, rows_at
+from ingest.answers import (
+    MAX_LISTED,
+    LabelAnswer,
+    PredictionAnswer,
+    answered,
+    listed,
+    notice,
+    unknown_names,
+)
+from ingest.body import decode, rows_at
 from ingest.drain import Drainer
 from ingest.enrich import label_of, prediction_of
 from ingest.keep import Keeper
 from ingest.lane import Lanes
 from ingest.rejection import Rejection
 from ingest.spool import Kind
-from ingest.wire import LABEL, PREDICTION, Wire, WirePrediction
-from ingest.write import LogWriter, rejected_row
+from ingest.wire import LABEL, PREDICTION, Wire
+from ingest.wire_columns import Tabled, tabled
+from ingest.write import Appended, LogWriter, rejected_row
 from kedge.clock import Clock
 from kedge.errors import BadInput, KedgeError
 from kedge.pipeline.schema import Features
 from kedge.record_table import PredictionTable
 from kedge.records import Label, Prediction
-from kedge.store.base import DocumentStore, Joined, Json, LogStore, RejectedRow, Written
+from kedge.store.base import (
+    AppendResult,
+    DocumentStore,
+    Joined,
+    Json,
+    LogStore,
+    PartlyAppended,
+    RejectedRow,
+    Written,
+)
 from kedge.store.retention import too_old
 from kedge.windows import Millis
 
-MAX_LISTED = 100
-"""Rejections listed in one answer; all are counted."""
 
+@dataclass
+class _Told:
+    """What became of a request's predictions so far."""
 
-class PredictionAnswer(msgspec.Struct, omit_defaults=True):
-    """What became of the predictions of one request."""
-
-    accepted: int
-    duplicate: int
-    """Rows whose id is stored already; nothing was changed."""
-    rejected: int
-    rejections: list[Rejection]
-    notice: str | None = None
+    rejected: list[Rejection] = field(default_factory=list)
+    counts: dict[Written, int] = field(default_factory=lambda: dict.fromkeys(Written, 0))
     spooled: int = 0
-    """Rows kept by the gateway until the store takes them; whether they are duplicates is not known yet."""
-
-    @property
-    def useless(self) -> bool:
-        """Every row was rejected."""
-        return self.rejected > 0 and self.accepted + self.duplicate + self.spooled == 0
 
 
-class LabelAnswer(msgspec.Struct, omit_defaults=True):
-    """What became of the labels of one request."""
-
-    accepted: int
-    """Joined to their predictions."""
-    superseded: int
-    """The prediction has a label that is as new or newer."""
-    waiting: int
-    """Kept until their prediction arrives."""
-    rejected: int
-    rejections: list[Rejection]
-    notice: str | None = None
-    spooled: int = 0
-    """Labels kept by the gateway until the store can take them."""
-
-    @property
-    def useless(self) -> bool:
-        return self.rejected > 0 and self.accepted + self.superseded + self.waiting + self.spooled == 0
+Wrote = TypeVar("Wrote", bound=Appended | None)
 
 
 class IngestService:
@@ -96,11 +87,18 @@ class IngestService:
         """
         now = self._clock()
         decoded = decode(body, PREDICTION, lines=lines, lanes=self._lanes)
-        indices, rows, rejections = _built(decoded, prediction_of, now)
+        # What is held back is spooled row by row.
+        tables, others = Tabled([], decoded.rows) if self._holding else tabled(decoded.rows, now)
+        indices, rows, rejections = _built(others, decoded.rejections, prediction_of, now)
         if decoded.plain:
-            self._lanes.learn(rows)
-        answer = self.store_predictions(rows, rejections, indices)
-        answer.notice = _notice(decoded)
+            self._lanes.learn(rows, Counter({table.model: len(table) for table, _ in tables}))
+        told = _Told(list(rejections))
+        for table, at in tables:
+            self._store_table(table, at, told)
+        if rows:
+            self._store_rows(rows, indices, told)
+        answer = answered(told.counts, told.rejected, told.spooled)
+        answer.notice = notice(decoded)
         self._keep(rejections, body, lines, now)
         return answer
 
@@ -108,79 +106,95 @@ class IngestService:
         """Join the labels of a JSON body to their predictions. Raises like `predictions`."""
         now = self._clock()
         decoded = decode(body, LABEL, lines=lines)
-        indices, rows, rejections = _built(decoded, label_of, now)
+        indices, rows, rejections = _built(decoded.rows, decoded.rejections, label_of, now)
         answer = self.store_labels(rows, rejections, indices)
-        answer.notice = _unknown(decoded.unknown)
+        answer.notice = unknown_names(decoded.unknown)
         self._keep(rejections, body, lines, now)
         return answer
 
-    def store_predictions(
-        self,
-        rows: Sequence[Prediction],
-        rejections: Iterable[Rejection] = (),
-        indices: Sequence[int] | None = None,
-    ) -> PredictionAnswer:
-        """Store rows that are validated already; `indices` are theirs among those that were sent."""
-        indices = range(len(rows)) if indices is None else indices
-        rejected = list(rejections)
+    def store_predictions(self, rows: Sequence[Prediction]) -> PredictionAnswer:
+        """Store rows that are validated already."""
+        told = _Told()
+        self._store_rows(rows, range(len(rows)), told)
+        return answered(told.counts, told.rejected, told.spooled)
+
+    def store_table(self, table: PredictionTable) -> PredictionAnswer:
+        """Store a table that is validated already."""
+        told = _Told()
+        self._store_table(table, range(len(table)), told)
+        return answered(told.counts, told.rejected, told.spooled)
+
+    def _store_rows(self, rows: Sequence[Prediction], indices: Sequence[int], told: "_Told") -> None:
+        """`indices` are theirs among those that were sent."""
         floor = self._writer.floor.known if self._holding else self._writer.floor()
         if floor and any(row.timestamp < floor for row in rows):
             kept_rows = []
             for index, row in zip(indices, rows, strict=True):
                 if row.timestamp < floor:
-                    rejected.append(Rejection(index, "timestamp", too_old(floor)))
+                    told.rejected.append(Rejection(index, "timestamp", too_old(floor)))
                 else:
                     kept_rows.append((index, row))
             indices, rows = [i for i, _ in kept_rows], [row for _, row in kept_rows]
-        counts = dict.fromkeys(Written, 0)
-        left: Sequence[int] = range(len(rows))
-        problem = ""
-        refused: list[RejectedRow] = []
+        appended = Appended([None] * len(rows), frozenset())
         if not self._holding:
-            try:
-                appended = self._writer.predictions(rows)
-                if appended.failure is not None and self._drainer is None:
-                    raise appended.failure
-            except BadInput:
-                raise
-            except KedgeError as error:
-                if self._drainer is None:
-                    raise
-                problem = str(error)
-            else:
-                left, problem = appended.left, str(appended.failure or "")
-                created = Written.CREATED
-                counts[created] = sum([r is not None and r.written is created for r in appended.results])
-                for i, result in enumerate(appended.results):
-                    if result is None or result.written is created:
-                        continue
-                    counts[result.written] += 1
-                    if result.written is Written.REJECTED:
-                        field = "features" if i in appended.beyond else ""
-                        rejected.append(Rejection(indices[i], field, result.reason))
-                        refused.append(rejected_row(rows[i], result.reason, self._clock()))
-        spooled = self._spool(Kind.PREDICTIONS, rows, left, indices, rejected, problem)
-        self._keeper.keep(refused)
-        return _answered(counts, rejected, spooled)
+            appended = self._tried(lambda: self._writer.predictions(rows), len(rows))
+        self._settle(appended, lambda: rows, indices, told)
 
-    def store_table(self, table: PredictionTable) -> PredictionAnswer:
-        """Store a table that is validated already."""
-        results = None if self._holding else self._writer.table(table)
-        if results is None:
-            return self.store_predictions(table.rows())
-        counts = dict.fromkeys(Written, 0)
-        rejected: list[Rejection] = []
-        for i, result in enumerate(results):
-            counts[result.written] += 1
+    def _store_table(self, table: PredictionTable, indices: Sequence[int], told: "_Told") -> None:
+        if self._holding:
+            self._store_rows(table.rows(), indices, told)
+            return
+        appended = self._tried(lambda: self._writer.table(table), len(table))
+        if appended is None:
+            self._store_rows(table.rows(), indices, told)
+        else:
+            self._settle(appended, table.rows, indices, told)
+
+    def _tried(self, write: Callable[[], Wrote], count: int) -> Wrote | Appended:
+        """What was written; raises where some was not and there is no spool for it."""
+        try:
+            appended = write()
+        except BadInput:
+            raise
+        except KedgeError as error:
+            if self._drainer is None:
+                raise
+            nothing: list[AppendResult | None] = [None] * count
+            return Appended(nothing, frozenset(), PartlyAppended(str(error), nothing))
+        if appended is not None and appended.failure is not None and self._drainer is None:
+            raise appended.failure
+        return appended
+
+    def _settle(
+        self,
+        appended: Appended,
+        rows_of: Callable[[], Sequence[Prediction]],
+        indices: Sequence[int],
+        told: "_Told",
+    ) -> None:
+        """Tell what became of rows, keep those that the store refused, and spool those that are left."""
+        created = Written.CREATED
+        others = [
+            (i, result)
+            for i, result in enumerate(appended.results)
+            if result is None or result.written is not created
+        ]
+        told.counts[created] += len(appended.results) - len(others)
+        if not others:
+            return
+        rows = rows_of()
+        refused: list[RejectedRow] = []
+        for i, result in others:
+            if result is None:
+                continue
+            told.counts[result.written] += 1
             if result.written is Written.REJECTED:
-                rejected.append(Rejection(i, "", result.reason))
-        if rejected:
-            rows = table[np.array([r.index for r in rejected])].rows()
-            now = self._clock()
-            self._keeper.keep(
-                [rejected_row(row, r.reason, now) for row, r in zip(rows, rejected, strict=True)]
-            )
-        return _answered(counts, rejected)
+                field = "features" if i in appended.beyond else ""
+                told.rejected.append(Rejection(indices[i], field, result.reason))
+                refused.append(rejected_row(rows[i], result.reason, self._clock()))
+        problem = str(appended.failure or "")
+        told.spooled += self._spool(Kind.PREDICTIONS, rows, appended.left, indices, told.rejected, problem)
+        self._keeper.keep(refused)
 
     def store_labels(
         self,
@@ -211,7 +225,7 @@ class IngestService:
             superseded=counts[Joined.SUPERSEDED],
             waiting=counts[Joined.WAITING],
             rejected=len(rejected),
-            rejections=_listed(rejected),
+            rejections=listed(rejected),
             spooled=spooled,
         )
 
@@ -288,11 +302,14 @@ Record = TypeVar("Record", Prediction, Label)
 
 
 def _built(
-    decoded: Decoded[Wire], build: Callable[[Wire, Millis], Record], now: Millis
+    rows: Iterable[tuple[int, Wire]],
+    rejected: Iterable[Rejection],
+    build: Callable[[Wire, Millis], Record],
+    now: Millis,
 ) -> tuple[list[int], list[Record], list[Rejection]]:
     """The records of the rows that are valid, with their indices, and the rejections of all the others."""
-    indices, records, rejections = [], [], list(decoded.rejections)
-    for index, row in decoded.rows:
+    indices, records, rejections = [], [], list(rejected)
+    for index, row in rows:
         try:
             records.append(build(row, now))
         except BadInput as error:
@@ -300,51 +317,3 @@ def _built(
         else:
             indices.append(index)
     return indices, records, rejections
-
-
-def _answered(
-    counts: Mapping[Written, int], rejected: Sequence[Rejection], spooled: int = 0
-) -> PredictionAnswer:
-    return PredictionAnswer(
-        accepted=counts[Written.CREATED],
-        duplicate=counts[Written.DUPLICATE],
-        rejected=len(rejected),
-        rejections=_listed(rejected),
-        spooled=spooled,
-    )
-
-
-def _listed(rejections: Iterable[Rejection]) -> list[Rejection]:
-    return sorted(rejections, key=lambda rejection: rejection.index)[:MAX_LISTED]
-
-
-def _notice(decoded: Decoded[WirePrediction]) -> str | None:
-    """What the caller should know although the rows were taken."""
-    sentences = []
-    nameless = sum(row.id is None for _, row in decoded.rows)
-    timeless = sum(row.timestamp is None and row.id is not None for _, row in decoded.rows)
-    if nameless:
-        sentences.append(
-            f"{_rows(nameless)} had no id and got one: sent again, they would be stored again. "
-            "Send id and timestamp, and a retry is harmless."
-        )
-    if timeless:
-        sentences.append(
-            f"{_rows(timeless)} had no timestamp and got the time of arrival: "
-            "sent again in another period, they would be stored again."
-        )
-    if unknown := _unknown(decoded.unknown):
-        sentences.append(unknown)
-    return " ".join(sentences) or None
-
-
-def _rows(count: int) -> str:
-    return "1 row" if count == 1 else f"{count:,} rows"
-
-
-def _unknown(names: set[str]) -> str | None:
-    if not names:
-        return None
-    first = sorted(name[:64] for name in names)[:10]
-    more = f" and {len(names) - 10} more" if len(names) > 10 else ""
-    return f"Unknown fields were left out: {', '.join(first)}{more}."

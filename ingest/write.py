@@ -68,14 +68,17 @@ class LogWriter:
         ]
         return Appended(results, frozenset(refused), failure)
 
-    def table(self, table: PredictionTable) -> list[AppendResult] | None:
+    def table(self, table: PredictionTable) -> Appended | None:
         """The same for columns; None, and nothing is written, where it must be decided row by row."""
         floor = self.floor()
         if floor and table.timestamps.min(initial=floor) < floor:
             return None
         if self._schemas.register([table.carrier]):
             return None
-        return self.logs.append_table(table)
+        try:
+            return Appended(list(self.logs.append_table(table)), frozenset())
+        except PartlyAppended as error:
+            return Appended(error.results, frozenset(), error)
 
     def labels(self, labels: Sequence[Label]) -> list[Joined]:
         return self.logs.label(labels) if labels else []

@@ -18,6 +18,7 @@ from kedge.pipeline.spooled import gateways, spooled_since
 from kedge.store.elastic import open_elastic
 from kedge.store.elastic.names import Names
 from kedge.store.elastic.store import ElasticStore
+from kedge.store.elastic.table import CHUNK_ROWS
 from kedge.windows import DAY, HOUR
 from tests.ingest.conftest import ALL, NOW, Client, client_of
 from tests.support.proxy import Proxy
@@ -173,6 +174,27 @@ def test_a_store_that_is_too_busy_gets_its_rows_later(world: World, status: int)
         gateway.drained()
         assert len(world.stored()) == 451
         assert gateway.drainer.drained["rejected"] == 0
+
+
+def test_of_a_large_request_only_what_is_not_written_is_spooled(world: World) -> None:
+    bulks = 0
+
+    def judge(path: str, body: bytes) -> int | None:
+        nonlocal bulks
+        bulks += path.startswith("/_bulk") and b"@timestamp" in body
+        return 503 if path.startswith("/_bulk") and bulks > 1 else None
+
+    with world.gateway(start=False) as gateway:
+        rows = [world.row(f"{i:04}", features={"n": i}) for i in range(CHUNK_ROWS + 100)]
+        gateway.post(rows[:1])
+        world.proxy.judge = judge
+        answer = gateway.post(rows[1:]).json()
+        assert (answer["accepted"], answer["spooled"]) == (CHUNK_ROWS, 99)
+        world.proxy.up()
+        gateway.drainer.start()
+        gateway.drained()
+        assert gateway.drainer.drained == {"created": 99}
+    assert len(world.stored()) == CHUNK_ROWS + 100
 
 
 def test_a_full_spool_refuses_with_503_and_keeps_what_it_answered(world: World) -> None:

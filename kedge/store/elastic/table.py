@@ -3,21 +3,23 @@
 Measured beside it (25 features): a dict a row through orjson took four times that.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
 import numpy as np
 
+from kedge.errors import StoreUnavailable
 from kedge.record_table import Column, Floats, PredictionTable, Texts, listed, maps, present
-from kedge.store.base import AppendResult, Written
+from kedge.records import Prediction
+from kedge.store.base import AppendResult, PartlyAppended, Written
 from kedge.store.elastic.client import Client, Refused
 from kedge.store.elastic.encode import FLOAT32_OVERFLOW
 from kedge.store.elastic.indices import Indices
 from kedge.store.elastic.logs import Logs
 from kedge.store.elastic.names import Names, escape
 from kedge.store.elastic.namespaces import namespace_at
-from kedge.store.elastic.operations import BULK_BYTES, Item
+from kedge.store.elastic.operations import BULK_BYTES, NOT_SENT, Item
 from kedge.store.elastic.shared import plain
 from kedge.windows import DAY
 
@@ -42,10 +44,21 @@ class TableWriter:
         self._logs.open(set(aliases), table.carrier)
         lines = document_lines(table, aliases, named=self._indices.named())
         failed: dict[int, Item] = {}
+        failure: StoreUnavailable | None = None
         for start in range(0, len(table), CHUNK_ROWS):
             stop = min(start + CHUNK_ROWS, len(table))
             for first, body in _bodies(lines, start, stop):
-                failed |= {first + i: item for i, item in self._posted(body)}
+                try:
+                    items = self._posted(body)
+                except StoreUnavailable as error:
+                    if not first:
+                        raise
+                    # What comes after it would fail as well, each after as long a wait.
+                    failure = error
+                    items = [(i, Item(NOT_SENT)) for i in range(len(table) - first)]
+                failed |= {first + i: item for i, item in items}
+                if failure is not None:
+                    return self._settled(table, aliases, failed, failure)
         return self._settled(table, aliases, failed)
 
     def _aliases(self, table: PredictionTable) -> list[str]:
@@ -59,21 +72,40 @@ class TableWriter:
         return list(np.array(names, object)[of_day].tolist())
 
     def _settled(
-        self, table: PredictionTable, aliases: Sequence[str], failed: dict[int, Item]
+        self,
+        table: PredictionTable,
+        aliases: Sequence[str],
+        failed: dict[int, Item],
+        failure: StoreUnavailable | None = None,
     ) -> list[AppendResult]:
-        """What became of each row, once the way of single rows has looked after those not created."""
-        results = [_CREATED] * len(table)
+        """What became of each row, once the way of single rows has looked after those not created.
+
+        Raises PartlyAppended where some of them, as after a `failure`, may be tried again.
+        """
+        results: list[AppendResult | None] = [_CREATED] * len(table)
+
+        def told(places: list[int], ask: Callable[[list[Prediction]], Sequence[AppendResult | None]]) -> None:
+            nonlocal failure
+            found: Sequence[AppendResult | None] = [None] * len(places)
+            if places and failure is None:
+                try:
+                    found = ask(table[np.array(places)].rows())
+                except PartlyAppended as error:
+                    failure, found = error, error.results
+                except StoreUnavailable as error:
+                    failure = error
+            for i, result in zip(places, found, strict=True):
+                results[i] = result
+
         taken = [i for i, item in failed.items() if item.conflict]
-        if taken:
-            told = self._logs.taken(table[np.array(taken)].rows(), [aliases[i] for i in taken])
-            for i, result in zip(taken, told, strict=True):
-                results[i] = result
+        told(taken, lambda rows: self._logs.taken(rows, [aliases[i] for i in taken]))
         # New days, busy shards, bad documents, full indices.
-        others = [i for i, item in failed.items() if not item.conflict]
-        if others:
-            for i, result in zip(others, self._logs.append(table[np.array(others)].rows()), strict=True):
-                results[i] = result
-        return results
+        told([i for i, item in failed.items() if not item.conflict], self._logs.append)
+        if failure is None:
+            return [result for result in results if result is not None]
+        if not any(results):
+            raise failure
+        raise PartlyAppended(str(failure), results, failure.status)
 
     def _posted(self, body: bytes) -> list[tuple[int, Item]]:
         """The items of one bulk request that were not created, by their rows from 0."""
