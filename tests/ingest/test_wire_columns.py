@@ -301,21 +301,21 @@ def test_few_rows_go_one_by_one(taught: IngestService, counting: Counting) -> No
 def test_a_row_that_is_not_plain_goes_by_itself_and_keeps_its_index(
     taught: IngestService, counting: Counting
 ) -> None:
-    rows = [plain_row(i) for i in range(100)]
+    rows = [plain_row(i) for i in range(200)]
     rows[40] = plain_row(40, latency_ms=-1)
     rows[41] = plain_row(41, features={"n": "many"})
     answer = taught.predictions(body_of(rows, True), lines=True)
-    assert (answer.accepted, [r.index for r in answer.rejections]) == (99, [40])
-    assert counting.ways == [("table", 98), ("rows", 1)]
+    assert (answer.accepted, [r.index for r in answer.rejections]) == (199, [40])
+    assert counting.ways == [("table", 198), ("rows", 1)]
     counting.ways.clear()
-    taught.predictions(body_of([plain_row(i) for i in range(100, 200)], True), lines=True)
-    assert counting.ways == [("table", 100)], "one mistyped value must not cost the others their lane"
+    taught.predictions(body_of([plain_row(i) for i in range(200, 400)], True), lines=True)
+    assert counting.ways == [("table", 200)], "one mistyped value must not cost the others their lane"
 
 
 def test_of_two_rows_with_one_id_the_first_is_stored_whichever_way_it_goes(
     taught: IngestService, counting: Counting
 ) -> None:
-    rows = [plain_row(i) for i in range(100)]
+    rows = [plain_row(i) for i in range(200)]
     rows[3] = plain_row(7, features={"n": "first"})
     assert taught.predictions(body_of(rows, True), lines=True).duplicate == 1
     [found] = [d for d in counting.examples("m", ALL, 1_000) if d["event"]["id"] == "r7"]
@@ -323,23 +323,23 @@ def test_of_two_rows_with_one_id_the_first_is_stored_whichever_way_it_goes(
 
 
 def test_rows_without_id_or_time_get_their_own(taught: IngestService, counting: Counting) -> None:
-    rows = [{"model": "m"} | ({"id": f"r{i}"} if i % 2 else {}) for i in range(100)]
+    rows = [{"model": "m"} | ({"id": f"r{i}"} if i % 2 else {}) for i in range(200)]
     answer = taught.predictions(body_of(rows, True), lines=True)
-    assert (answer.accepted, counting.ways) == (100, [("table", 100)])
+    assert (answer.accepted, counting.ways) == (200, [("table", 200)])
     assert answer.notice is not None
-    assert answer.notice.startswith("50 rows had no id")
-    assert "50 rows had no timestamp" in answer.notice
+    assert answer.notice.startswith("100 rows had no id")
+    assert "100 rows had no timestamp" in answer.notice
     found = [d["event"]["id"] for d in counting.examples("m", ALL, 1_000)]
-    assert sum(id.startswith(f"{NOW:012x}") for id in found) == 50
+    assert sum(id.startswith(f"{NOW:012x}") for id in found) == 100
 
 
 def test_large_models_beside_each_other_have_a_table_each(counting: Counting) -> None:
     service = IngestService(counting, counting.state, lambda: NOW)
-    rows = [plain_row(i, model=f"m{i % 2}") for i in range(200)]
+    rows = [plain_row(i, model=f"m{i % 2}") for i in range(400)]
     service.predictions(body_of(rows[:2], True), lines=True)
     counting.ways.clear()
     answer = service.predictions(body_of(rows[2:], True), lines=True)
-    assert (answer.accepted, counting.ways) == (198, [("table", 99), ("table", 99)])
+    assert (answer.accepted, counting.ways) == (398, [("table", 199), ("table", 199)])
 
 
 @pytest.mark.parametrize(
@@ -366,9 +366,9 @@ def test_what_is_one_line_stays_one_line(joined: bytes) -> None:
 
 
 def test_generated_rows_are_all_plain() -> None:
-    body = generated.bodies(generated.predictions(100, NOW - 2 * DAY), 100)[0]
+    body = generated.bodies(generated.predictions(200, NOW - 2 * DAY), 200)[0]
     lanes = Lanes()
     lanes.learn(prediction_of(wire, NOW) for _, wire in decode(body, PREDICTION, lines=True).rows)
     tables, others = tabled(decode(body, PREDICTION, lines=True, lanes=lanes).rows, NOW)
-    assert [len(table) for table, _ in tables] == [100]
+    assert [len(table) for table, _ in tables] == [200]
     assert others == []

@@ -9,14 +9,13 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from elastic_transport import (
-    JsonSerializer,
     TransportError,
 )
 from elasticsearch import ApiError, Elasticsearch, SerializationError
 
 from kedge.errors import BadInput, KedgeError, PartialResult, StoreUnavailable, TooManyBuckets
 from kedge.store.base import Counters
-from kedge.store.elastic.node import Answers, AnyServerNode, decoder
+from kedge.store.elastic.node import Answers, AnyServerNode, Lines, decoder
 from kedge.store.elastic.operations import (
     NOT_SENT,
     Item,
@@ -74,7 +73,7 @@ class Client:
         hosts = [_with_port(part.strip()) for part in url.split(",")]
         self.host = ", ".join(f"{p.scheme}://{p.hostname}:{p.port}" for p in map(urlsplit, hosts))
         self.counters = Counters()
-        json: JsonSerializer = Answers()
+        json, lines = Answers(), Lines()
         self._client = Elasticsearch(
             hosts,
             api_key=api_key,
@@ -86,6 +85,8 @@ class Client:
             serializers={
                 "application/json": json,
                 "application/vnd.elasticsearch+json": json,
+                "application/x-ndjson": lines,
+                "application/vnd.elasticsearch+x-ndjson": lines,
             },
         )
 

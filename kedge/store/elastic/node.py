@@ -5,7 +5,7 @@ from contextvars import ContextVar
 from typing import Any
 
 import msgspec
-from elastic_transport import HttpHeaders, NodeConfig, OrjsonSerializer, Urllib3HttpNode
+from elastic_transport import HttpHeaders, NdjsonSerializer, NodeConfig, OrjsonSerializer, Urllib3HttpNode
 from elastic_transport._node import NodeApiResponse
 from elastic_transport.client_utils import DEFAULT, DefaultType
 
@@ -56,3 +56,11 @@ class Answers(OrjsonSerializer):
             except msgspec.ValidationError:  # an error in place of the answer
                 pass
         return super().json_loads(data)
+
+
+class Lines(NdjsonSerializer):
+    """Passes on a body that is encoded already; the client's own copies it twice, a twentieth of what writing
+    a row costs a gateway."""
+
+    def dumps(self, data: Any) -> bytes:
+        return data if isinstance(data, bytes) and data.endswith(b"\n") else super().dumps(data)

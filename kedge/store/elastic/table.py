@@ -47,9 +47,9 @@ class TableWriter:
         failure: StoreUnavailable | None = None
         for start in range(0, len(table), CHUNK_ROWS):
             stop = min(start + CHUNK_ROWS, len(table))
-            for first, body in _bodies(lines, start, stop):
+            for first, count, body in _bodies(lines, start, stop):
                 try:
-                    items = self._posted(body)
+                    items = self._posted(body, count)
                 except StoreUnavailable as error:
                     if not first:
                         raise
@@ -107,9 +107,8 @@ class TableWriter:
             raise failure
         raise PartlyAppended(str(failure), results, failure.status)
 
-    def _posted(self, body: bytes) -> list[tuple[int, Item]]:
+    def _posted(self, body: bytes, count: int) -> list[tuple[int, Item]]:
         """The items of one bulk request that were not created, by their rows from 0."""
-        count = body.count(b"\n") // 2
         try:
             items = self._client.post_bulk(body, count)
         except Refused as refused:
@@ -119,11 +118,11 @@ class TableWriter:
         return [(i, item) for i, item in enumerate(items) if not item.ok]
 
 
-def _bodies(lines: list[Any], start: int, stop: int) -> Iterator[tuple[int, bytes]]:
-    """Bulk bodies of at most BULK_BYTES, with the row that each begins with."""
+def _bodies(lines: list[Any], start: int, stop: int) -> Iterator[tuple[int, int, bytes]]:
+    """Bulk bodies of at most BULK_BYTES, each with the row that it begins with and how many it has."""
     body = _encoder.encode_lines(lines[2 * start : 2 * stop])
     if len(body) <= BULK_BYTES or stop - start == 1:
-        yield start, body
+        yield start, stop - start, body
         return
     middle = (start + stop) // 2
     yield from _bodies(lines, start, middle)
