@@ -9,7 +9,7 @@ any n.
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -41,12 +41,22 @@ class DriftSettings:
     """The effect D that is still harmless."""
     alpha: float = 0.001
     """The chance that one look at a harmless feature alarms."""
+    phi: Mapping[str, float] = field(default_factory=dict)
+    """By feature: the variance between windows of its reference over that of independent rows (see
+    `dispersion`); 1 for those not named. The test counts 1 / phi of the rows, the effect is reported
+    undivided."""
+    borrowed: frozenset[str] = frozenset()
+    """Features whose phi is of another window length, or unknown: what is found of them reaches `medium` at
+    most."""
 
     def __post_init__(self) -> None:
         if not 0 < self.tolerance < 4:
             raise BadInput(f"a drift tolerance is between 0 and 4, not {self.tolerance:g}")
         if not 0 < self.alpha < 0.5:
             raise BadInput(f"alpha is between 0 and 0.5, not {self.alpha:g}")
+        for feature, phi in self.phi.items():
+            if not (phi >= 1 and math.isfinite(phi)):
+                raise BadInput(f"the dispersion of {feature} is at least 1, not {phi:g}")
 
 
 @dataclass(frozen=True)
@@ -77,7 +87,7 @@ class FeatureDrift:
     psi: float
     """On shares smoothed by half a count."""
     psi_expected: float
-    """Its mean where nothing drifted: (k - 1)(1/n + 1/m)."""
+    """Its mean where nothing drifted and rows are independent: (k - 1)(1/n + 1/m)."""
     js: float
     """Distance, base 2, in [0, 1], on the smoothed shares."""
     ks: float | None
@@ -104,11 +114,15 @@ class FeatureDrift:
     """
     moved: tuple[MovedCell, ...]
     """The cells that make up most of the effect, first the largest."""
+    phi: float = 1.0
+    """How much more the reference's windows vary than independent rows would."""
+    borrowed: bool = False
+    """phi is of another window length, or unknown."""
 
     @property
     def effective(self) -> float:
-        """n m / (n + m)."""
-        return self.n * self.m / (self.n + self.m) if self.n + self.m else 0.0
+        """n m / (n + m) / phi: the independent rows that these are worth."""
+        return self.n * self.m / (self.n + self.m) / self.phi if self.n + self.m else 0.0
 
     def explain(self) -> str:
         """One sentence that a person can check."""
@@ -118,6 +132,8 @@ class FeatureDrift:
             return "no rows in the reference"
         low, tolerance = _short(self.low), _short(self.tolerance)
         start = "" if self.alarm_from is None else f"; at this n alarms start at {_short(self.alarm_from)}"
+        if self.phi > 1:
+            start += f", as {self.phi:.2g} rows here tell as much as one"
         match self.verdict:
             case Verdict.DRIFTED:
                 where = f"; most in {', '.join(map(str, self.moved))}" if self.moved else ""
@@ -143,6 +159,8 @@ class FeatureDrift:
             "psi_expected": self.psi_expected,
             "ks_most": self.ks_most,
             "cramers_v": self.cramers_v,
+            "phi": self.phi,
+            "borrowed": self.borrowed,
             "moved": [{"cell": c.name, "reference": c.reference, "window": c.window} for c in self.moved],
             "explanation": self.explain(),
         }
@@ -205,7 +223,7 @@ def shifts(
     settings: DriftSettings,
 ) -> list[FeatureDrift]:
     """The drift of each feature from its counts over its cells; `ordered` ones end with the cell
-    *missing*.
+    *missing*. Each with its own phi of the settings.
     """
     if not features:
         return []
@@ -216,9 +234,10 @@ def shifts(
     terms = effect_terms(a, b)
     effect, cells = terms.sum(1), ((a + b) > 0).sum(1)
     both = (m > 0) & (n > 0)
+    phi = np.array([settings.phi.get(feature, 1.0) for feature in features])
     effective = np.where(both, n * m / np.maximum(n + m, 1), 0.0)
-    tested = tolerance_test(effect, cells, effective, settings.tolerance, settings.alpha)
-    needs = rows_needed(settings.tolerance, settings.alpha, cells, m)
+    tested = tolerance_test(effect, cells, effective, settings.tolerance, settings.alpha, phi)
+    needs = rows_needed(settings.tolerance, settings.alpha, cells, m, phi)
     chi2 = homogeneity(a, b)
     ks, ks_most = kolmogorov_smirnov(a, b, sizes)
     psi, js = stability_index(p, q), jensen_shannon(p, q)
@@ -254,6 +273,8 @@ def shifts(
                     for j in top[i].tolist()
                     if some and terms[i, j] > 0
                 ),
+                phi=float(phi[i]),
+                borrowed=feature in settings.borrowed,
             )
         )
     return found

@@ -1,6 +1,6 @@
 """The drift of features as metrics."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import numpy as np
 
@@ -46,16 +46,21 @@ def judged(name: str, drift: FeatureDrift, labels: Mapping[str, str], value: flo
     )
 
 
-def drift_share(drifts: Sequence[FeatureDrift], alpha: float) -> Metric:
+def drift_share(drifts: Sequence[FeatureDrift], alpha: float, restless: Collection[str] = ()) -> Metric:
     """Of the features of one look that have rows on both sides, those that drifted after Benjamini-Hochberg.
+
+    The `restless` ones (see there) are left out: they exceed the tolerance in normal times.
 
     One with too few rows to tell counts as not drifted, or a small window in which one feature of many drifts
     beyond doubt would read as 100 %. The interval says what is certain, and what is possible.
     """
     name = "drift.share"
-    testable = [d for d in drifts if d.n and d.m]
+    calm = [d for d in drifts if d.feature not in restless]
+    if drifts and not calm:
+        return build.absent(name, "every feature exceeds the tolerance in normal times")
+    testable = [d for d in calm if d.n and d.m]
     if not testable:
-        return build.absent(name, drifts[0].explain() if drifts else "no feature has cells on both sides")
+        return build.absent(name, calm[0].explain() if calm else "no feature has cells on both sides")
     drifted = sorted(drifted_of(testable, alpha), key=lambda d: -d.effect)
     unsure = [d for d in testable if d.verdict is Verdict.INSUFFICIENT]
     if not drifted and len(unsure) == len(testable):
@@ -66,7 +71,11 @@ def drift_share(drifts: Sequence[FeatureDrift], alpha: float) -> Metric:
         share,
         len(testable),
         Between(share, share + len(unsure) / len(testable)),
-        detail={"drifted": [d.feature for d in drifted], "insufficient": [d.feature for d in unsure]},
+        detail={
+            "drifted": [d.feature for d in drifted],
+            "insufficient": [d.feature for d in unsure],
+            "restless": [d.feature for d in drifts if d.feature in restless],
+        },
     )
 
 

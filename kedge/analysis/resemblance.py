@@ -2,7 +2,9 @@
 
 Population resemblance (arXiv 2307.11878): the effect D times N_eff = n m / (n + m) is held against the
 non-central chi-square with k' - 1 degrees of freedom and noncentrality delta N_eff, k' being the cells that
-hold rows of either side. A shift within the tolerance delta alarms at most alpha of the time, at any n.
+hold rows of either side. A shift within the tolerance delta alarms at most alpha of the time, at any n. Where
+rows depend on each other, phi times as many tell as much: N_eff / phi takes the place of N_eff on both sides
+(see `dispersion`).
 """
 
 import math
@@ -36,9 +38,17 @@ class Tested:
 
 
 def tolerance_test(
-    effect: Floats, cells: NDArray[np.int64], effective: Floats, tolerance: float, alpha: float
+    effect: Floats,
+    cells: NDArray[np.int64],
+    effective: Floats,
+    tolerance: float,
+    alpha: float,
+    phi: Floats | float = 1.0,
 ) -> Tested:
-    """Test each feature's `effect` D over its k' = `cells` occupied cells, with N_eff = `effective` rows."""
+    """Test each feature's `effect` D over its k' = `cells` occupied cells, with N_eff = `effective` rows, of
+    which each `phi` are worth one.
+    """
+    effective = effective / phi
     p_value, start = np.ones_like(effect), np.full_like(effect, math.inf)
     limits = np.stack([np.zeros_like(effect), effect, effect])
     can = (cells > 1) & (effective > 0)
@@ -55,13 +65,15 @@ def tolerance_test(
     return Tested(p_value, limits[0], (limits[1], limits[2]), start)
 
 
-def rows_needed(tolerance: float, alpha: float, cells: NDArray[np.int64], m: Floats) -> list[int | None]:
+def rows_needed(
+    tolerance: float, alpha: float, cells: NDArray[np.int64], m: Floats, phi: Floats | float = 1.0
+) -> list[int | None]:
     """Window rows that find twice the tolerance 80 % of the time, against m reference rows.
 
     None where the reference itself is too small for any n.
     """
     least = np.asarray(_effective_rows_needed(tolerance, alpha, max(int(cells.max()), 64)))
-    effective = least[np.maximum(cells - 2, 0)]
+    effective = least[np.maximum(cells - 2, 0)] * phi
     return [
         math.ceil(needed * rows / (rows - needed)) if rows > needed else None
         for needed, rows in zip(effective.tolist(), m.tolist(), strict=True)
