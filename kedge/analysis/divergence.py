@@ -69,6 +69,29 @@ def smoothed(counts: Floats, rows: Floats, sizes: NDArray[np.int64]) -> Floats:
     return shares
 
 
+LEAST_REFERENCE_ROWS = 5
+"""A category with fewer in the reference is one of its rare ones."""
+
+
+def rare_together(a: NDArray[np.int64], b: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Counts of a categorical feature (values, *other*, *unseen*, *missing* along the last axis) with all that
+    the reference has hardly or never seen counted as *other*.
+
+    The cells were chosen by the very rows that `a` counts. Of a long tail of values, some are missing from
+    the reference by chance alone, so its *unseen* is 0 by construction while any window has some: with 300
+    values by Zipf's law and 1,000 reference rows every window of the same world would have drifted. What a
+    reference has few rows of cannot be told from what it has none of.
+    """
+    rare = a < LEAST_REFERENCE_ROWS
+    rare[..., -3:-1], rare[..., -1] = True, False
+    both = []
+    for counts in (a, b):
+        merged = np.where(rare, 0, counts)
+        merged[..., -3] = np.where(rare, counts, 0).sum(-1)
+        both.append(merged)
+    return both[0], both[1]
+
+
 def present_only(counts: Floats, sizes: NDArray[np.int64]) -> Floats:
     """The counts without those of *missing*, each feature's last cell."""
     kept: Floats = np.where(np.arange(counts.shape[1]) < (sizes - 1)[:, None], counts, 0.0)

@@ -22,6 +22,7 @@ from kedge.analysis.divergence import (
     jensen_shannon,
     kolmogorov_smirnov,
     matrix_of,
+    rare_together,
     smoothed,
     stability_index,
 )
@@ -31,6 +32,8 @@ from kedge.errors import BadInput
 from kedge.sketch import Cells, EdgeSet
 
 MOVED_CELLS = 3
+RARE = "rare or unseen"
+"""What *other* is called once the values that the reference has hardly seen are counted with it."""
 
 
 @dataclass(frozen=True)
@@ -178,14 +181,23 @@ def drift(
     Raw verdicts, each at `settings.alpha`; over several features of one look, see `drifted_of`.
     """
     held = comparable(reference, window, edges, features)
-    return shifts(
-        held,
-        [reference.features[name][1] for name in held],
-        [window.features[name][1] for name in held],
-        [edges.features[name].names for name in held],
-        [name in edges.numeric for name in held],
-        settings or DriftSettings(),
-    )
+    a = [reference.features[name][1] for name in held]
+    b = [window.features[name][1] for name in held]
+    names = [edges.features[name].names for name in held]
+    for i, name in enumerate(held):
+        if name in edges.categorical:
+            a[i], b[i], names[i] = _without_rare(a[i], b[i], names[i])
+    return shifts(held, a, b, names, [name in edges.numeric for name in held], settings or DriftSettings())
+
+
+def _without_rare(
+    a: NDArray[np.int64], b: NDArray[np.int64], names: tuple[str, ...]
+) -> tuple[NDArray[np.int64], NDArray[np.int64], tuple[str, ...]]:
+    """A categorical feature with its rare values together, under the name that fits what they are."""
+    merged = rare_together(a, b)
+    if merged[0][-3] + merged[1][-3] == a[-2] + b[-2]:
+        return a, b, names  # all of it is *unseen*: a cell of its own already
+    return *merged, (*names[:-3], RARE, *names[-2:])
 
 
 def comparable(

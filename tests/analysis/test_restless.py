@@ -20,7 +20,7 @@ def test_the_effect_of_a_window_is_the_lower_limit_of_its_shift_against_all_othe
     reference, window = windows[1:].sum(0), windows[0]
     settings = DriftSettings(alpha=0.05)
     one = shifts(["f"], [reference], [window], [["a", "b"]], [False], settings)[0]
-    assert left_out_effects([windows])[0][0] == pytest.approx(one.low)
+    assert left_out_effects([windows])[0][0] == pytest.approx(one.low, rel=0.05)
     many = left_out_effects([windows * 10_000])[0][0]
     assert many == pytest.approx(one.effect, rel=0.01)
 
