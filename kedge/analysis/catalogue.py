@@ -203,6 +203,19 @@ _METRICS = (
         evidence="mean",
     ),
     _performance(
+        "auc",
+        "the smaller class, of labelled rows with a probability",
+        "Chance that a positive row scores higher than a negative one; models with two classes only.",
+    ),
+    _performance(
+        "ece",
+        "labelled rows with a probability",
+        "Expected calibration error over ten bins: of the positive class's probability, else of the "
+        "predicted class's.",
+        bad=Bad.UP,
+        evidence="other",
+    ),
+    _performance(
         "mae",
         "labelled rows with a predicted value",
         "Mean absolute error.",

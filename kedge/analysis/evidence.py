@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import special
 
 from kedge.analysis import noncentral
 from kedge.analysis.intervals import Interval, mean_interval, quantile_ranks, wilson_of, z_of
@@ -115,6 +116,37 @@ class Estimate:
 
 
 @dataclass(frozen=True, slots=True)
+class Gaps:
+    """A weighted sum of absolute gaps, such as calibration error, each gap known with normal noise.
+
+    Noise adds to absolute values, so the interval is lopsided. Downwards it reaches as far as noise alone can
+    go: a sum of half-normal parts, taken as the gamma distribution of the same mean and variance, which is
+    close in the middle and too wide in the tail. Upwards the sum only errs by its spread.
+    """
+
+    value: float
+    noise: float
+    """Sum of the standard errors of the weighted gaps."""
+    error: float
+    """Root of the sum of their squares."""
+    slack: float = 0.0
+    """What the gaps themselves may be off by, besides noise."""
+
+    @property
+    def stderr(self) -> float | None:
+        """At most, where the gaps are small beside their noise."""
+        return self.error
+
+    def interval(self, alpha: float) -> Interval | None:
+        mean, variance = math.sqrt(2 / math.pi) * self.noise, (1 - 2 / math.pi) * self.error**2
+        reach = 0.0
+        if variance > 0:
+            reach = float(special.gammaincinv(mean * mean / variance, 1 - alpha)) * variance / mean
+        upper = self.value + z_of(alpha) * self.error + self.slack
+        return (max(self.value - reach - self.slack, 0.0), min(upper, 1.0))
+
+
+@dataclass(frozen=True, slots=True)
 class Quantile:
     """The q-quantile of a column of which the counts by cell are known: the order-statistic interval.
 
@@ -165,4 +197,4 @@ class Shift:
         return (float(ends[0]) / self.effective, float(ends[1]) / self.effective)
 
 
-Evidence = Exact | Between | Rate | Mean | RootMean | Estimate | Quantile | Shift
+Evidence = Exact | Between | Rate | Mean | RootMean | Estimate | Gaps | Quantile | Shift

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 
-from kedge.analysis import build, classes, confidence, latency, performance, quality
+from kedge.analysis import build, calibration, classes, confidence, latency, performance, quality, ranking
 from kedge.analysis.catalogue import METRICS, MetricInfo, lookup
 from kedge.analysis.drift_metrics import drift_share
 from kedge.analysis.metric import Metric
@@ -109,6 +109,8 @@ _READERS: dict[str, _Reader] = {
     **{f"performance.{score}_weighted": _weighted(score) for score in performance.SCORES},
     "performance.log_loss": lambda r, _: performance.loss("log_loss", r.labels),
     "performance.brier": lambda r, _: performance.loss("brier", r.labels),
+    "performance.auc": lambda r, _: ranking.auc(r.labels, r.context.positive_class, r.known_classes),
+    "performance.ece": lambda r, _: calibration.ece(r.labels, r.context.positive_class, r.known_classes),
     "performance.mae": lambda r, _: performance.mae(r.labels),
     "performance.rmse": lambda r, _: performance.rmse(r.labels),
     "performance.r2": lambda r, _: performance.r2(r.labels),

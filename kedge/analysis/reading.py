@@ -10,6 +10,7 @@ from kedge.analysis.drift import DriftSettings, FeatureDrift, drift
 from kedge.analysis.drift_metrics import drift_metric, wasserstein
 from kedge.analysis.metric import Metric
 from kedge.analysis.performance import Confusion
+from kedge.analysis.scores import known_classes
 from kedge.sketch import Cells, Core, EdgeSet, Labels, PartName, Summary
 
 MAX_CLASSES = 50
@@ -124,6 +125,12 @@ class Reading:
         return quality.feature_names(self.core, self.context.edges, self.context.features)
 
     # --- what several metrics share ---------------------------------------------------------------------
+
+    @cached_property
+    def known_classes(self) -> tuple[str, ...]:
+        """Those that were predicted or true, here or in the reference: whether a model has two classes must
+        not change with the rows of a window."""
+        return known_classes((self.summary, self.reference))
 
     @cached_property
     def confusion(self) -> Confusion:
