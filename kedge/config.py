@@ -95,9 +95,25 @@ class LabelSettings(_Strict):
     mature_after: Duration | None = Field(
         None, description="Judge a cohort at this age at the latest, whatever share of its labels has come."
     )
+    negative_after: Duration | None = Field(
+        None,
+        description="From this age on (at least 1d), a row without a label counts as negative; needs "
+        "positive_class and two classes. Cohorts are mature at this age.",
+    )
     expire: Duration = Field(
         90 * DAY, description="A label that waits longer than this for its prediction is counted as expired."
     )
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        if self.negative_after is not None and self.negative_after < DAY:
+            raise ValueError("negative_after must be at least 1d")
+        if self.negative_after and self.mature_after and self.mature_after < self.negative_after:
+            raise ValueError(
+                "mature_after is shorter than negative_after: cohorts would be judged while rows that will "
+                "count as negative do not yet"
+            )
+        return self
 
 
 class ModelSettings(_Strict):

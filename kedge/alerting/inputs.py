@@ -23,6 +23,8 @@ class Inputs:
     """For people: `baseline 3f2a1c (1 Jan – 28 Feb)`."""
     positive_class: str | None = None
     """Declared, never guessed; without it averages are macro."""
+    negative_after: Millis | None = None
+    """Rows without a label count as negative from this age on; they are among the summaries' scores."""
     groups: int = 1
     """How many groups the rule is judged for: its budget is split over them."""
     complete: bool = True

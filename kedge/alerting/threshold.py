@@ -181,7 +181,9 @@ class ThresholdRule(Rule):
         return self.info.label_based  # not label.coverage, which asks how late they are
 
     def judge_complete(self, summary: Summary, inputs: Inputs, step: Millis) -> list[Judgement]:
-        context = Context(inputs.positive_class, inputs.reference, inputs.edges)
+        context = Context(
+            inputs.positive_class, inputs.reference, inputs.edges, negative_after=inputs.negative_after
+        )
         if not self.fans_out:
             return [({}, self._judge(self._metric(summary, context), context, inputs, step))]
         found = [m for m in measure(summary, context) if m.name == self.metric and "feature" in m.labels]

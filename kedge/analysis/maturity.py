@@ -86,17 +86,19 @@ def mature_through(
     expected: float = 1.0,
     coverage: float = COVERAGE,
     after: Millis | None = None,
+    by_delay: bool = True,
 ) -> Millis:
     """The end of the newest bucket that is mature with all before it; label metrics end there. 0 without
     buckets.
 
     Mature: it has the share `coverage` of the labels `expected` of its rows, or is older than the 95th
-    percentile of the label delay, or than `after` where that is configured, or has no rows. `buckets` in
-    order of time; gaps are buckets without rows. Where the first is not mature, its start.
+    percentile of the label delay (not where `by_delay` is False: where absence means something, all labels
+    that will come do not make a cohort whole), or than `after` where that is configured, or has no rows.
+    `buckets` in order of time; gaps are buckets without rows. Where the first is not mature, its start.
     """
     if not buckets:
         return 0
-    delay = delay_quantile(buckets, now, expected, coverage)
+    delay = delay_quantile(buckets, now, expected, coverage) if by_delay else None
     limits = [limit for limit in (delay, after) if limit is not None]
     oldest_needed = min(limits) if limits else None
     through = buckets[0].start

@@ -54,6 +54,9 @@ def metric(
 def _all(info: MetricInfo, reading: Reading) -> Iterator[Metric]:
     if reading.lacking(info) is not None or not reading.applies(info):
         return
+    if (barred := reading.barred(info)) is not None:
+        yield build.absent(info.name, barred)
+        return
     if not info.must:
         yield _READERS[info.name](reading, "")
     match info.takes:
@@ -66,7 +69,7 @@ def _all(info: MetricInfo, reading: Reading) -> Iterator[Metric]:
 
 
 def _one(info: MetricInfo, reading: Reading, label: str | None) -> Metric:
-    lacking = reading.lacking(info)
+    lacking = reading.lacking(info) or reading.barred(info)
     if lacking is None:
         return _READERS[info.name](reading, label or "")
     labels: dict[str, str] = {} if label is None or info.takes is None else {info.takes: label}

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from kedge.analysis import build, classes, performance, quality
+from kedge.analysis import absence, build, classes, performance, quality
 from kedge.analysis.catalogue import MetricInfo
 from kedge.analysis.drift import DriftSettings, FeatureDrift, drift
 from kedge.analysis.drift_metrics import drift_metric, wasserstein
@@ -12,9 +12,21 @@ from kedge.analysis.metric import Metric
 from kedge.analysis.performance import Confusion
 from kedge.analysis.scores import known_classes
 from kedge.sketch import Cells, Core, EdgeSet, Labels, PartName, Summary
+from kedge.windows import Millis
 
 MAX_CLASSES = 50
 """`measure` gives the metrics of this many classes, the commonest; `metric` those of any."""
+VALUE_METRICS = ("mae", "rmse", "r2", "bias")
+"""Performance of a regression: of predicted values, not of classes."""
+
+
+_SUMS = ("performance.log_loss", "performance.brier")
+
+
+def counts_negatives(info: MetricInfo) -> bool:
+    """Whether rows without a label matter to it where they count as negative: it is of labels that are
+    classes."""
+    return info.label_based and info.name.partition(".")[2] not in VALUE_METRICS
 
 
 @dataclass(frozen=True)
@@ -29,6 +41,8 @@ class Context:
     drift: DriftSettings = field(default_factory=DriftSettings)
     features: Mapping[str, str] = field(default_factory=dict)
     """Declared kinds, `numeric` or `categorical`, of features that are not on the edges."""
+    negative_after: Millis | None = None
+    """Rows without a label count as negative from this age on: the summaries come with them (`absence`)."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +68,15 @@ class Reading:
         if PartName.CELLS in info.parts and self.context.edges is None:
             return "no edges"
         return None
+
+    def barred(self, info: MetricInfo) -> str | None:
+        """The reason why a metric on labels would not be right here, where absence counts as negative."""
+        if self.context.negative_after is None or not counts_negatives(info):
+            return None
+        if problem := absence.unknown_negative(self.context.positive_class, self.known_classes):
+            return problem
+        counted = self.confusion.n > self.labels.rows
+        return absence.SUMS_ONLY if counted and info.name in _SUMS else None
 
     @cached_property
     def core(self) -> Core:
@@ -81,7 +104,7 @@ class Reading:
         """Whether these rows have such a thing at all."""
         family, _, name = info.name.partition(".")
         if family == "performance":
-            if name in ("mae", "rmse", "r2", "bias"):
+            if name in VALUE_METRICS:
                 return bool(self.core.value.n or self.labels.error.n)
             if name in ("log_loss", "brier"):
                 return bool(getattr(self.labels, name).n)

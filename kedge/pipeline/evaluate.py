@@ -18,6 +18,7 @@ from kedge.pipeline.feed import load_feed
 from kedge.pipeline.judge import STEPS_A_TICK, Judged, judge_steps
 from kedge.pipeline.measure import coarse_horizon, horizon_asks, label_horizon
 from kedge.pipeline.models import ModelState, load_models
+from kedge.pipeline.negatives import Negatives
 from kedge.pipeline.progress import Steps, advance, judged_through
 from kedge.pipeline.spooled import spooled_since
 from kedge.pipeline.tiers import tier_floors
@@ -177,7 +178,13 @@ def _matured(pipe: Pipeline, due: Sequence[Judged], now: Millis) -> list[Judged]
         model: label_horizon(reader, one.state.settings, model, one.feed, now) for model, one in late.items()
     }
     return [
-        replace(one, through=min(one.complete, mature[one.model])) if one.rule.label_based else one
+        replace(
+            one,
+            through=min(one.complete, mature[one.model]),
+            negatives=Negatives.of(one.state.settings, one.feed.base, now),
+        )
+        if one.rule.label_based
+        else one
         for one in due
     ]
 

@@ -10,6 +10,7 @@ from kedge.alerting.rule import Rule
 from kedge.pipeline.baselines import Baseline
 from kedge.pipeline.dirty import ModelFeed
 from kedge.pipeline.models import ModelState
+from kedge.pipeline.negatives import PARTS, Negatives
 from kedge.pipeline.reader import Ask, SummaryReader
 from kedge.sketch import PartName, Summary
 from kedge.store.base import Group
@@ -33,6 +34,8 @@ class Judged:
     """Buckets up to here are complete."""
     through: Millis
     """Steps up to here can be judged: labels are late."""
+    negatives: Negatives | None = None
+    """Where the rule is on labels and absence counts as negative: as of when it is judged."""
 
     @property
     def width(self) -> Millis:
@@ -114,6 +117,15 @@ def _judge(
     groups = reader.window(
         one.model, one.feed.base, window, rule.parts, rule.grouping, baseline.edges if baseline else None
     )
+    references = {group: _reference(baseline, group) for group in groups}
+    if one.negatives is not None:
+        negatives = one.negatives
+        references = {g: negatives.reference(baseline, s) for g, s in references.items()}
+
+        def part(window: Window) -> dict[Group, Summary]:
+            return reader.window(one.model, one.feed.base, window, PARTS, rule.grouping)
+
+        groups = negatives.counted(window, groups, references.get, part)
     groups = {g: s for g, s in groups.items() if _serves(rule, g, groups)}
     for state in known.values():
         absent = _group_of(rule, state)
@@ -125,7 +137,8 @@ def _judge(
         inputs = Inputs(
             window=window,
             summary=summary,
-            reference=_reference(baseline, group),
+            reference=references[group] if group in references else _reference(baseline, group),
+            negative_after=one.negatives.after if one.negatives else None,
             edges=baseline.edges if baseline else None,
             reference_name=f"baseline {baseline.label}" if baseline else "",
             positive_class=one.state.settings.positive_class,

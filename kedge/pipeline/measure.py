@@ -5,10 +5,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 
-from kedge.analysis.maturity import mature_through
+from kedge.analysis.catalogue import lookup
 from kedge.analysis.measure import Context, measure
 from kedge.analysis.metric import Metric
+from kedge.analysis.reading import counts_negatives
 from kedge.config import ModelSettings
+from kedge.pipeline import negatives
 from kedge.pipeline.baselines import Baseline
 from kedge.pipeline.dirty import ModelFeed, label_tier
 from kedge.pipeline.memory import MetricMemory
@@ -16,7 +18,7 @@ from kedge.pipeline.reader import Ask, SummaryReader
 from kedge.pipeline.summaries import bucket_summary
 from kedge.sketch import PartName
 from kedge.store.base import EPOCH_SHIFT, Group, Json, MetricDoc, PartRow, sum_versions
-from kedge.windows import DAY, HOUR, Millis, Span, Window, floor, tile
+from kedge.windows import DAY, HOUR, Millis, Span, Window, floor, format_duration, tile
 
 MATURITY_SPAN = 60 * DAY
 """How far back labels are looked for: cohorts older than this count as mature."""
@@ -83,7 +85,7 @@ def docs_of(
             else:
                 metrics = compute()
                 memory.keep(key, made_of, metrics)
-            metrics = [*metrics, *measure(summary, context, reads_labels=True)]
+            metrics = [*metrics, *_as_stored(measure(summary, context, reads_labels=True), settings)]
         version = (generation << EPOCH_SHIFT) + sum_versions(row.version for row in held.values())
         of_rows = (generation << EPOCH_SHIFT) + sum_versions(unlabelled.values())
         docs += [
@@ -91,6 +93,19 @@ def docs_of(
             for doc in metric_docs(model, group, Window(bucket, bucket + tier), version, metrics)
         ]
     return docs
+
+
+def _as_stored(metrics: list[Metric], settings: ModelSettings) -> list[Metric]:
+    """What is stored does not change while nothing happens, so it cannot know when rows without a label begin
+    to count as negative: it says so."""
+    age = settings.labels.negative_after
+    if age is None:
+        return metrics
+    reason = f"of labelled rows; those without a label count as negative from {format_duration(age)} on"
+    return [
+        replace(m, reason=reason) if m.value is not None and counts_negatives(lookup(m.name)) else m
+        for m in metrics
+    ]
 
 
 def metric_docs(
@@ -161,11 +176,13 @@ def _horizon(
 ) -> Millis:
     spans = _horizon_spans(known, now, fine=fine)
     buckets = [cohort for span in spans for cohort in reader.cohorts(model, span)]
-    horizon = mature_through(
-        buckets, now, expected=settings.labels.expected, after=settings.labels.mature_after
-    )
+    horizon = negatives.mature_through(settings.labels, buckets, now)
     # After the newest rows there is nothing whose labels could be missing.
-    return now if horizon >= max((b.end for b in buckets), default=0) else horizon
+    horizon = now if horizon >= max((b.end for b in buckets), default=0) else horizon
+    age = settings.labels.negative_after
+    if age is not None and age > MATURITY_SPAN - DAY and known.last + known.base > now - age:
+        return min(horizon, floor(now - age, label_tier(known.base)))  # older cohorts were not looked at
+    return horizon
 
 
 def horizon_asks(

@@ -1,13 +1,14 @@
 """Answers for people: the series of a metric over tumbling windows, and the alerts as they stand."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cache
 from typing import Any
 
 import msgspec
 
 from kedge.alerting.finding import AlertState, Status
 from kedge.analysis.catalogue import AGED, check_name, lookup
-from kedge.analysis.measure import measure
+from kedge.analysis.measure import Context, measure
 from kedge.analysis.metric import Metric
 from kedge.errors import BadInput
 from kedge.pipeline.baselines import baseline_in_use
@@ -16,12 +17,13 @@ from kedge.pipeline.dirty import ModelFeed
 from kedge.pipeline.feed import load_feed
 from kedge.pipeline.lateness import Lateness
 from kedge.pipeline.measure import context_for, label_horizon
+from kedge.pipeline.negatives import PARTS, Negatives
 from kedge.pipeline.reader import SummaryReader
 from kedge.pipeline.schema import features_of
 from kedge.pipeline.spooled import spooled_since
 from kedge.pipeline.summaries import bucket_summary
 from kedge.pipeline.summarise import SEPARATOR
-from kedge.sketch import AnyPart, PartName, Summary
+from kedge.sketch import AnyPart, PartName, Summary, total
 from kedge.store.base import Group, Grouping, Json, SummaryRequest
 from kedge.windows import DAY, Millis, Window, ceil, floor, format_duration, iso, tiers_from
 
@@ -81,12 +83,24 @@ def metric_series(
         complete = min(complete, spooled)
     late = Lateness(reader, model, known, now, mature, settings.labels.expected, frozenset(names))
     stored = grouping if _summarised(known, grouping) else None
+    negatives = Negatives.of(settings, known.base, now)
+
+    @cache
+    def context(group: Group) -> Context:
+        plain = context_for(settings, baseline, group)
+        return negatives.context(plain, baseline) if negatives else plain
+
+    def part(window: Window) -> dict[Group, Summary]:
+        return summed(pipe, reader, model, known, window, grouping)
+
     for window, groups in _summaries(pipe, reader, model, known, Window(first, last), width, grouping):
         incomplete = window.end > complete or known.incomplete_in(window)
         held = [(group, groups[group]) for group in sorted(groups) if groups[group].rows]
         by_age = late.metrics(window, held, stored)
+        if negatives is not None:
+            held = list(negatives.counted(window, dict(held), lambda g: context(g).reference, part).items())
         for group, summary in held:
-            for metric in (*measure(summary, context_for(settings, baseline, group)), *by_age[group]):
+            for metric in (*measure(summary, context(group)), *by_age[group]):
                 if names and metric.name not in names:
                     continue
                 row = metric_row(metric, window, group)
@@ -112,6 +126,25 @@ def metric_row(metric: Metric, window: Window | None, group: Group = ()) -> Json
         "verdict": metric.verdict.value if metric.verdict else None,
         "reason": metric.reason,
     }
+
+
+def summed(
+    pipe: Pipeline,
+    reader: SummaryReader,
+    model: str,
+    known: ModelFeed,
+    window: Window,
+    grouping: Grouping,
+) -> dict[Group, Summary]:
+    """The summaries, without cells, of the groups of one window that need not be a multiple of its length."""
+    if _summarised(known, grouping):
+        return reader.window(model, known.base, window, PARTS, grouping)
+    aligned = [tier for tier in tiers_from(known.base) if not (window.start % tier or window.end % tier)]
+    found: dict[Group, list[Summary]] = {}
+    for _, groups in _summaries(pipe, reader, model, known, window, max(aligned), grouping):
+        for group, summary in groups.items():
+            found.setdefault(group, []).append(Summary(summary.core, None, summary.labels))
+    return {group: total(held) for group, held in found.items()}
 
 
 def _summarised(known: ModelFeed, grouping: Grouping) -> bool:
