@@ -183,7 +183,7 @@ def condition_of(
     side: Side, bounds: Bounds, clear: Quantity | None, metric: MetricInfo, bare: Severity
 ) -> Condition:
     """From what a rule says; raises BadInput where units, order or clearing bound make no sense."""
-    scale = _scale(side, bounds.rungs[0][1], metric)
+    scale = scale_of(side, bounds.rungs[0][1], metric)
     ladder = [(severity, _limit(side, scale, q, metric)) for severity, q in bounds.ladder(bare)]
     for (low, limit), (high, higher) in pairwise(ladder):
         if not higher > limit:
@@ -194,7 +194,7 @@ def condition_of(
         raise BadInput(f"a {side.value} must be more than {least}; the direction is in the field's name")
     gap = 0.0
     if clear is not None:
-        if side.compares and _scale(side, clear, metric) is not scale:
+        if side.compares and scale_of(side, clear, metric) is not scale:
             raise BadInput(f"{clear} is counted otherwise than the bound: give both in one unit")
         gap = ladder[0][1] - _limit(side, scale, clear, metric)
         if gap < 0:
@@ -203,7 +203,8 @@ def condition_of(
     return Condition(side, scale, metric.unit, tuple(ladder), gap)
 
 
-def _scale(side: Side, quantity: Quantity, metric: MetricInfo) -> Scale:
+def scale_of(side: Side, quantity: Quantity, metric: MetricInfo) -> Scale:
+    """How a bound of that side is counted, by the unit it is written in; raises BadInput."""
     if not side.compares:
         return Scale.VALUE
     match quantity.unit, metric.unit:

@@ -31,6 +31,8 @@ class Inputs:
     """False where a bucket of the window is dirty, not read past its lag, or in a gateway's spool."""
     every: Millis = 0
     """How often the rule is judged here: its budget is split over the looks. 0: as its window allows."""
+    live: bool = True
+    """Of a version under comparison: whether it had rows lately."""
 
 
 def incomplete(inputs: Inputs, step: Millis) -> Finding:

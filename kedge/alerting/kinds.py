@@ -3,6 +3,7 @@
 from kedge.alerting.drift import DriftRule
 from kedge.alerting.rule import Rule
 from kedge.alerting.threshold import ThresholdRule
+from kedge.alerting.versions import VersionsRule
 
-KINDS: tuple[type[Rule], ...] = (ThresholdRule, DriftRule)
+KINDS: tuple[type[Rule], ...] = (ThresholdRule, DriftRule, VersionsRule)
 DEFAULT_KIND = ThresholdRule.KIND

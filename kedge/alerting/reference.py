@@ -59,13 +59,18 @@ def rules_reference() -> str:
     lines = [_HEAD, "## Fields of every kind", "", *_table(KINDS[0], [n for n in shared if n != "kind"])]
     for kind in KINDS:
         lines += ["", f"## Kind `{kind.KIND}`", "", " ".join((kind.__doc__ or "").split()), ""]
-        lines += _table(kind, [name for name in kind.field_names() if name not in shared])
+        lines += _table(kind, [name for name in kind.field_names() if name not in shared or _own(kind, name)])
     lines += ["", "## Metrics", "", "| metric | unit | `n` counts | what it is |", "|---|---|---|---|"]
     lines += [
         f"| `{m.name}`{f' by {m.takes}' if m.must else ''} | {m.unit} | {m.counts} | {m.description} |"
         for m in METRICS.values()
     ]
     return "\n".join(lines) + "\n"
+
+
+def _own(kind: type[Rule], name: str) -> bool:
+    """Whether a field of every kind means something else in this one."""
+    return kind is not KINDS[0] and name in kind.__annotations__ and name in Rule.model_fields
 
 
 def _table(kind: type[Rule], names: list[str]) -> Iterator[str]:

@@ -187,6 +187,10 @@ class Rule(BaseModel, ABC):
         apart = {"version"} if self.version != ALL_VERSIONS else set()
         return tuple(sorted(({*self.by} | apart) - {"feature"}))
 
+    def reach(self, step: Millis) -> Millis:
+        """How far back of a step it reads."""
+        return self.window
+
     def step(self, base: Millis) -> Millis:
         """How often it is judged, for a model with base buckets of that width.
 

@@ -97,6 +97,15 @@ class VersionComparison:
                 return f"keep waiting: {self.metric} of {ours.name} is {seen}; {self._outlook()}"
 
     @property
+    def change_text(self) -> str:
+        """`+5 points (+4.27 points to +5.79 points, limit +1 point)`; empty where nothing can be said."""
+        if self.change is None or self.interval is None:
+            return ""
+        low, high = map(self._signed, self.interval)
+        limit = {Bad.UP: "+", Bad.DOWN: "−", Bad.BOTH: "±"}[self.bad] + self._size(self.margin.size)
+        return f"{self._signed(self.change)} ({low} to {high}, limit {limit})"
+
+    @property
     def detail(self) -> dict[str, Any]:
         """JSON-able."""
         ends = self.interval or (math.nan, math.nan)

@@ -7,11 +7,13 @@ from kedge.alerting.finding import AlertState, Finding
 from kedge.alerting.inputs import Inputs
 from kedge.alerting.lifecycle import alert_id, new_state
 from kedge.alerting.rule import Rule
+from kedge.alerting.versions import VersionsRule
 from kedge.pipeline.baselines import Baseline
 from kedge.pipeline.dirty import ModelFeed
 from kedge.pipeline.models import ModelState
 from kedge.pipeline.negatives import PARTS, Negatives
 from kedge.pipeline.reader import Ask, SummaryReader
+from kedge.pipeline.versions import judge_versions
 from kedge.sketch import PartName, Summary
 from kedge.store.base import Group
 from kedge.windows import Millis, Window, floor, snap, tile
@@ -55,7 +57,7 @@ class Judged:
         return range(first, min(self.last, first + (STEPS_A_TICK - 1) * self.width) + 1, self.width)
 
     def window_of(self, step: Millis) -> Window:
-        return snap(Window(step - max(self.rule.window, self.width), step), self.feed.base)
+        return snap(Window(step - max(self.rule.reach(step), self.width), step), self.feed.base)
 
     def asks(self, since: Millis) -> Iterator[Ask]:
         """What the first and the last of the steps after `since` read."""
@@ -114,6 +116,12 @@ def _judge(
     """The findings of one step: (version, group with the labels that the rule fans out to, finding) each."""
     rule = one.rule
     baseline = one.baseline
+    if isinstance(rule, VersionsRule):
+        positive = one.state.settings.positive_class
+        yield from judge_versions(
+            reader, rule, one.model, one.feed, window, step, baseline=baseline, positive_class=positive
+        )
+        return
     groups = reader.window(
         one.model, one.feed.base, window, rule.parts, rule.grouping, baseline.edges if baseline else None
     )

@@ -19,7 +19,7 @@ def problems(book: RuleBook) -> list[str]:
     return [str(problem) for problem in book.problems]
 
 
-@pytest.mark.parametrize("kind", ["threshold", "drift"])
+@pytest.mark.parametrize("kind", ["threshold", "drift", "versions"])
 def test_every_error_of_a_file_is_told_at_once_with_its_place(kind: str) -> None:
     book = load_rules([EXAMPLES / f"{kind}.bad.yml"])
     told = [re.sub(r"\S*/(?=\w+\.bad\.yml)", "", text) for text in problems(book)]
@@ -29,7 +29,7 @@ def test_every_error_of_a_file_is_told_at_once_with_its_place(kind: str) -> None
     assert str(raised.value).count("\n") == len(told) - 1
 
 
-@pytest.mark.parametrize("kind", ["threshold", "drift"])
+@pytest.mark.parametrize("kind", ["threshold", "drift", "versions"])
 def test_the_good_examples_load(kind: str) -> None:
     book = load_rules([EXAMPLES / f"{kind}.good.yml"])
     assert problems(book) == []
