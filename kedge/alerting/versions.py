@@ -40,14 +40,15 @@ def comparable(info: MetricInfo) -> bool:
 COMPARABLE = [name for name, info in METRICS.items() if comparable(info)]
 
 
-def _known(raw: str) -> str:
+def check_comparable(raw: str) -> MetricInfo:
+    """The metric of that name; raises BadInput with those that can be compared."""
     info = lookup(raw)
     if not comparable(info):
         raise BadInput(
             f"{info.name} is no share or mean of rows, so versions cannot be compared by it "
             f"(allowed: {', '.join(COMPARABLE)})"
         )
-    return info.name
+    return info
 
 
 def margin_of(quantity: Quantity, info: MetricInfo) -> Margin:
@@ -128,7 +129,7 @@ class VersionsRule(Rule):
     @field_validator("metric")
     @classmethod
     def _comparable(cls, metric: str) -> str:
-        return checked(_known, metric)
+        return checked(check_comparable, metric).name
 
     @field_validator("margin")
     @classmethod

@@ -26,6 +26,18 @@ if TYPE_CHECKING:
 @click.option(
     "--by", multiple=True, metavar="DIMENSION", help="version, service, host or segment.NAME; repeatable."
 )
+@click.option(
+    "--compare-versions",
+    "versions",
+    nargs=2,
+    metavar="NEW OLD",
+    help="Instead: promote version NEW, roll it back or wait? OLD may be `others`.",
+)
+@click.option(
+    "--margin", default="0%", metavar="SIZE", help="With that: how much worse is harmless; 1pp, 10%, 20ms."
+)
+@click.option("--class", "cls", metavar="CLASS", help="With that: the class that is meant.")
+@click.option("--feature", metavar="FEATURE", help="With that: the feature that is meant.")
 @json_option
 @click.pass_context
 def metrics(
@@ -36,6 +48,10 @@ def metrics(
     start: str | None,
     end: str | None,
     by: tuple[str, ...],
+    versions: tuple[str, str] | None,
+    margin: str,
+    cls: str | None,
+    feature: str | None,
     as_json: bool,
 ) -> None:
     """The metrics of MODEL over tumbling UTC windows of prediction time.
@@ -43,8 +59,26 @@ def metrics(
     \b
     Example: kedge metrics fraud --metric performance.recall --window 1d
              kedge metrics fraud --metric errors.rate --window 1h --by segment.region --json
+             kedge metrics fraud --metric errors.rate --compare-versions v7 v6 --margin 1pp
     """
     with connect(settings_from(ctx)) as client:
+        if versions is not None:
+            if len(names) != 1:
+                raise click.UsageError("--compare-versions takes one --metric")
+            label = {"class": cls, "feature": feature, "from": start, "to": end}
+            row = client.get(
+                f"/v1/versions/{model}",
+                metric=names[0],
+                candidate=versions[0],
+                reference=versions[1],
+                margin=margin,
+                **{name: value for name, value in label.items() if value is not None},
+            )
+            if as_json:
+                json_line(row)
+            else:
+                click.echo(f"since {row['since'] or 'its first row'}: {row['explanation']}")
+            return
         rows = client.lines(
             f"/v1/metrics/{model}",
             metric=list(names) or None,

@@ -93,7 +93,7 @@ def metric_series(
     def part(window: Window) -> dict[Group, Summary]:
         return summed(pipe, reader, model, known, window, grouping)
 
-    for window, groups in _summaries(pipe, reader, model, known, Window(first, last), width, grouping):
+    for window, groups in tumbling(pipe, reader, model, known, Window(first, last), width, grouping):
         incomplete = window.end > complete or known.incomplete_in(window)
         held = [(group, groups[group]) for group in sorted(groups) if groups[group].rows]
         by_age = late.metrics(window, held, stored)
@@ -151,7 +151,7 @@ def _summarised(known: ModelFeed, grouping: Grouping) -> bool:
     return "+".join(grouping) in known.computed.split(SEPARATOR)
 
 
-def _summaries(
+def tumbling(
     pipe: Pipeline,
     reader: SummaryReader,
     model: str,
@@ -160,6 +160,7 @@ def _summaries(
     width: Millis,
     grouping: Grouping,
 ) -> Iterator[tuple[Window, dict[Group, Summary]]]:
+    """The groups of each window of a width; counted in the logs where the grouping is not summarised."""
     baseline = baseline_in_use(pipe.store.state, model)
     edges = baseline.edges if baseline else None
     stored = _summarised(known, grouping)

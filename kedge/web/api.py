@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict
 from kedge import __version__
 from kedge.alerting.finding import AlertState
 from kedge.alerting.lifecycle import Identity, acknowledge, resolve
+from kedge.alerting.versions import OTHERS
 from kedge.clock import Clock
 from kedge.errors import BadInput, KedgeError, StoreUnavailable
 from kedge.pipeline.baselines import (
@@ -29,6 +30,7 @@ from kedge.pipeline.imports import forget_import, import_progress, keep_import
 from kedge.pipeline.query import alert_rows, history_rows, metric_series, model_feed
 from kedge.pipeline.schema import features_of
 from kedge.pipeline.tick import TickReport, drain, tick
+from kedge.pipeline.version_query import version_row
 from kedge.store.base import Json
 from kedge.store.expiry import expired_labels
 from kedge.windows import Window, ceil, floor, iso, parse_duration, parse_time
@@ -215,6 +217,33 @@ def _read(router: APIRouter, pipe: Pipeline, clock: Clock) -> None:
                 yield msgspec.json.encode(row) + b"\n"
 
         return StreamingResponse(lines(), media_type="application/x-ndjson")
+
+    @router.get("/v1/versions/{model}")
+    def versions(
+        model: str,
+        metric: str,
+        candidate: str,
+        reference: str = OTHERS,
+        margin: str = "0%",
+        cls: Annotated[str | None, Query(alias="class")] = None,
+        feature: str | None = None,
+        start: Annotated[str | None, Query(alias="from")] = None,
+        end: Annotated[str | None, Query(alias="to")] = None,
+    ) -> Json:
+        """One version against another."""
+        return version_row(
+            pipe,
+            model,
+            metric,
+            candidate,
+            reference,
+            margin=margin,
+            cls=cls,
+            feature=feature,
+            start=parse_time(start) if start else None,
+            end=parse_time(end) if end else None,
+            now=clock(),
+        )
 
     @router.get("/v1/alerts")
     def alerts(every: bool = False) -> list[Json]:

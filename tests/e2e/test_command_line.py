@@ -245,6 +245,26 @@ def test_a_grouping_that_nobody_configured_is_counted_from_the_logs(kedge_in: Ke
     }
 
 
+def test_a_version_is_compared_with_the_others(kedge_in: Kedge, tmp_path: Path) -> None:
+    as_jsonl(tmp_path / "log.jsonl", rows_of(range(1)))
+    kedge_in("import", "log.jsonl", "--model", "fraud", "--version", "v7")
+    kedge_in("tick", "--drain", "--now", iso(T0 + 2 * DAY))
+    asked = (
+        "metrics",
+        "fraud",
+        "--metric",
+        "errors.rate",
+        "--compare-versions",
+        "v7",
+        "others",
+        "--margin",
+        "1pp",
+    )
+    found = kedge_in(*asked, "--json").row
+    assert (found["decision"], found["candidate"]["n"], found["since"]) == ("wait", 960, iso(T0))
+    assert "keep waiting: errors.rate of all others: no rows" in kedge_in(*asked).out
+
+
 # --- wrong use ----------------------------------------------------------------------------------------------
 
 

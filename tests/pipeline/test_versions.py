@@ -7,9 +7,11 @@ import pytest
 
 from kedge.alerting.finding import State, Status
 from kedge.alerting.loading import parse_rules
+from kedge.errors import BadInput
+from kedge.pipeline.version_query import version_row
 from kedge.records import Prediction
 from kedge.windows import DAY, HOUR, MINUTE, SECOND, Window, iso
-from tests.pipeline.world import T0, World, prediction, world
+from tests.pipeline.world import MODEL, T0, World, prediction, world
 
 CANARY = """
 version: 1
@@ -116,3 +118,34 @@ def test_the_first_row_is_found_to_the_hour_in_a_long_window() -> None:
         assert finding.window[0] == T0 + 40 * HOUR
         assert finding.n == 90
         assert finding.reference_n == 40 * len(range(42, 72, 3))
+
+
+def test_two_versions_are_compared_when_somebody_asks(one: World) -> None:
+    """From the candidate's first hour on, or a time that is given; counted in the logs where need be."""
+    for hour in range(6):
+        one.send(rows(hour * 60, "v6", 100, failed=2))
+        if hour > 1:
+            one.send(rows(hour * 60 + 1, "v7", 100, failed=20))
+    one.drain(T0 + 7 * HOUR)
+
+    def asked(**more: str | int) -> dict[str, object]:
+        return version_row(one.pipe, MODEL, "errors.rate", "v7", "v6", now=one.now, **more)  # type: ignore[arg-type]
+
+    found = asked(margin="5pp")
+    assert found["since"] == iso(T0 + 2 * HOUR)
+    assert found["decision"] == "roll_back"
+    assert found["candidate"] == {"version": "v7", "value": 0.2, "n": 400}
+    assert found["reference"] == {"version": "v6", "value": 0.02, "n": 400}
+    assert asked(start=T0)["reference"]["n"] == 600  # type: ignore[index]
+    one.book = parse_rules("version: 1\nrules: []\n")
+    with world(book=one.book) as unsummarised:
+        unsummarised.send(list(one.rows.values()))
+        unsummarised.drain(T0 + 7 * HOUR)
+        assert (
+            version_row(
+                unsummarised.pipe, MODEL, "errors.rate", "v7", "v6", margin="5pp", now=unsummarised.now
+            )
+            == found
+        )
+    with pytest.raises(BadInput, match="no share or mean"):
+        version_row(one.pipe, MODEL, "latency.p95", "v7", now=one.now)
