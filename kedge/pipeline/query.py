@@ -141,7 +141,7 @@ def summed(
         return reader.window(model, known.base, window, PARTS, grouping)
     aligned = [tier for tier in tiers_from(known.base) if not (window.start % tier or window.end % tier)]
     found: dict[Group, list[Summary]] = {}
-    for _, groups in _summaries(pipe, reader, model, known, window, max(aligned), grouping):
+    for _, groups in tumbling(pipe, reader, model, known, window, max(aligned), grouping):
         for group, summary in groups.items():
             found.setdefault(group, []).append(Summary(summary.core, None, summary.labels))
     return {group: total(held) for group, held in found.items()}
