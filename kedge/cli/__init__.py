@@ -27,7 +27,7 @@ COMMANDS = {
     "alerts": "kedge.cli.operate:alerts",
     "baseline": "kedge.cli.baseline:baseline",
     "metrics": "kedge.cli.read:metrics",
-    "compare": "kedge.cli.read:compare",
+    "compare": "kedge.cli.compare:compare",
     "rules": "kedge.cli.rules:rules",
 }
 """In the order of `kedge --help`: to begin, to run, to load, to operate, to read, to author."""

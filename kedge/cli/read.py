@@ -1,18 +1,12 @@
-"""`kedge metrics` and `kedge compare`."""
+"""`kedge metrics`: the series of a model."""
 
-from collections.abc import Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from kedge.cli.client import connect
-from kedge.cli.columns import column_options, columns_from
 from kedge.cli.common import json_option, settings_from
 from kedge.cli.output import json_line, number, table
-
-if TYPE_CHECKING:
-    from kedge.analysis.drift import FeatureDrift
 
 
 @click.command()
@@ -112,80 +106,3 @@ def _cells(row: dict[str, Any]) -> list[object]:
         row["verdict"],
         row["reason"],
     ]
-
-
-@click.command()
-@click.argument("reference", metavar="REF")
-@click.argument("current", metavar="CUR")
-@column_options
-@json_option
-@click.pass_context
-def compare(ctx: click.Context, /, reference: str, current: str, as_json: bool, **columns: Any) -> None:
-    """Compare two files of predictions: drift, quality and performance of CUR against REF. Needs no store.
-
-    Exits with 1 where something drifted.
-
-    \b
-    Example: kedge compare january.parquet february.parquet
-             kedge compare train.csv live.jsonl --class predicted --label truth --json
-    """
-    from kedge.analysis.drift import drift
-    from kedge.analysis.measure import measure
-    from kedge.analysis.metric import Verdict
-    from kedge.cli.reference import summary_of_file
-    from kedge.pipeline.measure import context_for
-    from kedge.pipeline.query import metric_row
-
-    settings = settings_from(ctx)
-    now = settings.make_clock()()
-    column_map = columns_from(columns)
-    model_settings = settings.of_model("compare")
-    if column_map.positive:
-        model_settings = model_settings.model_copy(update={"positive_class": column_map.positive})
-    base, summary = summary_of_file(Path(reference), Path(current), column_map, model_settings, now)
-    context = context_for(model_settings, base, ())
-    found = measure(summary, context)
-    drifted = any(m.verdict is Verdict.DRIFTED for m in found)
-    if as_json:
-        for metric in found:
-            json_line(metric_row(metric, None))
-        ctx.exit(int(drifted))
-    then = {m.key: m for m in measure(base.summaries[()], context)}
-    click.echo(f"{reference}: {base.rows:,} rows   {current}: {summary.rows:,} rows\n")
-    scalars = [m for m in found if "feature" not in m.labels and m.value is not None]
-    table(
-        "Metrics",
-        ["metric", "labels", "reference", "current", "± se", "n", "verdict"],
-        [
-            [m.name, ", ".join(f"{k}={v}" for k, v in m.labels.items()),
-             number(then[m.key].value) if m.key in then else "", number(m.value),
-             number(m.stderr, 2) if m.stderr is not None else "", f"{m.n:,}", m.verdict]
-            for m in scalars
-        ],
-        right=["reference", "current", "± se", "n"],
-    )  # fmt: skip
-    reference_cells = base.summaries[()].cells
-    if summary.cells is not None and reference_cells is not None and base.edges.features:
-        _features(drift(reference_cells, summary.cells, base.edges, context.drift))
-    ctx.exit(int(drifted))
-
-
-def _features(drifts: "Sequence[FeatureDrift]") -> None:
-    click.echo()
-    table(
-        "Features, most moved first",
-        ["feature", "verdict", "effect", "PSI", "KS", "n", "what it says"],
-        [
-            [
-                d.feature,
-                d.verdict,
-                number(d.effect, 3),
-                number(d.psi, 3),
-                number(d.ks, 3),
-                f"{d.n:,}",
-                d.explain(),
-            ]
-            for d in sorted(drifts, key=lambda d: -(d.effect or 0.0))
-        ],
-        right=["effect", "PSI", "KS", "n"],
-    )

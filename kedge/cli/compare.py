@@ -1,0 +1,137 @@
+"""`kedge compare`: two files, side by side, without any store."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from kedge.cli.columns import column_options, columns_from
+from kedge.cli.common import json_option, settings_from
+from kedge.cli.output import json_line, table
+from kedge.errors import BadInput
+
+if TYPE_CHECKING:
+    from kedge.analysis.comparison import Comparison, FeatureComparison
+
+_WIDTH = 16
+"""Characters of a feature's two little histograms, each."""
+_COLOURS = {"worse": "red", "better": "green", "moved": "yellow"}
+
+
+@click.command()
+@click.argument("reference", metavar="REF")
+@click.argument("current", metavar="CUR")
+@column_options
+@click.option("--html", "page", metavar="FILE", help="Write a page with charts to FILE, beside the table.")
+@json_option
+@click.pass_context
+def compare(
+    ctx: click.Context, /, reference: str, current: str, page: str | None, as_json: bool, **columns: Any
+) -> None:
+    """Compare two files of predictions: drift, quality and performance of CUR against REF. Needs no store.
+
+    Exits with 1 where something drifted.
+
+    \b
+    Example: kedge compare january.parquet february.parquet --html report.html
+             kedge compare train.csv live.jsonl --class predicted --label truth --json
+    """
+    from kedge.analysis.comparison import compare_summaries
+    from kedge.cli.reference import summary_of_file
+    from kedge.pipeline.measure import context_for
+    from kedge.pipeline.query import metric_row
+
+    settings = settings_from(ctx)
+    now = settings.make_clock()()
+    column_map = columns_from(columns)
+    model = settings.of_model("compare")
+    if column_map.positive:
+        model = model.model_copy(update={"positive_class": column_map.positive})
+    base, summary = summary_of_file(Path(reference), Path(current), column_map, model, now)
+    found = compare_summaries(base.summaries[()], summary, context_for(model, base, ()))
+    if page:
+        _write(page, found, Path(reference).name, Path(current).name, now)
+    if as_json:
+        for metric in found.metrics:
+            json_line(metric_row(metric, None))
+    else:
+        _print(found, reference, current)
+        if page:
+            click.echo(f"\nthe page with charts: {page}")
+    ctx.exit(int(found.found))
+
+
+def _write(path: str, found: "Comparison", reference: str, current: str, now: int) -> None:
+    from kedge.web.report import comparison_page
+
+    try:
+        Path(path).write_text(comparison_page(found, reference, current, made=now), encoding="utf-8")
+    except OSError as error:
+        raise BadInput(f"cannot be written: {error.strerror}", path) from None
+
+
+def _print(found: "Comparison", reference: str, current: str) -> None:
+    from kedge.cli.output import out
+    from kedge.web.report import row_of, title_of
+
+    click.echo(f"{reference}: {found.reference_rows:,} rows   {current}: {found.current_rows:,} rows")
+    out.print(f"\n[bold]{_summary(found)}[/bold]")
+    notable = [(c, row_of(c)) for c in found.notable]
+    for change, row in notable:
+        colour = _COLOURS[change.tone]
+        was = f"{row.reference} → {row.current} ({row.change})" if row.reference else row.current
+        out.print(f"  [{colour}]{row.title}[/{colour}]  {was}, n={row.n}")
+    for family, changes in found.by_family():
+        click.echo()
+        table(
+            family,
+            ["metric", "reference", "current", "change", "n", ""],
+            [[r.title, r.reference, r.current, r.change, r.n, r.note] for r in map(row_of, changes)],
+            right=["reference", "current", "change", "n"],
+        )
+    if found.steady:
+        click.echo(f"\nAs before: {', '.join(title_of(c.current) for c in found.steady)}")
+    if found.features:
+        click.echo()
+        _features(found.features)
+
+
+def _summary(found: "Comparison") -> str:
+    features = len(found.features)
+    if not features:
+        return "No feature could be compared." if not found.notable else "What changed"
+    drifted = len(found.drifted)
+    return f"{drifted or 'None'} of {features} features drifted."
+
+
+def _features(features: "Sequence[FeatureComparison]") -> None:
+    table(
+        "Features, most moved first",
+        ["feature", "verdict", "effect", "PSI", "reference", "current", "what it says"],
+        [
+            [
+                f.name,
+                f.drift.verdict,
+                f"{f.drift.effect:.3g}",
+                f"{f.drift.psi:.3g}",
+                *_pictures(f),
+                f.drift.explain(),
+            ]
+            for f in features
+        ],
+        right=["effect", "PSI"],
+    )
+
+
+def _pictures(feature: "FeatureComparison") -> tuple[str, str]:
+    """Both sides as a line of blocks, over the same axis and to the same height."""
+    from kedge.web.shapes import bars_of, blocks, is_drawn_as_bars, shape_of
+
+    if not is_drawn_as_bars(feature):
+        shape = shape_of(feature, _WIDTH)
+        return blocks(shape.reference, shape.top), blocks(shape.current, shape.top)
+    bars = bars_of(feature, _WIDTH - 3)
+    sides = [b.reference for b in bars], [b.current for b in bars]
+    top = max([*sides[0], *sides[1]], default=0.0)
+    return blocks(sides[0], top), blocks(sides[1], top)
