@@ -144,5 +144,7 @@ def _environment() -> Environment:
     )
     environment.filters["count"] = count
     environment.filters["short"] = lambda value: notation("", value)(value)
-    environment.filters["percent"] = lambda value: f"{100 * value:.3g}{THIN}%"
+    environment.filters["percent"] = lambda value: (
+        f"{100 * value:.2g}{THIN}%" if value < 0.995 else f"100{THIN}%"
+    )
     return environment
