@@ -21,6 +21,8 @@ squeeze all the rest into a line.
 CATEGORIES = 8
 FEW_CELLS = 8
 """A numeric feature with at most so many cells has few values (a flag, a rating): its cells are bars."""
+_ONE_VALUE = 0.01
+"""Of a bin's width."""
 _BLOCKS = "▁▂▃▄▅▆▇█"
 
 
@@ -74,7 +76,7 @@ def shape_of(feature: FeatureComparison, bins: int = BINS) -> Shape:
 
 
 def _spread(counts: Counts, bounds: Floats, low: float, high: float, bins: int) -> Floats:
-    """Shares of all counted rows by bin. A cell narrower than a bin goes whole into the bin of its middle."""
+    """Shares of all counted rows by bin; a cell so narrow that it is one value goes whole into one bin."""
     total, shares, width = int(counts.sum()), np.zeros(bins), (high - low) / bins
     if not total:
         return shares
@@ -82,7 +84,7 @@ def _spread(counts: Counts, bounds: Floats, low: float, high: float, bins: int) 
     for n, (a, b) in zip(counts.tolist(), pairwise(bounds.tolist()), strict=True):
         if not n or b <= low or a >= high:
             continue
-        if b - a <= width:
+        if b - a <= width * _ONE_VALUE:
             shares[min(max(int(((a + b) / 2 - low) / width), 0), bins - 1)] += n
         else:
             shares += n * np.maximum(np.minimum(at[1:], b) - np.maximum(at[:-1], a), 0.0) / (b - a)
