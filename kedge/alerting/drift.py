@@ -14,10 +14,20 @@ from kedge.alerting.condition import beyond
 from kedge.alerting.fields import Bounds, BoundsField, Text, checked
 from kedge.alerting.finding import Finding, Severity, State
 from kedge.alerting.inputs import Inputs
+from kedge.alerting.plain_drift import (
+    P_BELOW,
+    PSI_ABOVE,
+    Plain,
+    TestName,
+    by_test,
+    found_one,
+    found_share,
+    of_classes,
+)
 from kedge.alerting.quantity import RATIO, as_value, format_value
 from kedge.alerting.rule import ONE_OR_MORE, Judgement, Rule, listed
 from kedge.analysis.classes import class_shift
-from kedge.analysis.drift import DriftSettings, FeatureDrift, drift, drifted_of
+from kedge.analysis.drift import DriftSettings, FeatureDrift, counted, drift, drifted_of
 from kedge.analysis.drift_metrics import drift_share
 from kedge.analysis.metric import Verdict
 from kedge.errors import BadInput
@@ -61,6 +71,24 @@ class DriftRule(Rule):
         "30%}`.",
     )
 
+    test: TestName = Field(
+        "tolerance",
+        description=(
+            "How it is judged. `tolerance`: is the shift credibly more than is harmless, at the level that "
+            "`budget` allows. By name, for those who must: `psi` (over ten bins, `above` 0.2), `ks` (numeric "
+            "features only) and `chi2` (`p` below 0.05); values outside the reference's range count in the "
+            "outer cells. These keep no budget: with nothing drifting, `ks` and `chi2` alarm at 5 % of looks "
+            "and features, and on much data for any difference; `psi` for every feature where rows are few. "
+            "Figures: docs/false-alarms.md."
+        ),
+    )
+    above: float | None = Field(
+        None, gt=0, description="Of `test: psi`: it is drift above this index; 0.2 unless said."
+    )
+    p: float | None = Field(
+        None, gt=0, lt=1, description="Of `test: ks` and `chi2`: it is drift below this p value; 0.05."
+    )
+
     _list_features = field_validator("features", mode="before")(listed)
 
     @field_validator("tolerance")
@@ -93,6 +121,14 @@ class DriftRule(Rule):
             )
         if self.share is not None and self.tolerance is not None and len(self.tolerance.rungs) > 1:
             problems.append("with `share`, `tolerance` is one value: the ladder is that of `share`")
+        if self.above is not None and self.test != "psi":
+            problems.append("`above` goes with `test: psi`")
+        if self.p is not None and self.test not in ("ks", "chi2"):
+            problems.append("`p` goes with `test: ks` or `test: chi2`")
+        if self.tolerance is not None and self.test != "tolerance":
+            problems.append(f"`tolerance` is not for `test: {self.test}`, which has a bound of its own")
+        if self.test == "ks" and self.of == "classes":
+            problems.append("`test: ks` is for numeric features: classes have no order")
         if problems:
             raise ValueError("; ".join(problems))
         return self
@@ -116,10 +152,24 @@ class DriftRule(Rule):
         """What fires: shares of features, or effect sizes; lowest first."""
         if self.share is not None:
             return _rungs(self.share, RATIO, "", self.severity)
+        if self.test != "tolerance":
+            return [(self._bare, self.limit)]
         if self.tolerance is None and self.of == "classes" and not self._severity_given:
             return [(Severity.MEDIUM, TOLERANCE), (Severity.HIGH, HIGH_TOLERANCE)]
-        bare = self.severity if self.of == "classes" or self._severity_given else Severity.INFO
+        bare = self._bare
         return [(bare, TOLERANCE)] if self.tolerance is None else _rungs(self.tolerance, "", "", bare)
+
+    @property
+    def limit(self) -> float:
+        """Of a test by name: the PSI or the p value from which it is drift."""
+        if self.test == "psi":
+            return PSI_ABOVE if self.above is None else self.above
+        return P_BELOW if self.p is None else self.p
+
+    @property
+    def _bare(self) -> Severity:
+        """What a bound without a severity of its own means: a single feature pages nobody unless told to."""
+        return self.severity if self.of == "classes" or self._severity_given else Severity.INFO
 
     @property
     def _severity_given(self) -> bool:
@@ -131,6 +181,8 @@ class DriftRule(Rule):
         if reference is None:
             reason = "there is no baseline to compare with: create one with `kedge baseline create`"
             return [] if self.fans_out else [({}, replace(draft, state=State.INSUFFICIENT, reason=reason))]
+        if self.test != "tolerance":
+            return self._judge_plainly(draft, summary, reference, inputs)
         if self.fans_out:
             return self._judge_features(draft, summary, reference, inputs)
         if not summary.rows:
@@ -138,6 +190,32 @@ class DriftRule(Rule):
         if self.of == "classes":
             return [({}, self._judge_classes(draft, summary, reference, inputs))]
         return [({}, self._judge_share(draft, summary, reference, inputs))]
+
+    def _judge_plainly(
+        self, draft: Finding, summary: Summary, reference: Summary, inputs: Inputs
+    ) -> list[Judgement]:
+        """By a test with a name."""
+        against = inputs.reference_name or "the reference"
+        if not self.fans_out and not summary.rows:
+            return [({}, replace(draft, state=State.NO_DATA, reason="no rows in the window"))]
+        if self.of == "classes":
+            if summary.core is None or reference.core is None:
+                return [
+                    ({}, replace(draft, state=State.NO_DATA, reason="the predicted classes were not counted"))
+                ]
+            one = of_classes(self.test, self.limit, reference.core.classes, summary.core.classes)
+            return [({}, found_one(draft, one, self._bare, self.min_count, against))]
+        plains: list[Plain] = []
+        if summary.cells and reference.cells and inputs.edges:
+            counts = counted(reference.cells, summary.cells, inputs.edges, self.features or None)
+            numeric = [name in inputs.edges.numeric for name in counts.features]
+            plains = by_test(self.test, self.limit, counts, numeric)
+        if not self.fans_out:
+            return [({}, found_share(draft, plains, self.rungs, self.min_count, against))]
+        return [
+            ({"feature": one.name}, found_one(draft, one, self._bare, self.min_count, against))
+            for one in plains
+        ]
 
     def _judge_share(self, draft: Finding, summary: Summary, reference: Summary, inputs: Inputs) -> Finding:
         tolerance = self.tolerance.rungs[0][1].value if self.tolerance else TOLERANCE

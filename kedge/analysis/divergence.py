@@ -74,8 +74,8 @@ LEAST_REFERENCE_ROWS = 5
 
 
 def rare_together(a: NDArray[np.int64], b: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Counts of a categorical feature (values, *other*, *unseen*, *missing* along the last axis) with all
-    that the reference has hardly or never seen counted as *other*.
+    """Counts of a categorical feature (values, *other*, *unseen*, *missing* on the last axis) with all that
+    the reference has hardly or never seen counted as *other*.
 
     The cells were chosen by the very rows that `a` counts. Of a long tail of values, some are missing from
     the reference by chance alone, so its *unseen* is 0 by construction while any window has some: with 300

@@ -180,6 +180,29 @@ def drift(
 
     Raw verdicts, each at `settings.alpha`; over several features of one look, see `drifted_of`.
     """
+    held = counted(reference, window, edges, features)
+    ordered = [name in edges.numeric for name in held.features]
+    return shifts(
+        held.features, held.reference, held.window, held.names, ordered, settings or DriftSettings()
+    )
+
+
+@dataclass(frozen=True)
+class Counted:
+    """Counts of features over the same cells, side by side."""
+
+    features: list[str]
+    reference: list[NDArray[np.int64]]
+    window: list[NDArray[np.int64]]
+    names: list[tuple[str, ...]]
+    """Of the cells."""
+
+
+def counted(
+    reference: Cells, window: Cells, edges: EdgeSet, features: Iterable[str] | None = None
+) -> Counted:
+    """What is compared: the counts of `comparable` features, with the rare values of a categorical one
+    together (see `rare_together`)."""
     held = comparable(reference, window, edges, features)
     a = [reference.features[name][1] for name in held]
     b = [window.features[name][1] for name in held]
@@ -187,7 +210,7 @@ def drift(
     for i, name in enumerate(held):
         if name in edges.categorical:
             a[i], b[i], names[i] = _without_rare(a[i], b[i], names[i])
-    return shifts(held, a, b, names, [name in edges.numeric for name in held], settings or DriftSettings())
+    return Counted(held, a, b, names)
 
 
 def _without_rare(

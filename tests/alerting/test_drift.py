@@ -123,3 +123,60 @@ def test_a_drift_rule_reads_cells_or_the_class_counts() -> None:
     assert rule("kind: drift, of: classes").parts == {PartName.CORE}
     assert rule("kind: drift, share: 30%").parts == {PartName.CORE, PartName.CELLS}
     assert rule("kind: drift, share: 30%, no_data: alert").timing.no_data is NoData.ALERT
+
+
+# --- tests by name ------------------------------------------------------------------------------------------
+
+
+def test_psi_breaches_above_its_index_and_says_both_figures() -> None:
+    tilted = counted(EDGES, age=TILTED, amount=FLAT, hour=FLAT, rate=FLAT)
+    found = by_feature("test: psi", tilted)
+    assert (found["age"].state, found["age"].severity, found["age"].bound) == (
+        State.BREACH,
+        Severity.INFO,
+        0.2,
+    )
+    assert found["age"].reason.startswith("age against baseline b1 (n=10,000): PSI 0.")
+    assert found["age"].reason.endswith("above 0.2")
+    assert found["amount"].state is State.OK
+    assert by_feature("test: psi, above: 0.9", tilted)["age"].state is State.OK
+
+
+def test_chi_square_and_ks_breach_on_what_the_tolerance_test_calls_harmless() -> None:
+    leaning = counted(EDGES, age=LEANING, amount=FLAT, hour=FLAT, rate=FLAT)
+    for name in ("ks", "chi2"):
+        found = by_feature(f"test: {name}, severity: low", leaning)
+        assert (found["age"].state, found["age"].severity) == (State.BREACH, Severity.LOW)
+        assert found["age"].value is not None
+        assert found["age"].value < 0.05
+        assert found["amount"].state is State.OK
+        assert found["amount"].value == 1.0
+    assert by_feature("tolerance: 0.05", leaning)["age"].state is State.OK
+
+
+def test_a_share_by_a_named_test_counts_the_features_beyond_its_bound() -> None:
+    half = counted(EDGES, age=TILTED, amount=TILTED, hour=FLAT, rate=FLAT)
+    found = share("share: {medium: 10%, high: 40%}, test: psi", half)
+    assert (found.state, found.severity, found.value, found.n) == (State.BREACH, Severity.HIGH, 0.5, 4)
+    assert found.reason == ("2 of 4 features drifted from baseline b1 by PSI over ten bins: 50 %, over 40 %")
+    assert [cause["feature"] for cause in found.causes] == ["age", "amount"]
+    assert share("share: 60%, test: chi2", half).state is State.OK
+    assert share("share: 10%, test: chi2, min_count: 5", half).state is State.INSUFFICIENT
+
+
+def test_classes_by_a_named_test() -> None:
+    before = predicted(approve=90_000, refuse=10_000)
+    moved = predicted(approve=8_000, refuse=2_000)
+    assert find("kind: drift, of: classes, test: chi2", moved, before).state is State.BREACH
+    assert find("kind: drift, of: classes, test: psi", moved, before).state is State.OK
+    assert find("kind: drift, of: classes, test: psi", predicted(), before).state is State.NO_DATA
+
+
+def test_a_named_test_without_rows_or_reference_neither_fires_nor_clears() -> None:
+    empty = Summary.zero(EDGES)
+    assert {f.state for f in by_feature("test: ks", empty).values()} == {State.NO_DATA}
+    assert {f.state for f in by_feature("test: ks", BEFORE, empty).values()} == {State.INSUFFICIENT}
+    assert {f.state for f in by_feature("test: ks, min_count: 99999", BEFORE).values()} == {
+        State.INSUFFICIENT
+    }
+    assert share("share: 30%, test: psi", BEFORE, None).state is State.INSUFFICIENT

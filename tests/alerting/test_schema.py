@@ -49,6 +49,10 @@ def errors(schema: dict[str, Any], value: Any, root: dict[str, Any], at: str = "
                 number = isinstance(value, int | float)
                 low = number and (value < wanted if keyword == "minimum" else value > wanted)
                 found += [f"{at}: {keyword}"] if low else []
+            case "exclusiveMinimum" | "exclusiveMaximum":
+                number = isinstance(value, int | float)
+                out = number and (value <= wanted if keyword.endswith("Minimum") else value >= wanted)
+                found += [f"{at}: {keyword}"] if out else []
             case "minLength" | "maxLength" | "minProperties":
                 length = len(value) if isinstance(value, str | dict) else 0
                 bad = length > wanted if keyword.startswith("max") else length < wanted
