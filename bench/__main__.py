@@ -18,7 +18,19 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from bench import compute, delay, ingest, labels, machine, parquet, storage, tick, visits, windows
+from bench import (
+    compute,
+    delay,
+    false_alarms,
+    ingest,
+    labels,
+    machine,
+    parquet,
+    storage,
+    tick,
+    visits,
+    windows,
+)
 from bench.drift import compare as drift
 from kedge.errors import KedgeError
 from tests.services import Pool, ServiceError
@@ -69,8 +81,12 @@ def _windows(pool: Pool, _: Options) -> dict[str, object]:
     return windows.measure(pool.url("elasticsearch"))
 
 
+def _false_alarms(_: Pool, options: Options) -> dict[str, object]:
+    return false_alarms.measure(say, times=options.get("repetitions", 10_000))
+
+
 def _tick(pool: Pool, options: Options) -> dict[str, object]:
-    own = {k: v for k, v in options.items() if k != "drift_rows"}
+    own = {k: v for k, v in options.items() if k not in ("drift_rows", "repetitions")}
     return tick.measure(pool.url("elasticsearch"), tick.Plan(**own), say)
 
 
@@ -85,6 +101,7 @@ PARTS: dict[str, Callable[[Pool, Options], dict[str, object]]] = {
     "windows": _windows,
     "delay": _delay,
     "compute": _compute,
+    "false_alarms": _false_alarms,
 }
 TITLES = {
     "ingest": "Rows a second from HTTP to searchable, beside raw _bulk of the same documents",
@@ -97,6 +114,7 @@ TITLES = {
     "visits": "Rows that summarising reads, for each row that came in",
     "drift": "Baseline plus drift of a million rows, beside Evidently",
     "windows": "A window of 30 days beside one of an hour",
+    "false_alarms": "False alarms of drift verdicts with nothing drifting, and power; simulated",
 }
 
 
@@ -143,6 +161,8 @@ def main() -> int:
     sizes.add_argument("--profile", action="store_true", default=None, help="print cProfile of the ticks")
     sizes = parser.add_argument_group("of drift")
     sizes.add_argument("--drift-rows", type=int, metavar="N", help="rows of both halves (1000000)")
+    sizes = parser.add_argument_group("of false_alarms")
+    sizes.add_argument("--repetitions", type=int, metavar="N", help="of each cell of the grid (10000)")
     given = parser.parse_args()
     options = {k: v for k, v in vars(given).items() if k != "parts" and v is not None}
     if unknown := set(given.parts) - set(PARTS):
@@ -152,7 +172,8 @@ def main() -> int:
     on = machine.describe()
     _show("Measured on", on)
     pool = Pool()
-    pool.expect("elasticsearch")
+    if set(chosen) != {"false_alarms"}:
+        pool.expect("elasticsearch")
     if "storage" in chosen:
         pool.expect("opensearch")
     if "delay" in chosen:

@@ -15,6 +15,7 @@ from typing import Any
 
 from bench.drift import rows
 from bench.drift.shape import FEATURES, MODEL, MOVED, REFERENCE
+from bench.environments import LONGEST_S, environment
 from bench.fleet import append
 from bench.processes import kedge_on
 from bench.targets import at_least, at_most
@@ -22,11 +23,9 @@ from kedge.clock import system_clock
 from kedge.store.base import Json, LogStore
 from kedge.store.duckdb import open_duckdb
 from kedge.store.elastic.client import Client
-from tests.services.host import cache_dir
 
 FASTER, MEMORY = 100, 0.2
 EVIDENTLY, PANDAS = "evidently==0.7.23", "pandas<3"
-LONGEST_S = 600
 BARE_GOES = 5
 
 
@@ -122,7 +121,7 @@ def _kedge(url: str, prefix: str) -> dict[str, Any]:
 def _evidently(folder: Path, count: int, say: Callable[[str], None]) -> dict[str, Any]:
     """In an environment of its own, kept in the cache: it needs an older pandas than kedge's."""
     try:
-        python = _environment(say)
+        python = environment("evidently", [EVIDENTLY, PANDAS], say)
     except (OSError, subprocess.CalledProcessError) as error:
         reason = (getattr(error, "stderr", "") or str(error)).strip().splitlines()[-1:]
         text = f"left out: {EVIDENTLY} could not be installed ({' '.join(reason)})"
@@ -135,21 +134,6 @@ def _evidently(folder: Path, count: int, say: Callable[[str], None]) -> dict[str
     found = _run([str(python), str(script), str(path), str(count // 2)])
     say(f"  Evidently took {found['seconds']:.0f} s")
     return {"version": EVIDENTLY} | found
-
-
-def _environment(say: Callable[[str], None]) -> Path:
-    home = cache_dir().parent / "bench-evidently"
-    python = home / "bin" / "python"
-    if not (home / "ready").exists():
-        say(f"  installing {EVIDENTLY} into {home}")
-        uv = str(Path(sys.executable).parent / "uv")
-        for command in (
-            [uv, "venv", "--quiet", "--clear", "--python", sys.executable, str(home)],
-            [uv, "pip", "install", "--quiet", "--python", str(python), EVIDENTLY, PANDAS],
-        ):
-            subprocess.run(command, check=True, capture_output=True, text=True, timeout=LONGEST_S)
-        (home / "ready").touch()
-    return python
 
 
 def _run(command: list[str]) -> dict[str, Any]:
