@@ -75,7 +75,9 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     clears: str = ""
     """What it takes to clear, in words: `fall under 3 %` (messages put "Clears: " before it)."""
     causes: tuple[dict[str, Any], ...] = ()
-    """What moved with it, most telling first: {"feature", "effect", …}."""
+    """What moved with it, most telling first: {"kind", "name" or "feature", "text", …}."""
+    normal: tuple[str, ...] = ()
+    """What did not: `traffic`, `latency`, …"""
 
 
 class Transition(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -26,13 +26,18 @@ from kedge.analysis.metric import Metric
 
 LEAST_SHARE = 0.1
 """Of the change: what explains less is not told."""
+SHARPER = 0.9
+"""A finer group is told of instead of the one around it where it has at most this part of its rows, and
+explains at least this part of what it does."""
 LEAST_RISE = 0.01
 """Of the rows: a feature whose missing values rose by less is not told."""
 QUALITY_ALPHA = 0.001
 NORMAL_WITHIN = 0.1
 """Of the reference: a change within this is normal however credible it is."""
 NORMAL_ROWS = 30
-NO_VALUE = "(none)"
+Group = tuple[tuple[str, str], ...]
+"""(dimension, value) pairs: what tells a group from the others of its grouping."""
+NO_VALUE: Group = (("", "(none)"),)
 """The rows that are in no group of a grouping."""
 
 
@@ -60,7 +65,7 @@ def part_of(found: Metric) -> Part | None:
             return None
 
 
-def with_rest(groups: Mapping[str, Part], total: Part) -> dict[str, Part]:
+def with_rest(groups: Mapping[Group, Part], total: Part) -> dict[Group, Part]:
     """The groups, and the rows that are in none as one more, so that all together are the total."""
     n = total.n - sum(part.n for part in groups.values())
     if n < 0.5:
@@ -73,7 +78,7 @@ def with_rest(groups: Mapping[str, Part], total: Part) -> dict[str, Part]:
 class Contribution:
     """What one group did to the change."""
 
-    group: str
+    group: Group
     reference: Part | None
     window: Part | None
     mix: float
@@ -90,7 +95,7 @@ class Contribution:
 class Decomposition:
     """The change of a value over the groups of a grouping: `change` = `mix` + the groups' rates."""
 
-    grouping: str
+    grouping: tuple[str, ...]
     change: float
     mix: float
     mix_low: float
@@ -102,7 +107,7 @@ class Decomposition:
 
 
 def decompose(
-    grouping: str, reference: Mapping[str, Part], window: Mapping[str, Part]
+    grouping: tuple[str, ...], reference: Mapping[Group, Part], window: Mapping[Group, Part]
 ) -> Decomposition | None:
     """None where a side has no rows."""
     m, n = (math.fsum(part.n for part in side.values()) for side in (reference, window))
@@ -191,14 +196,44 @@ def group_causes(decompositions: Iterable[Decomposition], unit: str) -> list[Cau
             share = c.rate / found.change
             if c.rate_low and c.own_low and share >= LEAST_SHARE and c.reference and c.window:
                 moved = f"{_shown(c.reference.value, unit)} → {_shown(c.window.value, unit)}"
-                what = f"{_dimension(found.grouping)}={c.group}" if "+" not in found.grouping else c.group
-                detail = {"from": c.reference.value, "to": c.window.value, "n": c.window.n}
+                values = dict(c.group)
+                detail = {"group": values, "from": c.reference.value, "to": c.window.value, "n": c.window.n}
                 text = f"{moved} ({_percent(share)} of the change)"
-                causes.append(Cause("rate", what, text, share, c.rate_low, detail))
+                causes.append(Cause("rate", named(c.group), text, share, c.rate_low, detail))
         share = found.mix / found.change
         if found.mix_low and share >= LEAST_SHARE:
             causes.append(_mix_cause(found, share))
-    return sorted(causes, key=lambda cause: -cause.low)
+    return _apart(sorted(causes, key=lambda cause: -cause.low))
+
+
+def _apart(causes: Sequence[Cause]) -> list[Cause]:
+    """Of a group and a finer one within it, one alone: the finer where fewer rows explain about as much."""
+    told: list[Cause] = []
+    rates = [cause for cause in causes if cause.kind == "rate"]
+    for cause in causes:
+        around = [c for c in rates if c is not cause and _within(cause, c)]
+        inside = [c for c in rates if c is not cause and _within(c, cause)]
+        if any(_sharper(fine, cause) for fine in inside) or not all(_sharper(cause, c) for c in around):
+            continue
+        told.append(cause)
+    return told
+
+
+def _within(fine: Cause, coarse: Cause) -> bool:
+    if fine.kind != "rate":
+        return False
+    held, outer = set(fine.detail["group"].items()), set(coarse.detail.get("group", {}).items())
+    return coarse.kind == "rate" and held > outer
+
+
+def _sharper(fine: Cause, coarse: Cause) -> bool:
+    rows, share = fine.detail["n"] / coarse.detail["n"], (fine.share or 0.0) / (coarse.share or 1.0)
+    return bool(rows <= SHARPER and share >= SHARPER)
+
+
+def named(group: Group) -> str:
+    """`region=eu`, `plan=free, region=eu`."""
+    return ", ".join(f"{name.removeprefix('segment.')}={value}" if name else value for name, value in group)
 
 
 def _mix_cause(found: Decomposition, share: float) -> Cause:
@@ -207,10 +242,11 @@ def _mix_cause(found: Decomposition, share: float) -> Cause:
     n = math.fsum(c.window.n for c in found.contributions if c.window)
     most = max(found.contributions, key=lambda c: c.mix / found.change)
     before, after = ((part.n / of if part else 0.0) for part, of in ((most.reference, m), (most.window, n)))
-    rows = f"{most.group} {_percent(before)} → {_percent(after)} of the rows"
+    values = " ".join(value for _, value in most.group)
+    rows = f"{values} {_percent(before)} → {_percent(after)} of the rows"
     text = f"({rows}; {_percent(share)} of the change)"
-    detail = {"group": most.group, "from": before, "to": after}
-    what = f"the mix of {_dimension(found.grouping)}"
+    detail = {"group": dict(most.group), "from": before, "to": after}
+    what = "the mix of " + " and ".join(name.removeprefix("segment.") for name in found.grouping)
     return Cause("mix", what, text, share, found.mix_low, detail)
 
 
@@ -264,10 +300,6 @@ def is_normal(before: Metric, now: Metric) -> bool:
         return True
     interval = change_interval(now, before, SHOWN_ALPHA)
     return interval is not None and interval[0] <= 0 <= interval[1]
-
-
-def _dimension(grouping: str) -> str:
-    return " and ".join(name.removeprefix("segment.") for name in grouping.split("+"))
 
 
 def _shown(value: float, unit: str) -> str:

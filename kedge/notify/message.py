@@ -34,6 +34,8 @@ _STATUS_WORDS: dict[Status, str] = {
 }
 _LIVE = (Status.FIRING, Status.ACKNOWLEDGED)
 MOST_CAUSES = 3
+MAX_CAUSE = 160
+"""Characters: values of groups may be of any length, and the lines below must fit too."""
 _KIBANA_FIELDS = {"version": "model.version", "service": "service.name", "host": "host.name"}
 _BREAKS = re.compile(r"[ \t\r\n\v\f\x85\u2028\u2029]+")
 _RISON_SAFE = "()!,:'"
@@ -153,6 +155,8 @@ def _lines(transition: Transition) -> Iterator[str]:
             causes = "; ".join(_cause(cause) for cause in finding.causes[:MOST_CAUSES])
             more = len(finding.causes) - MOST_CAUSES
             yield _flat(f"Moves with it: {causes}" + (f"; {more} more" if more > 0 else ""))
+        if finding.normal:
+            yield _flat(f"Normal: {', '.join(finding.normal)}")
         if finding.clears:
             yield _flat(f"Clears: {finding.clears}")
     if transition.description:
@@ -188,6 +192,11 @@ def _seen(finding: Finding) -> str:
 
 
 def _cause(cause: dict[str, Any]) -> str:
+    text = _cause_text(cause)
+    return text if len(text) <= MAX_CAUSE else text[: MAX_CAUSE - 1].rstrip() + "…"
+
+
+def _cause_text(cause: dict[str, Any]) -> str:
     """`merchant_type 9 % never seen (usual 0 %)`: name and words where the rule gives any, else the size."""
     name = str(cause.get("feature") or cause.get("name") or cause.get("rule") or "")
     if text := cause.get("text") or cause.get("reason"):

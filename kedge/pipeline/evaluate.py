@@ -13,6 +13,7 @@ from kedge.alerting.loading import RuleBook
 from kedge.alerting.rule import Rule
 from kedge.pipeline.context import Pipeline
 from kedge.pipeline.dirty import Feed
+from kedge.pipeline.explain import explained
 from kedge.pipeline.faults import reach
 from kedge.pipeline.feed import load_feed
 from kedge.pipeline.judge import STEPS_A_TICK, Judged, judge_steps
@@ -136,6 +137,9 @@ def _evaluate(
         for name, findings in found.findings.items():
             before = known.get(name) or found.fresh[name]
             after = _folded(before, findings, one.rule, now)
+            if len(after.outgoing) > len(before.outgoing):
+                findings = explained(pipe.reader, one, before, after, findings)
+                after = _folded(before, findings, one.rule, now)
             if after != before or name not in stored:
                 changes[name] = _Change(one.rule, before, after, findings, stored.get(name))
     counts.transitions += _write(pipe, changes, now)

@@ -145,7 +145,7 @@ def _judge(
         inputs = Inputs(
             window=window,
             summary=summary,
-            reference=references[group] if group in references else _reference(baseline, group),
+            reference=references[group] if group in references else reference_of(baseline, group),
             negative_after=one.negatives.after if one.negatives else None,
             edges=baseline.edges if baseline else None,
             reference_name=f"baseline {baseline.label}" if baseline else "",
@@ -158,7 +158,7 @@ def _judge(
             yield version, values | labels, finding
 
 
-def _reference(baseline: Baseline | None, group: Group) -> Summary | None:
+def reference_of(baseline: Baseline | None, group: Group) -> Summary | None:
     """A group's own reference; a version that the baseline has never seen is compared to all its rows."""
     if baseline is None:
         return None

@@ -35,10 +35,10 @@ def rate(successes: int, trials: int) -> Part:
 def decomposed(
     reference: dict[str, tuple[int, int]],
     window: dict[str, tuple[int, int]],
-    grouping: str = "segment.region",
+    by: str = "segment.region",
 ) -> Decomposition:
-    sides = ({name: rate(*counts) for name, counts in side.items()} for side in (reference, window))
-    found = decompose(grouping, *sides)
+    sides = ({((by, name),): rate(*counts) for name, counts in side.items()} for side in (reference, window))
+    found = decompose((by,), *sides)
     assert found is not None
     return found
 
@@ -66,7 +66,7 @@ def test_rows_without_a_value_are_a_group_of_their_own(
     groups: dict[str, tuple[int, int]], other: tuple[int, int]
 ) -> None:
     total = rate(sum(k for k, _ in groups.values()) + other[0], sum(n for _, n in groups.values()) + other[1])
-    parts = with_rest({name: rate(*c) for name, c in groups.items()}, total)
+    parts = with_rest({(("plan", name),): rate(*c) for name, c in groups.items()}, total)
     assert parts[NO_VALUE].n == pytest.approx(other[1])
     assert parts[NO_VALUE].value == pytest.approx(other[0] / other[1], abs=1e-9)
     assert math.fsum(p.value * p.n for p in parts.values()) / total.n == pytest.approx(total.value)
@@ -138,27 +138,46 @@ def test_means_decompose_too_and_several_groupings_are_ranked_together() -> None
         assert part is not None
         return part
 
+    free, paid, eu = (("segment.plan", "free"),), (("segment.plan", "paid"),), (("segment.region", "eu"),)
     plans = decompose(
-        "segment.plan",
-        {"free": slow(100, 500), "paid": slow(100, 500)},
-        {"free": slow(104, 500), "paid": slow(146, 500)},
+        ("segment.plan",),
+        {free: slow(100, 500), paid: slow(100, 500)},
+        {free: slow(104, 500), paid: slow(146, 500)},
     )
-    regions = decompose(
-        "segment.region+version",
-        {"region=eu version=1": slow(100, 1_000)},
-        {"region=eu version=1": slow(125, 1_000)},
-    )
+    regions = decompose(("segment.region",), {eu: slow(100, 1_000)}, {eu: slow(125, 1_000)})
     assert plans is not None
     assert regions is not None
     assert [c.what for c in group_causes([regions, plans], "ms")] == ["plan=paid"]
     assert group_causes([plans], "ms")[0].text == "100 ms → 146 ms (92 % of the change)"
 
 
+@pytest.mark.parametrize(("bad", "named"), [((200, 0), "plan=free, region=eu"), ((200, 190), "region=eu")])
+def test_of_a_group_and_a_finer_one_the_sharper_is_told(bad: tuple[int, int], named: str) -> None:
+    """All of the errors in half of a region are that half's; in both halves, the region's."""
+    places = [
+        (("segment.plan", plan), ("segment.region", region))
+        for region in ("eu", "us")
+        for plan in ("free", "paid")
+    ]
+    fine = (
+        dict.fromkeys(places, (10, 1_000)),
+        dict(zip(places, [(n + 10, 1_000) for n in (*bad, 0, 0)], strict=True)),
+    )
+    by_plan_and_region = decompose(
+        ("segment.plan", "segment.region"), *({g: rate(*c) for g, c in side.items()} for side in fine)
+    )
+    by_region = decomposed(
+        {"eu": (20, 2_000), "us": (20, 2_000)}, {"eu": (sum(bad) + 20, 2_000), "us": (20, 2_000)}
+    )
+    assert by_plan_and_region is not None
+    assert [c.what for c in group_causes([by_region, by_plan_and_region], "ratio")] == [named]
+
+
 def test_a_group_that_is_new_is_mix_and_never_a_changed_rate() -> None:
     found = decomposed({"v6": (100, 10_000)}, {"v6": (50, 5_000), "v7": (500, 5_000)}, "version")
     (cause,) = group_causes([found], "ratio")
     assert (cause.kind, cause.text.startswith("(v7 0 % → 50 % of the rows")) == ("mix", True)
-    assert decompose("version", {}, {"v7": rate(1, 2)}) is None
+    assert decompose(("version",), {}, {(("version", "v7"),): rate(1, 2)}) is None
 
 
 def quality(name: str, feature: str, bad: int, of: int) -> Metric:

@@ -33,6 +33,19 @@ def test_a_firing_alert_says_what_was_seen_against_what_and_what_clears_it():
     assert (message.emoji, message.broadcast) == ("🔴", True)
 
 
+def test_what_stayed_normal_is_said_and_long_causes_leave_room_for_the_rest():
+    causes = tuple({"kind": "rate", "name": f"region={'x' * 500}{i}", "text": "1 % → 9 %"} for i in range(5))
+    message = told(finding=finding(causes=causes, normal=("traffic", "latency", "errors")))
+    _, moved, normal, clears = message.lines
+    assert moved.startswith("Moves with it: region=xxx")
+    assert moved.endswith("…; 2 more")
+    assert len(moved) < 3 * 160 + 40
+    assert normal == "Normal: traffic, latency, errors"
+    assert clears == "Clears: fall under 3 %"
+    over = told(before=Status.FIRING, after=Status.RESOLVED, finding=finding(normal=("errors",)))
+    assert not any(line.startswith("Normal") for line in over.lines)
+
+
 def test_a_resolved_alert_says_how_long_it_lasted():
     message = told(
         before=Status.FIRING, after=Status.RESOLVED, severity_before=Severity.HIGH, reason="ok for 1h"

@@ -1,0 +1,216 @@
+"""Why a finding is as it is: read and worked out only for what is about to be told.
+
+A judgement reads its own groups; its causes read every grouping of the model. So the findings are judged and
+folded first, and those whose transitions will be told get their causes (`kedge.analysis.causes`), which
+change nothing of what was decided.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from msgspec.structs import replace
+
+from kedge.alerting.drift import DriftRule
+from kedge.alerting.finding import AlertState, Finding, State, Transition
+from kedge.alerting.lifecycle import ACTIVE
+from kedge.alerting.threshold import ThresholdRule
+from kedge.analysis.additive import is_additive
+from kedge.analysis.catalogue import of_family
+from kedge.analysis.causes import (
+    Cause,
+    Decomposition,
+    Part,
+    decompose,
+    feature_causes,
+    group_causes,
+    is_normal,
+    part_of,
+    quality_causes,
+    ranked,
+    with_rest,
+)
+from kedge.analysis.drift import DriftSettings, FeatureDrift, drift, drifted_of
+from kedge.analysis.measure import Context, metric
+from kedge.analysis.metric import Metric, Verdict
+from kedge.analysis.quality import feature_names
+from kedge.pipeline.baselines import Baseline
+from kedge.pipeline.judge import Judged, reference_of
+from kedge.pipeline.reader import SummaryReader
+from kedge.pipeline.summarise import SEPARATOR
+from kedge.sketch import Core, PartName, Summary
+from kedge.store.base import Group, Grouping
+from kedge.windows import DAY, Window
+
+MOST = 8
+_WATCHED = {"errors": "errors.rate", "latency": "latency.p95", "confidence": "confidence.mean"}
+"""What people ask first whether it is normal, and the metric that answers."""
+TRAFFIC_WITHIN = 1.5
+"""Times more, or fewer, rows an hour than in the reference."""
+
+
+def explained(
+    reader: SummaryReader,
+    one: Judged,
+    before: AlertState,
+    after: AlertState,
+    findings: Sequence[Finding],
+) -> list[Finding]:
+    """The findings, those with causes that the new transitions of an alert tell of."""
+    steps = {t.finding.step for t in after.outgoing[len(before.outgoing) :] if _tells(t)}
+    return [
+        _with_causes(reader, one, after, finding) if finding.step in steps else finding
+        for finding in findings
+    ]
+
+
+def _tells(transition: Transition) -> bool:
+    """It fires, or worsens."""
+    if transition.after not in ACTIVE or transition.finding.state is not State.BREACH:
+        return False
+    before = transition.severity_before
+    return transition.before not in ACTIVE or (before is not None and transition.severity > before)
+
+
+def _with_causes(reader: SummaryReader, one: Judged, state: AlertState, finding: Finding) -> Finding:
+    rule, baseline = one.rule, one.baseline
+    if baseline is None or not isinstance(rule, ThresholdRule | DriftRule):
+        return finding
+    about = _About.of(reader, one, baseline, state, Window(*finding.window))
+    if about is None:
+        return finding
+    causes: Sequence[dict[str, Any]] = finding.causes
+    bad, drifts = about.quality(), about.drifts()
+    if isinstance(rule, ThresholdRule) and not rule.fans_out and rule.feature is None:
+        groups = about.groups(rule) if is_additive(rule.info) else []
+        drifted = drifted_of(drifts, DriftSettings().alpha)
+        causes = [cause.to_json() for cause in ranked(groups, bad, feature_causes(drifted))]
+    family = rule.metric.partition(".")[0] if isinstance(rule, ThresholdRule) else "inputs"
+    normal = tuple(name for name in about.normal(bad, drifts) if name != family)
+    return replace(finding, causes=tuple(causes[:MOST]), normal=normal)
+
+
+@dataclass(frozen=True)
+class _About:
+    """One group's window and reference, and how to read more of both."""
+
+    reader: SummaryReader
+    one: Judged
+    baseline: Baseline
+    window: Window
+    own: Group
+    """The alert's group, with its version where versions are judged apart."""
+    summary: Summary
+    reference: Summary
+    context: Context
+
+    @classmethod
+    def of(
+        cls, reader: SummaryReader, one: Judged, baseline: Baseline, state: AlertState, window: Window
+    ) -> "_About | None":
+        """None where either side has nothing."""
+        values = {**state.group, **({"version": state.version} if state.version else {})}
+        own = tuple((name, values[name]) for name in one.rule.grouping if name in values)
+        edges = baseline.edges
+        parts = one.rule.parts | {PartName.CORE} | ({PartName.CELLS} if edges.features else set())
+        sums = reader.window(one.model, one.feed.base, window, parts, one.rule.grouping, edges)
+        reference = reference_of(baseline, own)
+        if own not in sums or reference is None:
+            return None
+        context = Context(one.state.settings.positive_class, reference, edges)
+        return cls(reader, one, baseline, window, own, sums[own], reference, context)
+
+    # --- what moved ---------------------------------------------------------------------------------------
+
+    def groups(self, rule: ThresholdRule) -> list[Cause]:
+        return group_causes(self._decompositions(rule), rule.info.unit)
+
+    def _decompositions(self, rule: ThresholdRule) -> Iterator[Decomposition]:
+        """Over each grouping that is summarised and splits this group further."""
+
+        def read(summary: Summary) -> Part | None:
+            return part_of(metric(rule.metric, summary, self.context, cls=rule.cls))
+
+        now, before = read(self.summary), read(self.reference)
+        if now is None or before is None:
+            return
+        parts = rule.parts | {PartName.CORE}
+        *computed, _ = self.one.feed.computed.split(SEPARATOR)
+        for grouping in (tuple(name.split("+")) for name in computed if name):
+            if not set(grouping) > {name for name, _ in self.own}:
+                continue
+            then = self._inside(self.baseline.summaries, grouping)
+            if not then:  # the baseline is older than the grouping
+                continue
+            sums = self.reader.window(
+                self.one.model, self.one.feed.base, self.window, parts, grouping, self.baseline.edges
+            )
+            sides = [
+                {group: part for group, summary in side.items() if (part := read(summary)) is not None}
+                for side in (then, self._inside(sums, grouping))
+            ]
+            rest = tuple(name for name in grouping if name not in dict(self.own))
+            found = decompose(rest, with_rest(sides[0], before), with_rest(sides[1], now))
+            if found is not None:
+                yield found
+
+    def _inside(self, summaries: Mapping[Group, Summary], grouping: Grouping) -> dict[Group, Summary]:
+        """The groups of a grouping within this one, by what tells them apart there. A version that the
+        baseline has never seen is compared to all its rows, as the finding was.
+        """
+        of_grouping = {g: s for g, s in summaries.items() if tuple(name for name, _ in g) == grouping}
+        inside = {g: s for g, s in of_grouping.items() if set(self.own) <= set(g)}
+        if not inside and "version" in dict(self.own):
+            fewer = tuple(name for name in grouping if name != "version")
+            own = {pair for pair in self.own if pair[0] != "version"}
+            inside = {g: s for g, s in summaries.items() if tuple(n for n, _ in g) == fewer and own <= set(g)}
+        held = dict(self.own)
+        return {tuple((n, v) for n, v in g if n not in held): s for g, s in inside.items()}
+
+    def quality(self) -> list[Cause]:
+        """Features with more bad values than before."""
+        before = {m.key: m for m in self._quality_of(self.reference)}
+        now = self._quality_of(self.summary)
+        return quality_causes([(before[m.key], m) for m in now if m.key in before])
+
+    def _quality_of(self, summary: Summary) -> list[Metric]:
+        features = feature_names(summary.core or Core(), self.baseline.edges, self.context.features)
+        return [
+            metric(info.name, summary, self.context, feature=feature)
+            for feature in features
+            for info in of_family("quality")
+        ]
+
+    def drifts(self) -> list[FeatureDrift]:
+        if self.summary.cells is None or self.reference.cells is None:
+            return []
+        return drift(self.reference.cells, self.summary.cells, self.baseline.edges)
+
+    # --- what did not -------------------------------------------------------------------------------------
+
+    def normal(self, bad: Sequence[Cause], drifts: Sequence[FeatureDrift]) -> Iterator[str]:
+        """`traffic`, `latency`, …: what is as in the reference, as far as that can be told."""
+        if self._steady_traffic():
+            yield "traffic"
+        for name, wanted in _WATCHED.items():
+            now, before = (metric(wanted, s, self.context) for s in (self.summary, self.reference))
+            if is_normal(before, now):
+                yield name
+        if not bad and self.summary.rows:
+            yield "quality"
+        judged = [d for d in drifts if d.verdict is not Verdict.INSUFFICIENT]
+        if judged and all(d.verdict is Verdict.OK for d in drifts):
+            yield "inputs"
+
+    def _steady_traffic(self) -> bool:
+        """Rows an hour against the reference: of whole days only, for nights are not days; never against a
+        file, whose rows may be a sample.
+        """
+        if self.window.length < DAY or self.baseline.source.startswith("file"):
+            return False
+        hourly = [
+            summary.rows / window.length
+            for summary, window in ((self.summary, self.window), (self.reference, self.baseline.window))
+            if window.length > 0
+        ]
+        return len(hourly) == 2 and min(hourly) > 0 and max(hourly) <= TRAFFIC_WITHIN * min(hourly)
