@@ -32,12 +32,11 @@ def judge_versions(
 ) -> Iterator[tuple[str, dict[str, str], Finding]]:
     """(candidate, group, finding) of each group with rows of the candidate; of the total where none has."""
     edges = baseline.edges if baseline else None
-    searched = Window(max(window.start, rule.since or 0), window.end)
+    searched = Window(max(window.start, floor(rule.since or 0, known.base)), window.end)
     start = first_rows(reader, model, known, searched, rule.grouping, rule.candidate, rule.window)
     compared = Window(min(window.start, step), step)
     if start is not None:
-        begun = max(start, floor(rule.since or 0, known.base))
-        compared = Window(begun, min(step, begun + rule.window))
+        compared = Window(start, min(step, start + rule.window))
         if rule.since is None and start <= window.start and known.first < window.start:
             compared = Window(step, step)
     sums = reader.window(model, known.base, compared, rule.parts, rule.grouping, edges) if start else {}

@@ -93,7 +93,7 @@ def test_counts_end_with_the_comparison_and_an_older_one_asks_for_since(one: Wor
             assert finding.n == 50 * min(hour + 1, 6)
     assert finding.state is State.INSUFFICIENT
     assert "`since`" in finding.reason
-    text = CANARY.replace("window: 6h", f'window: 6h, since: "{iso(T0 + 10 * HOUR)}"')
+    text = CANARY.replace("window: 6h", f'window: 6h, since: "{iso(T0 + 10 * HOUR + 30 * SECOND)}"')
     one.book = parse_rules(text)
     one.send(rows(15 * 60, "v7", 50, failed=1))
     one.drain(T0 + 15 * HOUR + 17 * MINUTE + SECOND)
