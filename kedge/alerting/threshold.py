@@ -28,6 +28,9 @@ from kedge.analysis.metric import Metric
 from kedge.sketch import PartName, Summary
 from kedge.windows import Millis
 
+ASSUMED = "assumes that labels still follow from the inputs as they did in the reference"
+"""What every estimate without labels rests on, and why it alone wakes nobody (STATISTICS "Performance")."""
+
 
 class Compare(BaseModel):
     """What a metric is compared to."""
@@ -109,7 +112,13 @@ class ThresholdRule(Rule):
     def _bounds(cls, bounds: Bounds | None, info: ValidationInfo) -> Bounds | None:
         if bounds is not None and "metric" in info.data:
             side, metric = Side(str(info.field_name)), lookup(info.data["metric"])
-            checked(condition_of, side, bounds, None, metric, info.data.get("severity", Severity.MEDIUM))
+            bare = info.data.get("severity", Severity.MEDIUM)
+            condition = checked(condition_of, side, bounds, None, metric, bare)
+            if metric.estimated and condition.rungs[-1][0] > Severity.MEDIUM:
+                raise ValueError(
+                    f"estimated.* alone reaches at most medium: it {ASSUMED}. "
+                    f"Write {condition.rungs[-1][0].word} on performance.*, which has the labels"
+                )
         return bounds
 
     @field_validator("clear")
@@ -131,7 +140,7 @@ class ThresholdRule(Rule):
             problems.append(f"has {' and '.join(sides)}: write a rule for each")
         elif sides and sides[0].compares and self.compare is None:
             problems.append(f"`{sides[0]}` needs `compare: {{to: baseline}}`")
-        elif sides and sides[0].compares and info.needs_reference:
+        elif sides and sides[0].compares and info.comparison:
             problems.append(f"{info.name} is a comparison already: bound it with `above`")
         elif sides and sides[0].compares and info.unit == COUNT:
             problems.append(
@@ -204,11 +213,14 @@ class ThresholdRule(Rule):
             unit=self.info.unit,
         )
         if self.compares and inputs.reference is None:
-            reason = f"{title} has nothing to be compared with: create a baseline (`kedge baseline create`)"
+            lacks = "learn from" if self.info.estimated else "be compared with"
+            reason = f"{title} has nothing to {lacks}: create a baseline (`kedge baseline create`)"
             return replace(draft, state=State.INSUFFICIENT, reason=reason)
         if found.value is None:
             reason = f"{title}: {found.reason or 'no data in the window'}"
-            return replace(draft, state=State.NO_DATA, reason=reason)
+            # An estimate that is withheld is of rows that are there: silence would not be a recovery.
+            withheld = self.info.estimated and n > 0
+            return replace(draft, state=State.INSUFFICIENT if withheld else State.NO_DATA, reason=reason)
         if n < self.min_count:
             few = f"{title} rests on n={n:,}, under min_count {self.min_count:,} (of {self.info.counts})"
             return replace(draft, state=State.INSUFFICIENT, reason=few)
@@ -249,7 +261,8 @@ class ThresholdRule(Rule):
             change=change,
             clears=condition.clearing(),
         )
-        return replace(draft, reason=_sentence(title, draft, condition, size, inputs.reference_name))
+        sentence = _sentence(title, draft, condition, size, inputs.reference_name)
+        return replace(draft, reason=f"{sentence}; {ASSUMED}" if self.info.estimated else sentence)
 
     def _proof(self, found: Metric, before: Metric | None, inputs: Inputs) -> Interval | None:
         """The interval that must lie beyond the bound, or exclude no-change; None where the point decides."""

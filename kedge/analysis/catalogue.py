@@ -59,6 +59,16 @@ class MetricInfo:
         """It rests on labels that come late: its windows end at the newest mature bucket."""
         return self.name.startswith("performance.")
 
+    @property
+    def estimated(self) -> bool:
+        """It says without labels what they would say, as long as they follow from the inputs as before."""
+        return self.name.startswith("estimated.")
+
+    @property
+    def comparison(self) -> bool:
+        """It tells how far a window is from its reference, so there is nothing to compare it with."""
+        return self.needs_reference and not self.estimated
+
 
 def _features(name: str, unit: str, parts: frozenset[PartName], description: str) -> MetricInfo:
     rate = name.startswith("quality.")
@@ -93,6 +103,22 @@ def _performance(
 ) -> MetricInfo:
     return MetricInfo(
         f"performance.{name}", unit, bad, counts, LABELS, description, evidence=evidence, takes=takes
+    )
+
+
+def _estimated(
+    name: str, counts: str, description: str, *, takes: Label | None = None, evidence: EvidenceKind = "rate"
+) -> MetricInfo:
+    return MetricInfo(
+        f"estimated.{name}",
+        "ratio",
+        Bad.DOWN,
+        counts,
+        CORE,
+        description,
+        evidence,
+        needs_reference=True,
+        takes=takes,
     )
 
 
@@ -245,6 +271,34 @@ _METRICS = (
         unit="label",
         bad=Bad.BOTH,
         evidence="mean",
+    ),
+    _estimated(
+        "accuracy",
+        "rows with a predicted class",
+        "Accuracy that the confidence leads one to expect, calibrated on the reference's labels.",
+    ),
+    _estimated(
+        "precision",
+        "predicted positives; rows with a predicted class when macro",
+        "Expected precision of the positive class, or of one class; else the macro average.",
+        takes="class",
+    ),
+    _estimated(
+        "recall",
+        "positives expected; rows with a predicted class when macro",
+        "Expected recall of the positive class, or of one class; else the macro average.",
+        takes="class",
+    ),
+    _estimated(
+        "f1",
+        "positives expected and predicted positives; rows with a predicted class when macro",
+        "Expected F1 of the positive class, or of one class; else the macro average.",
+        takes="class",
+    ),
+    _estimated(
+        "auc",
+        "rows expected of the smaller class",
+        "Expected area under the ROC curve of a binary model's positive class.",
     ),
     MetricInfo(
         "label.coverage",

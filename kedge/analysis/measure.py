@@ -88,6 +88,10 @@ def _score(score: performance.Score) -> _Reader:
     return lambda r, cls: r.score(score, cls or None)
 
 
+def _expected(score: performance.Score) -> _Reader:
+    return lambda r, cls: r.estimation.score(score, cls or None)
+
+
 def _weighted(score: performance.Score) -> _Reader:
     return lambda r, _: performance.weighted(score, r.confusion)
 
@@ -118,6 +122,9 @@ _READERS: dict[str, _Reader] = {
     "performance.rmse": lambda r, _: performance.rmse(r.labels),
     "performance.r2": lambda r, _: performance.r2(r.labels),
     "performance.bias": lambda r, _: performance.bias(r.labels),
+    "estimated.accuracy": lambda r, _: r.estimation.accuracy(),
+    **{f"estimated.{score}": _expected(score) for score in performance.SCORES},
+    "estimated.auc": lambda r, _: r.estimation.auc(),
     "label.coverage": lambda r, _: latency.label_coverage(r.core, r.labels),
     "label.delay_seen_p50": lambda r, _: latency.label_delay(r.labels),
     **{f"drift.{name}": _drift(f"drift.{name}") for name in ("effect", "psi", "js", "ks", "chi2")},

@@ -8,6 +8,7 @@ from kedge.analysis import absence, build, classes, performance, quality
 from kedge.analysis.catalogue import MetricInfo
 from kedge.analysis.drift import DriftSettings, FeatureDrift, drift
 from kedge.analysis.drift_metrics import drift_metric, wasserstein
+from kedge.analysis.estimation import Estimation
 from kedge.analysis.metric import Metric
 from kedge.analysis.performance import Confusion
 from kedge.analysis.scores import known_classes
@@ -65,6 +66,8 @@ class Reading:
             for part in info.parts:
                 if getattr(summary, part.value) is None:
                     return f"the {part.value} part{side} is not computed"
+        if info.estimated and self.reference.labels is None:
+            return "the labels part of the reference is not computed"
         if PartName.CELLS in info.parts and self.context.edges is None:
             return "no edges"
         return None
@@ -109,6 +112,8 @@ class Reading:
             if name in ("log_loss", "brier"):
                 return bool(getattr(self.labels, name).n)
             return bool(self.core.scores or self.labels.scores)
+        if family == "estimated":
+            return bool(self.core.scores) and (name != "auc" or self.context.positive_class is not None)
         match family:
             case "latency":
                 return bool(self.core.latency_ms.n)
@@ -124,7 +129,10 @@ class Reading:
 
     def classes_of(self, info: MetricInfo) -> list[str]:
         """Those that were predicted or true, here or in the reference; by name, the commonest if many."""
-        if info.name.startswith("performance."):
+        sizes: Mapping[str, float]
+        if info.estimated:
+            sizes = self.estimation.sizes
+        elif info.label_based:
             confusion = self.confusion
             sizes = dict(
                 zip(confusion.classes, (confusion.predicted + confusion.actual).tolist(), strict=True)
@@ -158,6 +166,10 @@ class Reading:
     @cached_property
     def confusion(self) -> Confusion:
         return Confusion.of(self.labels)
+
+    @cached_property
+    def estimation(self) -> Estimation:
+        return Estimation(self.core, self.reference.labels or Labels(), self.context.positive_class)
 
     @cached_property
     def drifts(self) -> dict[str, FeatureDrift]:

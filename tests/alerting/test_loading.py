@@ -179,7 +179,14 @@ def test_words_that_old_yaml_takes_for_booleans_are_text() -> None:
         ("metric: errors.rate, above: 5%, min_count: -1", "min_count: must be greater than or equal to 0"),
         (
             "metric: accuracy, below: 5%",
-            'metric: unknown metric "accuracy" (did you mean performance.accuracy?)',
+            'metric: unknown metric "accuracy" (did you mean performance.accuracy or estimated.accuracy?)',
+        ),
+        (
+            "metric: estimated.f1, below: 80%, severity: high",
+            (
+                "below: estimated.* alone reaches at most medium: it assumes that labels still follow from the "
+                "inputs as they did in the reference. Write high on performance.*, which has the labels"
+            ),
         ),
     ],
 )

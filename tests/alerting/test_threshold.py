@@ -2,14 +2,15 @@
 
 import math
 
+import numpy as np
 import pytest
 
 from kedge.alerting.finding import Severity, State
 from kedge.alerting.rule import Rule
 from kedge.errors import BadInput
-from kedge.sketch import PartName, Summary
+from kedge.sketch import SCORE_CELLS, Core, Counts, Labels, PartName, Summary
 from kedge.windows import DAY, HOUR, MINUTE
-from tests.alerting.make import find, labelled, predicted, rule, served
+from tests.alerting.make import find, labelled, predicted, rule, rules, score_cells, served
 
 ACCURACY = "metric: performance.accuracy"
 
@@ -246,3 +247,62 @@ def test_the_signature_is_of_what_is_judged_and_not_of_texts_or_timing() -> None
     assert signature("below: 1, for: 5m, notify: ops, description: silence") == one
     assert signature("below: {medium: 1}") != signature("below: {high: 1}") != one
     assert signature("below: 2") != one
+
+
+# --- estimates without labels ---------------------------------------------------------------------------
+
+ASSUMES = "; assumes that labels still follow from the inputs as they did in the reference"
+LABELLED = labelled(9_000, 10_000)
+
+
+def unlabelled(n: int, cell: int = 90) -> Summary:
+    counts = np.zeros(SCORE_CELLS + 1, np.int64)
+    counts[cell] = n
+    return Summary(Core(rows=n, scores={"yes": counts}), None, Labels())
+
+
+def test_an_estimate_is_judged_by_its_interval_and_says_what_it_assumes() -> None:
+    found = find("metric: estimated.accuracy, below: 95%", unlabelled(5_000), LABELLED)
+    assert (found.state, found.severity, found.n) == (State.BREACH, Severity.MEDIUM, 5_000)
+    assert found.value == pytest.approx(0.9)
+    assert found.reason.startswith("estimated.accuracy is 90 % (n=5,000; 95 %: ")
+    assert found.reason.endswith(f", below 95 %{ASSUMES}")
+    few = find("metric: estimated.accuracy, below: 95%", unlabelled(5_000), labelled(18, 20))
+    assert few.state is State.HOLD
+    assert few.reason.endswith(f"with so few rows that may be chance{ASSUMES}")
+
+
+def test_an_estimate_can_be_compared_with_what_the_baseline_was() -> None:
+    text = "metric: estimated.accuracy, compare: {to: baseline}, fall: 5%"
+    cells = {90: (9_500, 500), 60: (600, 400)}
+    pairs: dict[tuple[str, str], Counts] = {("yes", a): score_cells(0) for a in ("yes", "no")}
+    for cell, (right, wrong) in cells.items():
+        pairs["yes", "yes"][cell], pairs["yes", "no"][cell] = right, wrong
+    core = Core(rows=11_000, scores={"yes": pairs["yes", "yes"] + pairs["yes", "no"]})
+    reference = Summary(core, None, Labels(rows=11_000, scores=pairs))
+    fallen = find(text, unlabelled(5_000, cell=60), reference)
+    assert (fallen.state, fallen.value) == (State.BREACH, pytest.approx(0.6))
+    assert fallen.reference == pytest.approx(10_100 / 11_000)
+    assert find(text, unlabelled(5_000, cell=90), reference).state is State.OK
+
+
+def test_a_withheld_estimate_is_no_recovery() -> None:
+    text = "metric: estimated.accuracy, below: 95%, no_data: ok"
+    withheld = find(text, unlabelled(500, cell=10), LABELLED)
+    assert withheld.state is State.INSUFFICIENT
+    assert "100% of the rows lie where the reference has too few labelled rows" in withheld.reason
+    assert find(text, Summary.zero(), LABELLED).state is State.NO_DATA
+    alone = find(text, unlabelled(500))
+    assert alone.state is State.INSUFFICIENT
+    assert alone.reason == (
+        "estimated.accuracy has nothing to learn from: create a baseline (`kedge baseline create`)"
+    )
+
+
+@pytest.mark.parametrize("severity", ["high", "critical"])
+def test_an_estimate_alone_reaches_medium_at_most(severity: str) -> None:
+    for bounds in (f"below: {{low: 90%, {severity}: 50%}}", f"below: 90%, severity: {severity}"):
+        (problem,) = rules("{name: it, metric: estimated.accuracy, " + bounds + "}").problems
+        assert (problem.file, problem.line) == ("rules/a.yml", 4)
+        assert "estimated.* alone reaches at most medium: " in problem.text
+    assert rule("metric: estimated.accuracy, below: {low: 90%, medium: 50%}").lowest is Severity.LOW
