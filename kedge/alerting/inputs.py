@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from kedge.alerting.finding import Finding, State
-from kedge.sketch import EdgeSet, Summary
+from kedge.sketch import EdgeSet, Moments, Summary
 from kedge.windows import Millis, Window
 
 
@@ -19,6 +19,8 @@ class Inputs:
     """What the rule compares to; None where there is nothing."""
     edges: EdgeSet | None = None
     """The edges that the cells of both are counted on."""
+    value_errors: tuple[Moments, ...] | None = None
+    """Of a regression's reference: its absolute errors by cell of the predicted value."""
     reference_name: str = ""
     """For people: `baseline 3f2a1c (1 Jan – 28 Feb)`."""
     positive_class: str | None = None

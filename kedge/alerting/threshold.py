@@ -191,7 +191,11 @@ class ThresholdRule(Rule):
 
     def judge_complete(self, summary: Summary, inputs: Inputs, step: Millis) -> list[Judgement]:
         context = Context(
-            inputs.positive_class, inputs.reference, inputs.edges, negative_after=inputs.negative_after
+            inputs.positive_class,
+            inputs.reference,
+            inputs.edges,
+            value_errors=inputs.value_errors,
+            negative_after=inputs.negative_after,
         )
         if not self.fans_out:
             return [({}, self._judge(self._metric(summary, context), context, inputs, step))]

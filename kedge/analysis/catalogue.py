@@ -301,6 +301,16 @@ _METRICS = (
         "Expected area under the ROC curve of a binary model's positive class.",
     ),
     MetricInfo(
+        "estimated.mae",
+        "label",
+        Bad.UP,
+        "rows with a predicted value",
+        CELLS | CORE,
+        "Mean absolute error that the predicted values lead one to expect, from the reference's errors.",
+        "mean",
+        needs_reference=True,
+    ),
+    MetricInfo(
         "label.coverage",
         "ratio",
         Bad.DOWN,

@@ -95,7 +95,9 @@ class Estimation:
 
     @cached_property
     def sizes(self) -> dict[str, float]:
-        """Rows by class, predicted and expected together."""
+        """Rows by class, predicted and expected together; none where there is no estimate of them."""
+        if self.withheld:
+            return {}
         both = (self.confusion.predicted + self.confusion.actual).tolist()
         return {c: n for c, n in zip(self.calibrator.classes, both, strict=True) if c is not None}
 
@@ -282,11 +284,11 @@ class Estimation:
         return max(realised, mixed) + float(self.calibrator.by_block(rows * gap) ** 2 @ noise)
 
     def _estimate(
-        self, name: str, point: _Scored, smooth: _Scored, n: int, labels: build.Labels = build._NONE
+        self, name: str, point: _Scored, smooth: _Scored, n: int, labels: build.Labels | None = None
     ) -> Metric:
         """A ratio as a rate of as many trials as give it that variance: Wilson's interval keeps it within 0
         and 1, and wide where all of few rows were right.
         """
         variance, spread = self._variance(smooth) + smooth.blur**2, smooth.value * (1 - smooth.value)
         trials = min(max(spread / variance if variance > 0 else 0.0, 1e-9), point.below)
-        return build.present(name, point.value, n, Rate(point.value * trials, trials), labels=labels)
+        return build.present(name, point.value, n, Rate(point.value * trials, trials), labels=labels or {})

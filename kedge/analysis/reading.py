@@ -9,10 +9,11 @@ from kedge.analysis.catalogue import MetricInfo
 from kedge.analysis.drift import DriftSettings, FeatureDrift, drift
 from kedge.analysis.drift_metrics import drift_metric, wasserstein
 from kedge.analysis.estimation import Estimation
+from kedge.analysis.expected_error import mean_error
 from kedge.analysis.metric import Metric
 from kedge.analysis.performance import Confusion
 from kedge.analysis.scores import known_classes
-from kedge.sketch import Cells, Core, EdgeSet, Labels, PartName, Summary
+from kedge.sketch import VALUE, Cells, Core, EdgeSet, Labels, Moments, PartName, Summary
 from kedge.windows import Millis
 
 MAX_CLASSES = 50
@@ -39,6 +40,8 @@ class Context:
     reference: Summary | None = None
     edges: EdgeSet | None = None
     """Those that the cells of both are counted on."""
+    value_errors: tuple[Moments, ...] | None = None
+    """Of a regression's reference: its absolute errors by cell of `edges.value`."""
     drift: DriftSettings = field(default_factory=DriftSettings)
     features: Mapping[str, str] = field(default_factory=dict)
     """Declared kinds, `numeric` or `categorical`, of features that are not on the edges."""
@@ -66,7 +69,7 @@ class Reading:
             for part in info.parts:
                 if getattr(summary, part.value) is None:
                     return f"the {part.value} part{side} is not computed"
-        if info.estimated and self.reference.labels is None:
+        if info.estimated and PartName.CELLS not in info.parts and self.reference.labels is None:
             return "the labels part of the reference is not computed"
         if PartName.CELLS in info.parts and self.context.edges is None:
             return "no edges"
@@ -112,6 +115,8 @@ class Reading:
             if name in ("log_loss", "brier"):
                 return bool(getattr(self.labels, name).n)
             return bool(self.core.scores or self.labels.scores)
+        if info.name == "estimated.mae":
+            return bool(self.core.value.n)
         if family == "estimated":
             return bool(self.core.scores) and (name != "auc" or self.context.positive_class is not None)
         match family:
@@ -192,6 +197,12 @@ class Reading:
         if positive is not None:
             return performance.class_score(score, self.confusion, positive, labelled=False)
         return performance.macro(score, self.confusion)
+
+    def expected_error(self) -> Metric:
+        counted = self.cells.features.get(VALUE)
+        edges = self.edges.value
+        same = counted is not None and edges is not None and counted[0] == edges.hash
+        return mean_error(counted[1] if same and counted else None, self.context.value_errors)
 
     def class_drift(self) -> Metric:
         return classes.class_drift(self.core, self.reference.core or Core(), self.context.drift)

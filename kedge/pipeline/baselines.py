@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from kedge.errors import BadInput
 from kedge.pipeline.schema import Features
 from kedge.pipeline.summaries import bucket_summary
-from kedge.sketch import AnyPart, EdgeSet, PartName, Summary, pack, total, unpack
+from kedge.sketch import AnyPart, EdgeSet, Moments, NumericEdges, PartName, Summary, pack, total, unpack
 from kedge.store.base import (
     DocumentStore,
     Group,
@@ -37,6 +37,8 @@ class Baseline:
     edges: EdgeSet
     summaries: dict[Group, Summary]
     """Of the total, and of each group that was known when it was made."""
+    value_errors: tuple[Moments, ...] | None = None
+    """Of a regression: the absolute errors of its labelled rows, by cell of `edges.value`."""
     generation: int = 0
     """Which `use` of a baseline this is, from 1: later ones win in versioned writes."""
 
@@ -57,6 +59,8 @@ class Rows(Protocol):
     def edges(
         self, model: str, window: Window, numeric: Sequence[str], categorical: Sequence[str]
     ) -> EdgeSet: ...
+
+    def errors_by_value(self, model: str, window: Window, edges: NumericEdges) -> list[Moments]: ...
 
     def summarise(self, request: SummaryRequest) -> list[PartRow]: ...
 
@@ -101,9 +105,10 @@ def build_baseline(
         group: total((_summary(parts) for parts in buckets.values()), edges)
         for group, buckets in by_group.items()
     }
+    errors = None if edges.value is None else tuple(log.errors_by_value(model, window, edges.value))
     packed = [pack(part) for part in _parts(summaries[()]).values()]
     identity = digest(model, edges.hash, *(base64.b64encode(p).decode() for p in packed))[:16]
-    return Baseline(identity, model, now, source, window, edges, summaries)
+    return Baseline(identity, model, now, source, window, edges, summaries, errors)
 
 
 def _summary(parts: dict[PartName, AnyPart]) -> Summary:
@@ -135,6 +140,7 @@ def encode_baseline(baseline: Baseline) -> dict[str, Any]:
         "window": list(baseline.window),
         "rows": baseline.rows,
         "edges": baseline.edges.to_json(),
+        "value": _encode_value(baseline),
         "parts": {
             group_key(group): {
                 name.value: base64.b64encode(pack(part)).decode() for name, part in _parts(summary).items()
@@ -147,6 +153,7 @@ def encode_baseline(baseline: Baseline) -> dict[str, Any]:
 def decode_baseline(value: dict[str, Any], generation: int = 0) -> Baseline:
     """From its JSON."""
     summaries = {}
+    of_value = value.get("value")  # older ones have none, nor have those of classifiers
     for key, parts in value["parts"].items():
         decoded = {PartName(n): unpack(PartName(n), base64.b64decode(data)) for n, data in parts.items()}
         summaries[parse_group(key)] = _summary(decoded)
@@ -156,10 +163,23 @@ def decode_baseline(value: dict[str, Any], generation: int = 0) -> Baseline:
         value["created"],
         value["source"],
         Window(*value["window"]),
-        EdgeSet.from_json(value["edges"]),
+        EdgeSet.from_json(value["edges"], of_value),
         summaries,
+        None if of_value is None else tuple(map(_decode_moments, of_value["errors"])),
         generation,
     )
+
+
+def _encode_value(baseline: Baseline) -> dict[str, Any] | None:
+    if baseline.edges.value is None or baseline.value_errors is None:
+        return None
+    errors = [[m.n, m.mean, m.m2, m.low, m.high] if m.n else [] for m in baseline.value_errors]
+    return baseline.edges.value.to_json() | {"errors": errors}
+
+
+def _decode_moments(values: list[float]) -> Moments:
+    """Some JSON writers make 1.0 a 1."""
+    return Moments(int(values[0]), *map(float, values[1:])) if values else Moments.ZERO
 
 
 def use_baseline(state: DocumentStore, model: str, id_prefix: str) -> str:

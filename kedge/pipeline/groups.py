@@ -12,7 +12,7 @@ from functools import reduce
 from operator import add
 
 from kedge.errors import TooManyGroups
-from kedge.sketch import Core, EdgeSet
+from kedge.sketch import Core, EdgeSet, Moments, NumericEdges
 from kedge.store.base import (
     OTHER,
     DocumentStore,
@@ -86,6 +86,9 @@ class CappedLogs:
         self, model: str, window: Window, numeric: Sequence[str], categorical: Sequence[str]
     ) -> EdgeSet:
         return self._store.edges(model, window, numeric, categorical)
+
+    def errors_by_value(self, model: str, window: Window, edges: NumericEdges) -> list[Moments]:
+        return self._store.errors_by_value(model, window, edges)
 
     def summarise(self, request: SummaryRequest) -> list[PartRow]:
         state, model = self._store.state, request.model

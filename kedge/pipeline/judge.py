@@ -125,7 +125,7 @@ def _judge(
     groups = reader.window(
         one.model, one.feed.base, window, rule.parts, rule.grouping, baseline.edges if baseline else None
     )
-    references = {group: _reference(baseline, group) for group in groups}
+    references = {group: reference_of(baseline, group) for group in groups}
     if one.negatives is not None:
         negatives = one.negatives
         references = {g: negatives.reference(baseline, s) for g, s in references.items()}
@@ -148,6 +148,7 @@ def _judge(
             reference=references[group] if group in references else reference_of(baseline, group),
             negative_after=one.negatives.after if one.negatives else None,
             edges=baseline.edges if baseline else None,
+            value_errors=baseline.value_errors if baseline else None,
             reference_name=f"baseline {baseline.label}" if baseline else "",
             positive_class=one.state.settings.positive_class,
             groups=max(len(groups), 1),

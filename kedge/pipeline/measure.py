@@ -30,6 +30,7 @@ def context_for(settings: ModelSettings, baseline: Baseline | None, group: Group
         positive_class=settings.positive_class,
         reference=baseline.summaries.get(group) if baseline else None,
         edges=baseline.edges if baseline else None,
+        value_errors=baseline.value_errors if baseline else None,
     )
 
 

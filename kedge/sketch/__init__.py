@@ -1,6 +1,7 @@
 """Mergeable statistics: what a set of rows is boiled down to, once. Pure: no I/O, no clock."""
 
 from kedge.sketch.edges import (
+    VALUE,
     CategoricalEdges,
     Edges,
     EdgeSet,
@@ -19,6 +20,7 @@ __all__ = [
     "LATENCY",
     "SCORE_CELLS",
     "SCORE_WIDTH",
+    "VALUE",
     "AnyPart",
     "CategoricalEdges",
     "Cells",

@@ -15,6 +15,10 @@ TOP_VALUES = 50
 KNOWN_VALUES = 1000
 """Values remembered at most; what lies beyond counts as *unseen*, in the reference too."""
 NUMERIC_CELLS = 20
+VALUE = "\x00prediction.value"
+"""Under this name the cells part counts the predicted values of a regression. No feature has it: names with
+control characters are refused.
+"""
 _HIGHEST = np.nextafter(np.finfo(np.float32).max, np.float32(0))
 """What lies above it cannot have a finite edge just above: it counts as *above*, in the reference too."""
 
@@ -76,13 +80,24 @@ Edges = NumericEdges | CategoricalEdges
 
 @dataclass(frozen=True)
 class EdgeSet:
-    """The edges of a model's features, by name. Immutable; known by its hash."""
+    """The edges of a model's features, by name, and of what it predicts. Immutable; known by its hash."""
 
     features: Mapping[str, Edges]
+    value: NumericEdges | None = None
+    """Of the predicted value of a regression."""
 
     @cached_property
     def hash(self) -> str:
-        return _digest({name: edges.hash for name, edges in self.features.items()})
+        return _digest({name: edges.hash for name, edges in self.counted.items()})
+
+    @cached_property
+    def counted(self) -> Mapping[str, Edges]:
+        """All that the cells part counts: the features and, last, under VALUE the predicted value."""
+        return self.features if self.value is None else {**self.features, VALUE: self.value}
+
+    @cached_property
+    def counted_numeric(self) -> dict[str, NumericEdges]:
+        return {name: e for name, e in self.counted.items() if isinstance(e, NumericEdges)}
 
     @cached_property
     def numeric(self) -> dict[str, NumericEdges]:
@@ -93,17 +108,21 @@ class EdgeSet:
         return {f: e for f, e in self.features.items() if isinstance(e, CategoricalEdges)}
 
     def to_json(self) -> dict[str, Any]:
+        """Of the features alone."""
         return {name: edges.to_json() for name, edges in self.features.items()}
 
     @classmethod
-    def from_json(cls, content: Mapping[str, Any]) -> "EdgeSet":
+    def from_json(cls, content: Mapping[str, Any], value: Mapping[str, Any] | None = None) -> "EdgeSet":
+        """From `to_json`; `value` is that of the predicted value's edges."""
+
         def one(e: Mapping[str, Any]) -> Edges:
             if "edges" in e:
                 # Some JSON writers make 1.0 a 1, which would hash differently.
                 return NumericEdges(tuple(float(edge) for edge in e["edges"]))
             return CategoricalEdges(tuple(e["values"]), tuple(e.get("others", ())))
 
-        return cls({name: one(e) for name, e in content.items()})
+        of_value = None if value is None else NumericEdges(tuple(float(e) for e in value["edges"]))
+        return cls({name: one(e) for name, e in content.items()}, of_value)
 
 
 def numeric_edges(quantiles: ArrayLike) -> NumericEdges | None:

@@ -104,7 +104,8 @@ class Core(Part):
 
 @dataclass(frozen=True, eq=False)
 class Cells(Part):
-    """Rows by frozen cell, for each feature: {feature: (hash of its edges, counts)}.
+    """Rows by frozen cell, for each feature: {feature: (hash of its edges, counts)}; under VALUE those of the
+    predicted value.
 
     Counts on different edges never add: a sum keeps the features whose hashes match, and drops the others,
     which then read as *not computed*. So the zero of an addition is `Cells.zero` on the same edges.
@@ -114,7 +115,7 @@ class Cells(Part):
 
     @classmethod
     def zero(cls, edges: EdgeSet) -> "Cells":
-        return cls({name: (e.hash, np.zeros(e.size, np.int64)) for name, e in edges.features.items()})
+        return cls({name: (e.hash, np.zeros(e.size, np.int64)) for name, e in edges.counted.items()})
 
     def __add__(self, other: "Cells") -> "Cells":
         return Cells(

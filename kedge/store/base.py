@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 from kedge.errors import StoreUnavailable
 from kedge.record_table import PredictionTable
 from kedge.records import Label, OpenField, Prediction
-from kedge.sketch import AnyPart, EdgeSet, PartName
+from kedge.sketch import AnyPart, EdgeSet, Moments, NumericEdges, PartName
 from kedge.store.retention import Floors, Swept
 from kedge.windows import Millis, Window
 
@@ -292,7 +292,16 @@ class LogStore(Protocol):
     def edges(
         self, model: str, window: Window, numeric: Sequence[str], categorical: Sequence[str]
     ) -> EdgeSet:
-        """Edges from the rows in a window; features without values are left out."""
+        """Edges from the rows in a window, and of the values predicted there; features without values are
+        left out.
+        """
+        ...
+
+    def errors_by_value(self, model: str, window: Window, edges: NumericEdges) -> list[Moments]:
+        """The absolute errors of a window's labelled rows, by the cell of `edges` that the predicted value
+        is in: as many as `edges.size`, those of rows without a value (none) last. Rows whose source has no
+        errors stored are not counted.
+        """
         ...
 
     def examples(self, model: str, window: Window, limit: int = 20) -> list[Json]:

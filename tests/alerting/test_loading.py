@@ -184,8 +184,9 @@ def test_words_that_old_yaml_takes_for_booleans_are_text() -> None:
         (
             "metric: estimated.f1, below: 80%, severity: high",
             (
-                "below: estimated.* alone reaches at most medium: it assumes that labels still follow from the "
-                "inputs as they did in the reference. Write high on performance.*, which has the labels"
+                "below: estimated.* alone reaches at most medium: it assumes that labels still follow "
+                "from the inputs as they did in the reference. Write high on performance.*, which has the "
+                "labels"
             ),
         ),
     ],

@@ -362,6 +362,12 @@ def test_a_reference_that_teaches_nothing_is_named(reference, told):
     assert estimated("accuracy", summarised(sure(50)), reference).reason == told
 
 
+def test_a_withheld_estimate_is_told_once_and_not_for_every_class():
+    window = summarised(sure(10, "new"))
+    assert set(_estimates(window, GOOD)) == {f"estimated.{name}" for name in SCORES}
+    assert "estimated.recall{class=a}" in _estimates(GOOD, GOOD)
+
+
 def test_without_a_reference_there_is_none():
     assert metric("estimated.accuracy", GOOD, Context()).reason == "no reference"
     unread = Summary(GOOD.core, None, None)

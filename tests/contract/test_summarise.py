@@ -2,15 +2,16 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from kedge.errors import TooManyGroups
 from kedge.records import Prediction
-from kedge.sketch import CategoricalEdges, Cells, Core, NumericEdges, PartName
+from kedge.sketch import VALUE, CategoricalEdges, Cells, Core, NumericEdges, PartName
 from kedge.store.base import MOST_GROUPS, OTHER, Grouping, Store, SummaryRequest
 from kedge.windows import DAY, HOUR, MINUTE, Millis, Window
 from tests.contract.helpers import ALL_PARTS, append, asking, assert_summarises, by_key
-from tests.support.oracle import answer_to, differences
+from tests.support.oracle import answer_to, differences, errors_by_value, same_moments
 from tests.support.rows import EDGES, SPAN, START, Kind, random_rows
 
 CASES: dict[str, tuple[Kind, int]] = {
@@ -232,3 +233,39 @@ def test_edges_cut_a_reference_into_equal_shares(store: Store) -> None:
         assert all(abs(n - share) <= max(2, share * 0.05) for n in counts[1:-2].tolist())
     assert found.part.features["half"][1][-1] == 1000
     assert found.part.features["constant"][1].tolist() == [0, 2000, 0, 0]
+
+
+def test_edges_of_a_regression_cut_what_it_predicts_and_are_counted_with_the_features(
+    store: Store, stored: dict[str, list[Prediction]]
+) -> None:
+    window = Window(START // DAY * DAY, START // DAY * DAY + 2 * DAY)
+    edges = store.edges("regression", window, ["age"], [])
+    assert sorted(edges.features) == ["age"]
+    assert edges.value is not None
+    values = [row.value for row in stored["regression"] if row.value is not None]
+    assert (edges.value.edges[0], edges.value.edges[-1]) == (
+        min(values),
+        float(np.nextafter(1e6, 2e6, dtype=np.float32)),
+    )
+    request = SummaryRequest("regression", window, DAY, frozenset({PartName.CELLS}), edges=edges)
+    found = assert_summarises(store, request, stored["regression"])
+    counts = sum(row.part.features[VALUE][1] for row in found.values())
+    assert counts[-1] == len(stored["regression"]) - len(values)
+    assert store.edges("two classes", window, ["age"], []).value is None
+
+
+def test_errors_are_told_by_the_cell_of_the_predicted_value(
+    store: Store, stored: dict[str, list[Prediction]]
+) -> None:
+    assert EDGES.value is not None
+    for case, window in (
+        ("regression", SPAN),
+        ("regression", Window(START, START + HOUR)),
+        ("two classes", SPAN),
+    ):
+        rows = [row for row in stored[case] if row.timestamp in window]
+        expected = errors_by_value(rows, EDGES.value)
+        found = store.errors_by_value(case, window, EDGES.value)
+        assert all(same_moments(a, b) for a, b in zip(expected, found, strict=True)), (case, window)
+        assert (sum(m.n for m in found) > 10) is (case == "regression")
+    assert not any(m.n for m in store.errors_by_value("no such model", SPAN, EDGES.value))

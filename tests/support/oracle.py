@@ -17,6 +17,7 @@ from kedge.sketch import (
     DELAY,
     LATENCY,
     SCORE_CELLS,
+    VALUE,
     AnyPart,
     Cells,
     Core,
@@ -129,12 +130,22 @@ def core_of(
 
 def cells_of(rows: Sequence[Prediction], edges: EdgeSet) -> Cells:
     counted = {}
-    for feature, frozen in edges.features.items():
+    for feature, frozen in edges.counted.items():
         counts = np.zeros(frozen.size, np.int64)
         for row in rows:
             counts[_cell(frozen, row, feature)] += 1
         counted[feature] = (frozen.hash, counts)
     return Cells(counted)
+
+
+def errors_by_value(rows: Iterable[Prediction], edges: NumericEdges) -> list[Moments]:
+    """The absolute errors of labelled rows by the cell of the predicted value, *missing* last."""
+    held: list[list[float]] = [[] for _ in range(edges.size)]
+    for row in rows:
+        error = _float32(outcome(row).abs_error) if row.label is not None else None
+        if error is not None:
+            held[_cell(edges, row, VALUE)].append(error)
+    return [Moments.of(errors) for errors in held]
 
 
 def labels_of(rows: Sequence[Prediction]) -> Labels:
@@ -229,7 +240,7 @@ def _cell(edges: Edges, row: Prediction, feature: str) -> int:
     """Which of the feature's cells the row falls in."""
     missing = edges.size - 1
     if isinstance(edges, NumericEdges):
-        number = _float32(row.num.get(feature))
+        number = _float32(row.value if feature == VALUE else row.num.get(feature))
         return missing if number is None else bisect_right(edges.edges, number)
     text = row.cat.get(feature)
     if text is None:

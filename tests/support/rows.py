@@ -48,7 +48,8 @@ EDGES = EdgeSet(
         "a.b": CategoricalEdges(("x.y", " ", "0"), ("x",)),
         "rare": CategoricalEdges(("seldom",), ("very seldom",)),
         "nowhere": CategoricalEdges(("x",)),
-    }
+    },
+    value=NumericEdges((0.0, 15.0, 20.0, 25.0, 1e6)),
 )
 """Edges that many of the values lie on; two of the features occur in no row."""
 

@@ -9,12 +9,13 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from kedge.sketch import Edges, EdgeSet, categorical_edges, numeric_edges
+from kedge.sketch import VALUE, Edges, EdgeSet, Moments, NumericEdges, categorical_edges, numeric_edges
 from kedge.sketch.quantiles import of_column, of_counts
 from kedge.store.base import Json
 from kedge.store.duckdb.catalog import SOURCES, Catalog, Model
 from kedge.store.duckdb.database import Database
 from kedge.store.duckdb.rows import Lists, names_at
+from kedge.store.duckdb.tally import Segments, finite_floats, numeric_cells
 from kedge.windows import Window, iso
 
 SAMPLED_FROM = 200_000
@@ -52,24 +53,44 @@ class Reader:
             (name, p) for name in categorical if (p := known.slots["features.cat"].get(name)) is not None
         ]
         within = [known.code, *window]
-        drawn = _Drawn(len(numbers), self._count(within, window))
+        drawn = _Drawn(len(numbers) + 1, self._count(within, window))
         counts: dict[str, Counter[str]] = defaultdict(Counter)
         read = partial(_read, numbers=[p for _, p in numbers], texts=[p for _, p in texts])
         for day in self._catalog.days_in(window):
-            sql = f"SELECT numbers, texts FROM {day.predictions} WHERE {_WITHIN}"
-            for matrix, times in self._database.counted(sql, within, read):
-                drawn.add(matrix)
+            sql = f"SELECT numbers, texts, value FROM {day.predictions} WHERE {_WITHIN}"
+            for values, times in self._database.counted(sql, within, read):
+                drawn.add(values)
                 for (name, _), of_value in zip(texts, times, strict=True):
                     counts[name].update(of_value)
         found: dict[str, Edges] = {}
-        for i, (name, position) in enumerate(numbers):
-            quantiles = self._of_few(within, window, position) if drawn.few(i) else drawn.quantiles(i)
+        columns = [(name, f"numbers[{position + 1}]") for name, position in numbers]
+        for i, (name, column) in enumerate([*columns, (VALUE, "value::FLOAT")]):
+            quantiles = self._of_few(within, window, column) if drawn.few(i) else drawn.quantiles(i)
             if (cut := numeric_edges(quantiles)) is not None:
                 found[name] = cut
         for name, counter in counts.items():
             if name not in found and (kept := categorical_edges(counter.items())) is not None:
                 found[name] = kept
-        return EdgeSet(found)
+        predicted = found.pop(VALUE, None)
+        return EdgeSet(found, predicted if isinstance(predicted, NumericEdges) else None)
+
+    def errors_by_value(self, model: str, window: Window, edges: NumericEdges) -> list[Moments]:
+        """Of the rows whose label was joined with an error."""
+        sums = [Moments.ZERO] * edges.size
+        known = self._catalog.models.get(model)
+        if known is None:
+            return sums
+        for day in self._catalog.days_in(window):
+            labelled = (
+                f"SELECT p.value, l.abs_error FROM (SELECT * FROM {day.predictions} WHERE {_WITHIN}) p"
+                f" JOIN {day.labels} l USING (model, id) WHERE l.abs_error IS NOT NULL"
+            )
+            for batch in self._database.batches(labelled, [known.code, *window]):
+                cells = numeric_cells(edges, finite_floats(batch.column("value")))
+                errors = finite_floats(batch.column("abs_error"))[:, None]
+                by_cell = Segments(cells, edges.size, slice(None)).moments(errors)
+                sums = [before + more for before, (more,) in zip(sums, by_cell, strict=True)]
+        return sums
 
     def _count(self, within: Sequence[Any], window: Window) -> int:
         return sum(
@@ -77,12 +98,12 @@ class Reader:
             for day in self._catalog.days_in(window)
         )
 
-    def _of_few(self, within: Sequence[Any], window: Window, position: int) -> NDArray[np.float64]:
-        """The quantiles of one numeric feature from a count of each of its values."""
+    def _of_few(self, within: Sequence[Any], window: Window, column: str) -> NDArray[np.float64]:
+        """The quantiles of one numeric column from a count of each of its values."""
         times: Counter[float] = Counter()
         for day in self._catalog.days_in(window):
             sql = (
-                f"SELECT numbers[{position + 1}] AS held, count(*) FROM {day.predictions}"
+                f"SELECT {column} AS held, count(*) FROM {day.predictions}"
                 f" WHERE {_WITHIN} AND isfinite(held) GROUP BY held"
             )
             times.update(dict(self._database.rows(sql, within)))
@@ -112,14 +133,16 @@ class Reader:
 
 def _read(
     batch: pa.RecordBatch, numbers: Sequence[int], texts: Sequence[int]
-) -> tuple[NDArray[np.float32], list[dict[str, int]]]:
-    """The numbers at some positions, shape (rows, positions), and how often each text is at others."""
+) -> tuple[list[NDArray[np.float32]], list[dict[str, int]]]:
+    """The numbers at some positions and, last, the predicted values, a column each; and how often each text
+    is at others."""
     lists = Lists(batch.column("texts"))
     times = []
     for values in map(lists.texts, texts):
         counts = np.bincount(values.codes + 1, minlength=len(values.values) + 1)[1:].tolist()
         times.append(dict(zip(values.values, counts, strict=True)))
-    return Lists(batch.column("numbers")).numbers(numbers), times
+    matrix = Lists(batch.column("numbers")).numbers(numbers)
+    return [*matrix.T, finite_floats(batch.column("value"))], times
 
 
 class _Drawn:
@@ -136,14 +159,15 @@ class _Drawn:
         self._pieces: list[list[NDArray[np.float32]]] = [[] for _ in range(features)]
         self._ends: list[list[np.float32]] = [[] for _ in range(features)]
 
-    def add(self, matrix: NDArray[np.float32]) -> None:
-        """Some of the rows, in shape (rows, features), nan where missing."""
+    def add(self, columns: Sequence[NDArray[np.float32]]) -> None:
+        """Some of the rows, a column each, nan where missing."""
+        rows = len(columns[0])
         picked = None
         if self._places is not None:
-            first, last = np.searchsorted(self._places, [self._seen, self._seen + len(matrix)])
+            first, last = np.searchsorted(self._places, [self._seen, self._seen + rows])
             picked = self._places[first:last] - self._seen
-        self._seen += len(matrix)
-        for i, column in enumerate(matrix.T):
+        self._seen += rows
+        for i, column in enumerate(columns):
             held = column[picked] if picked is not None else column
             finite = np.isfinite(held)
             self._pieces[i].append(held.copy() if finite.all() else held[finite])

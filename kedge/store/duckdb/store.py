@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager
 from kedge.errors import KedgeError
 from kedge.record_table import PredictionTable
 from kedge.records import Label, OpenField, Prediction
-from kedge.sketch import EdgeSet, PartName
+from kedge.sketch import EdgeSet, Moments, NumericEdges, PartName
 from kedge.store.base import (
     PENDING_A_CALL,
     AlertStore,
@@ -182,6 +182,9 @@ class DuckStore:
         self, model: str, window: Window, numeric: Sequence[str], categorical: Sequence[str]
     ) -> EdgeSet:
         return self._reader.edges(model, window, numeric, categorical)
+
+    def errors_by_value(self, model: str, window: Window, edges: NumericEdges) -> list[Moments]:
+        return self._reader.errors_by_value(model, window, edges)
 
     def examples(self, model: str, window: Window, limit: int = 20) -> list[Json]:
         return self._reader.examples(model, window, limit)

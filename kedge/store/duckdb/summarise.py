@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from kedge.errors import TooManyGroups
-from kedge.sketch import PartName
+from kedge.sketch import VALUE, PartName
 from kedge.store.base import (
     EPOCH_SHIFT,
     MOST_GROUPS,
@@ -35,6 +35,7 @@ from kedge.store.duckdb.tally import (
     LabelColumns,
     Segments,
     core_parts,
+    finite_floats,
     label_parts,
 )
 from kedge.windows import HOUR, Millis, Window
@@ -265,6 +266,7 @@ class _Piece:
         if PartName.CELLS not in request.parts or request.edges is None:
             return None
         numbers = {name: batch.numbers[:, i] for i, name in enumerate(_numeric(request))}
+        numbers[VALUE] = batch.value
         texts = dict(zip(_categorical(request), batch.texts, strict=True))
         return CellCounter(request.edges, numbers, texts, self._table.num_rows)
 
@@ -353,9 +355,4 @@ def _labels(table: pa.RecordBatch) -> LabelColumns:
 
 
 def _floats(table: pa.RecordBatch, name: str) -> Floats:
-    """A column as float32, nan where it is NULL or does not fit."""
-    column = table.column(name).to_numpy(zero_copy_only=False)
-    with np.errstate(over="ignore"):
-        values = column.astype(np.float32, copy=False)
-    finite = np.isfinite(values)
-    return values if finite.all() else np.where(finite, values, np.float32(np.nan))
+    return finite_floats(table.column(name))

@@ -12,6 +12,7 @@ from itertools import accumulate, pairwise
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from kedge.sketch import (
@@ -230,22 +231,24 @@ class CellCounter:
     def __init__(
         self, edges: EdgeSet, numbers: Mapping[str, Floats], texts: Mapping[str, Texts], rows: int
     ) -> None:
-        """`numbers` and `texts` hold the features' columns; a feature without one is missing in every row."""
+        """`numbers` and `texts` hold the features' columns, and under VALUE the predicted values; a feature
+        without one is missing in every row.
+        """
         self._edges = edges
         self._numbers, self._texts, self._rows = numbers, texts, rows
-        sizes = [frozen.size for frozen in edges.features.values()]
-        self._starts = dict(zip(edges.features, [0, *accumulate(sizes)], strict=False))
+        sizes = [frozen.size for frozen in edges.counted.values()]
+        self._starts = dict(zip(edges.counted, [0, *accumulate(sizes)], strict=False))
         self._width = sum(sizes)
 
     @cached_property
     def _cells(self) -> Ints:
         """Each row's cell of each feature, numbered through all features."""
         columns: list[Ints] = []
-        for name, frozen in self._edges.features.items():
+        for name, frozen in self._edges.counted.items():
             column: Ints | None = None
             if isinstance(frozen, NumericEdges):
                 if name in self._numbers:
-                    column = _numeric_cells(frozen, self._numbers[name])
+                    column = numeric_cells(frozen, self._numbers[name])
             elif name in self._texts:
                 column = _categorical_cells(frozen, self._texts[name])
             if column is None:
@@ -256,7 +259,7 @@ class CellCounter:
     def _of_run(self, run: slice) -> Counts:
         """The counts of all cells over neighbouring rows."""
         counted: list[Counts] = []
-        for name, frozen in self._edges.features.items():
+        for name, frozen in self._edges.counted.items():
             if isinstance(frozen, NumericEdges) and name in self._numbers:
                 counted.append(_numeric_counts(frozen, self._numbers[name][run]))
             elif isinstance(frozen, CategoricalEdges) and name in self._texts:
@@ -275,14 +278,24 @@ class CellCounter:
             index = segments.of[:, None] * self._width + self._cells[segments.rows]
             counts = np.bincount(index.ravel(), minlength=segments.size * self._width)
             table = counts.reshape(segments.size, self._width).astype(np.int64, copy=False)
-        features = [(name, e.hash, self._starts[name], e.size) for name, e in self._edges.features.items()]
+        features = [(name, e.hash, self._starts[name], e.size) for name, e in self._edges.counted.items()]
         return [
             Cells({name: (digest, row[start : start + size]) for name, digest, start, size in features})
             for row in table
         ]
 
 
-def _numeric_cells(edges: NumericEdges, values: Floats) -> Ints:
+def finite_floats(column: pa.Array) -> Floats:
+    """A column as float32, nan where it is NULL or does not fit."""
+    held = column.to_numpy(zero_copy_only=False)
+    with np.errstate(over="ignore"):
+        values = held.astype(np.float32, copy=False)
+    finite = np.isfinite(values)
+    return values if finite.all() else np.where(finite, values, np.float32(np.nan))
+
+
+def numeric_cells(edges: NumericEdges, values: Floats) -> Ints:
+    """The cell of each value; *missing* of nan."""
     cells = np.searchsorted(np.array(edges.edges, np.float32), values, side="right")
     return np.where(np.isnan(values), edges.size - 1, cells)
 

@@ -12,7 +12,7 @@ from functools import lru_cache
 from itertools import pairwise
 from typing import Any, NamedTuple
 
-from kedge.sketch import DELAY, LATENCY, SCORE_CELLS, EdgeSet, LogScale, PartName
+from kedge.sketch import DELAY, LATENCY, SCORE_CELLS, VALUE, EdgeSet, LogScale, NumericEdges, PartName
 from kedge.store.base import MOST_GROUPS, OTHER, Grouping, Json, SummaryRequest
 from kedge.store.elastic.place import Field, Place
 
@@ -64,6 +64,14 @@ def time_buckets(
     return {"time": {"date_histogram": histogram, "aggs": inside}}
 
 
+def errors_by_value(place: Place, edges: NumericEdges) -> Json | None:
+    """The absolute errors of rows by cell of the predicted value; None where the place has none."""
+    value, error = place.field("prediction.value"), place.field(LABEL_MOMENTS["abs_error"])
+    if value is None or error is None:
+        return None
+    return {"cells": _range(value, edges.edges) | {"aggs": {"errors": _stats(error)}}}
+
+
 def filter_path() -> str:
     """Keeps counts and leaves out the bounds of cells: the answer shrinks to less than half."""
     trimmed = [f"-aggregations.**.cells*.buckets.{name}" for name in TRIMMED]
@@ -76,7 +84,7 @@ def cost(request: SummaryRequest, parts: frozenset[PartName]) -> int:
     if PartName.CORE in parts:
         made += LATENCY.size + 3 * SCORE_CELLS
     if PartName.CELLS in parts and request.edges is not None:
-        made += sum(e.size for e in request.edges.numeric.values())
+        made += sum(e.size for e in request.edges.counted_numeric.values())
         made += sum(len(e.values) + len(e.others) for e in request.edges.categorical.values())
     if PartName.LABELS in parts:
         made += DELAY.size + 5 * SCORE_CELLS
@@ -145,8 +153,8 @@ def _core(place: Place, request: SummaryRequest) -> Json:
 
 def _cells(place: Place, edges: EdgeSet) -> Json:
     cells: Json = {}
-    for i, (feature, numeric) in enumerate(edges.numeric.items()):
-        if number := place.numeric(feature):
+    for i, (feature, numeric) in enumerate(edges.counted_numeric.items()):
+        if number := place.field("prediction.value") if feature == VALUE else place.numeric(feature):
             cells[f"cells{i}"] = _range(number, numeric.edges)
     for i, (feature, known) in enumerate(edges.categorical.items()):
         if text := place.categorical(feature):

@@ -113,6 +113,12 @@ def _node_rows(
         yield row(PartName.LABELS, _exact(labels["fingerprint"]), _labels(labels))
 
 
+def errors_of(aggregations: Json, size: int) -> list[Moments]:
+    """The answer to `errors_by_value`, and none for rows without a value."""
+    cells = _buckets(aggregations.get("cells", {}))
+    return [_moments(cell.get("errors", {})) for cell in cells] + [Moments.ZERO] * (size - len(cells))
+
+
 # --- parts ----------------------------------------------------------------------------------------
 
 
@@ -134,7 +140,7 @@ def _core(request: SummaryRequest, node: Json) -> Core:
 def _cells(edges: EdgeSet, node: Json) -> Cells:
     rows = int(node["doc_count"])
     features: dict[str, tuple[str, Counts]] = {}
-    for i, (feature, numeric) in enumerate(edges.numeric.items()):
+    for i, (feature, numeric) in enumerate(edges.counted_numeric.items()):
         counts = np.zeros(numeric.size, np.int64)
         counts[:-1] = _counts(node.get(f"cells{i}", {}), numeric.size - 1)
         counts[-1] = max(rows - counts.sum(), 0)  # a row of others may have several values
@@ -146,7 +152,7 @@ def _cells(edges: EdgeSet, node: Json) -> Cells:
         other = sum(found.get(value, 0) for value in known.others)
         unseen = max(present - sum(top) - other, 0)
         features[feature] = (known.hash, np.array([*top, other, unseen, rows - present], np.int64))
-    return Cells({feature: features[feature] for feature in edges.features})
+    return Cells({feature: features[feature] for feature in edges.counted})
 
 
 def _labels(node: Json) -> Labels:

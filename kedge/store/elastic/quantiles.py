@@ -5,11 +5,13 @@ from collections.abc import Collection, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from kedge.sketch import Edges, EdgeSet, categorical_edges, numeric_edges
+from kedge.sketch import VALUE, Edges, EdgeSet, Moments, NumericEdges, categorical_edges, numeric_edges
 from kedge.sketch.edges import KNOWN_VALUES
 from kedge.sketch.quantiles import QUANTILES, of_counts
 from kedge.store.base import Json
+from kedge.store.elastic.aggregations import errors_by_value
 from kedge.store.elastic.client import Client
+from kedge.store.elastic.parse import errors_of
 from kedge.store.elastic.place import Field, Place
 from kedge.windows import Window
 
@@ -31,7 +33,7 @@ Columns = dict[str, NDArray[np.float64]]
 
 
 class Quantiles:
-    """`LogStore.edges`."""
+    """`LogStore.edges`, and `errors_by_value` on them."""
 
     def __init__(self, client: Client, place: Place) -> None:
         self._client = client
@@ -41,6 +43,8 @@ class Quantiles:
         self, model: str, window: Window, numeric: Sequence[str], categorical: Sequence[str]
     ) -> EdgeSet:
         numbers = {f: field for f in numeric if (field := self._place.numeric(f))}
+        if value := self._place.field("prediction.value"):
+            numbers[VALUE] = value
         texts = {f: field for f in categorical if (field := self._place.categorical(f))}
         rows, commonest = self._commonest(model, window, texts)
         if not rows:
@@ -48,8 +52,16 @@ class Quantiles:
         quantiles = self._sampled(model, window, numbers, rows)
         quantiles |= self._whole(model, window, {f: x for f, x in numbers.items() if f not in quantiles})
         found: dict[str, Edges | None] = {f: numeric_edges(quantiles[f]) for f in numbers if f in quantiles}
+        predicted = found.pop(VALUE, None)
         found |= {f: categorical_edges(commonest[f]) for f in texts}
-        return EdgeSet({feature: edges for feature, edges in found.items() if edges is not None})
+        features = {feature: edges for feature, edges in found.items() if edges is not None}
+        return EdgeSet(features, predicted if isinstance(predicted, NumericEdges) else None)
+
+    def errors_by_value(self, model: str, window: Window, edges: NumericEdges) -> list[Moments]:
+        """`LogStore.errors_by_value`."""
+        asked = errors_by_value(self._place, edges)
+        answer = {} if asked is None else self._ask(model, window, asked)[1]
+        return errors_of(answer, edges.size)
 
     def _ask(self, model: str, window: Window, aggregations: Json) -> tuple[int, Json]:
         """How many rows there are, and the answer to the aggregations over them."""

@@ -14,7 +14,7 @@ from operator import add
 
 import orjson
 
-from kedge.sketch import EdgeSet
+from kedge.sketch import EdgeSet, Moments, NumericEdges
 from kedge.store.base import (
     Changes,
     Check,
@@ -166,6 +166,13 @@ class Sources:
                 count_rows(self._client, place.over(window), place.rows(model, window), place.wildcards),
                 Quantiles(self._client, place).edges(model, window, numeric, categorical),
             )
+            for place in self.places(model)
+        ]
+
+    def errors_by_value(self, model: str, window: Window, edges: NumericEdges) -> list[list[Moments]]:
+        """From each source that has the model."""
+        return [
+            Quantiles(self._client, place).errors_by_value(model, window, edges)
             for place in self.places(model)
         ]
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from kedge.errors import BadInput, KedgeError
 from kedge.record_table import PredictionTable
 from kedge.records import Label, OpenField, Prediction
-from kedge.sketch import EdgeSet, PartName
+from kedge.sketch import EdgeSet, Moments, NumericEdges, PartName
 from kedge.store.base import (
     PENDING_A_CALL,
     AppendResult,
@@ -134,6 +134,12 @@ class ElasticStore:
         place = self._place
         rows = count_rows(self._client, place.over(window), place.rows(model, window), place.wildcards)
         return max([(rows, own), *others], key=lambda found: found[0])[1]
+
+    def errors_by_value(self, model: str, window: Window, edges: NumericEdges) -> list[Moments]:
+        found = self._quantiles.errors_by_value(model, window, edges)
+        for more in self._sources.errors_by_value(model, window, edges) if self._sources else ():
+            found = [a + b for a, b in zip(found, more, strict=True)]
+        return found
 
     def examples(self, model: str, window: Window, limit: int = 20) -> list[Json]:
         found = self._logs.examples(model, window, limit)
