@@ -4,8 +4,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from kedge.analysis import absence, build, classes, performance, quality
-from kedge.analysis.catalogue import MetricInfo
+from kedge.analysis import absence, build, calibration, classes, performance, quality
+from kedge.analysis.catalogue import METRICS, MetricInfo
 from kedge.analysis.drift import DriftSettings, FeatureDrift, drift
 from kedge.analysis.drift_metrics import drift_metric, wasserstein
 from kedge.analysis.estimation import Estimation
@@ -203,6 +203,13 @@ class Reading:
         edges = self.edges.value
         same = counted is not None and edges is not None and counted[0] == edges.hash
         return mean_error(counted[1] if same and counted else None, self.context.value_errors)
+
+    def reliability(self, bins: int = calibration.BINS) -> list[calibration.Bin] | str:
+        """The curve behind `performance.ece`, or the reason for none."""
+        if barred := self.barred(METRICS[calibration.ECE]):
+            return barred
+        scored = calibration.scored_of(self.labels, self.context.positive_class, self.known_classes)
+        return scored if isinstance(scored, str) else calibration.curve(scored, bins)
 
     def class_drift(self) -> Metric:
         return classes.class_drift(self.core, self.reference.core or Core(), self.context.drift)

@@ -12,6 +12,7 @@ from kedge import __version__
 from kedge.alerting.finding import AlertState
 from kedge.alerting.lifecycle import Identity, acknowledge, resolve
 from kedge.alerting.versions import OTHERS
+from kedge.analysis.calibration import BINS
 from kedge.clock import Clock
 from kedge.errors import BadInput, KedgeError, StoreUnavailable
 from kedge.pipeline.baselines import (
@@ -23,6 +24,7 @@ from kedge.pipeline.baselines import (
     use_baseline,
 )
 from kedge.pipeline.context import Pipeline, declare_positive, groupings_of, settings_of
+from kedge.pipeline.curves import reliability_rows
 from kedge.pipeline.deliver import project
 from kedge.pipeline.feed import load_feed, mark_dirty
 from kedge.pipeline.groups import CappedLogs
@@ -242,6 +244,24 @@ def _read(router: APIRouter, pipe: Pipeline, clock: Clock) -> None:
             feature=feature,
             start=parse_time(start) if start else None,
             end=parse_time(end) if end else None,
+        )
+
+    @router.get("/v1/models/{model}/reliability")
+    def reliability(
+        model: str,
+        start: Annotated[str | None, Query(alias="from")] = None,
+        end: Annotated[str | None, Query(alias="to")] = None,
+        by: Annotated[list[str] | None, Query()] = None,
+        bins: Annotated[int, Query(ge=1, le=100)] = BINS,
+    ) -> list[Json]:
+        """The reliability curve over a span of time: mean score and observed rate by bin of the score."""
+        return reliability_rows(
+            pipe,
+            model,
+            start=parse_time(start) if start else None,
+            end=parse_time(end) if end else None,
+            by=by or (),
+            bins=bins,
             now=clock(),
         )
 

@@ -209,6 +209,9 @@ def test_a_baseline_from_a_file_and_a_comparison_of_files(kedge_in: Kedge, tmp_p
         assert "window_start" not in rows[0]
     table = kedge_in("compare", "train.parquet", "moved.jsonl", "--label", "truth", code=1).out
     assert "amount" in table
+    curves = table.split("Calibration")[1].splitlines()[2:]
+    n = [int(cell.replace(",", "")) for cell in (line.split()[4] for line in curves if line.strip())]
+    assert sum(n) == 3 * 24 * 40  # every row of the reference has a label and a probability
 
 
 def test_what_is_not_mature_is_provisional(kedge_in: Kedge, tmp_path: Path) -> None:
