@@ -244,6 +244,7 @@ def _read(router: APIRouter, pipe: Pipeline, clock: Clock) -> None:
             feature=feature,
             start=parse_time(start) if start else None,
             end=parse_time(end) if end else None,
+            now=clock(),
         )
 
     @router.get("/v1/models/{model}/reliability")
