@@ -15,6 +15,7 @@ from ingest.rejection import Rejection
 from ingest.wire import LABEL, PREDICTION
 from kedge.errors import BadInput
 from kedge.records import FLOAT32_MAX, Label, Prediction
+from kedge.sketch import VALUE
 from kedge.windows import DAY, HOUR, iso
 
 NOW = 1_795_100_000_000
@@ -149,6 +150,7 @@ class TestNames:
             ("a. .b", "empty part"),
             ("a\nb", "control character"),
             ("a\x00", "control character"),
+            (VALUE, "control character"),
             ("x" * 257, "longer than 256"),
         ],
     )

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kedge.sketch import CategoricalEdges, EdgeSet, NumericEdges, categorical_edges, numeric_edges
+from kedge.sketch import VALUE, CategoricalEdges, EdgeSet, NumericEdges, categorical_edges, numeric_edges
 from kedge.sketch.edges import KNOWN_VALUES, NUMERIC_CELLS, TOP_VALUES
 
 GRID = np.linspace(0, 1, NUMERIC_CELLS + 1)
@@ -130,3 +130,14 @@ def test_whole_numbers_and_negative_zero_hash_as_the_floats_they_equal():
     held = EdgeSet({"f": NumericEdges((0.0, 1.0))})
     assert EdgeSet.from_json({"f": {"edges": [0, 1]}}).hash == held.hash
     assert NumericEdges((-0.0, 1.0)).hash == NumericEdges((0.0, 1.0)).hash
+
+
+def test_edges_of_the_predicted_value_are_counted_and_hashed_but_are_no_feature():
+    features = {"age": NumericEdges((0.0, 1.0)), "country": CategoricalEdges(("de",))}
+    plain, both = EdgeSet(features), EdgeSet(features, NumericEdges((2.0, 3.0)))
+    assert list(both.counted) == ["age", "country", VALUE]
+    assert list(both.counted_numeric) == ["age", VALUE]
+    assert (both.features, both.numeric.keys()) == (features, {"age"})
+    assert both.hash != plain.hash != EdgeSet({**features, "x": NumericEdges((2.0, 3.0))}).hash
+    assert EdgeSet.from_json(json.loads(json.dumps(both.to_json())), {"edges": [2, 3]}) == both
+    assert EdgeSet.from_json(plain.to_json()).hash == plain.hash
