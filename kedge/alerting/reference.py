@@ -40,8 +40,8 @@ share) and `3x` (times), where `5%` is relative to the reference. Bounds are str
 beyond it. YAML reads `1.10` as a number: put versions in quotes.
 
 **When it is judged**: a window slides. Its rule is judged at steps of the largest of 1m, 5m, 15m, 1h, 6h and
-1d that is at most a 24th of the window, and at least the model's base bucket. Rules on `performance.*` end at
-the newest predictions whose labels have come in.
+1d that is at most a 24th of the window, and at least the model's base bucket. Rules on `performance.*` and
+`calibration.*` end at the newest predictions whose labels have come in.
 
 **How sure it must be**: rates, means and quantiles do not fire on a point estimate. Against an absolute bound
 their interval must lie beyond it; for `rise`, `fall` and `change` the value passes the bound and the interval

@@ -57,7 +57,7 @@ class MetricInfo:
     @property
     def label_based(self) -> bool:
         """It rests on labels that come late: its windows end at the newest mature bucket."""
-        return self.name.startswith("performance.")
+        return self.name.startswith(("performance.", "calibration."))
 
     @property
     def estimated(self) -> bool:
@@ -308,6 +308,15 @@ _METRICS = (
         CELLS | CORE,
         "Mean absolute error that the predicted values lead one to expect, from the reference's errors.",
         "mean",
+        needs_reference=True,
+    ),
+    MetricInfo(
+        "calibration.drift",
+        "",
+        Bad.UP,
+        "labelled rows with a probability",
+        LABELS,
+        "Effect size of the shift of the reliability curve against the reference, judged by tolerance.",
         needs_reference=True,
     ),
     MetricInfo(

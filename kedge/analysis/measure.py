@@ -126,6 +126,7 @@ _READERS: dict[str, _Reader] = {
     **{f"estimated.{score}": _expected(score) for score in performance.SCORES},
     "estimated.auc": lambda r, _: r.estimation.auc(),
     "estimated.mae": lambda r, _: r.expected_error(),
+    "calibration.drift": lambda r, _: r.calibration_drift(),
     "label.coverage": lambda r, _: latency.label_coverage(r.core, r.labels),
     "label.delay_seen_p50": lambda r, _: latency.label_delay(r.labels),
     **{f"drift.{name}": _drift(f"drift.{name}") for name in ("effect", "psi", "js", "ks", "chi2")},

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from kedge.analysis import absence, build, calibration, classes, performance, quality
+from kedge.analysis.calibration_drift import calibration_drift
 from kedge.analysis.catalogue import METRICS, MetricInfo
 from kedge.analysis.drift import DriftSettings, FeatureDrift, drift
 from kedge.analysis.drift_metrics import drift_metric, wasserstein
@@ -12,7 +13,7 @@ from kedge.analysis.estimation import Estimation
 from kedge.analysis.expected_error import mean_error
 from kedge.analysis.metric import Metric
 from kedge.analysis.performance import Confusion
-from kedge.analysis.scores import known_classes
+from kedge.analysis.scores import Scored, known_classes
 from kedge.sketch import VALUE, Cells, Core, EdgeSet, Labels, Moments, PartName, Summary
 from kedge.windows import Millis
 
@@ -109,6 +110,8 @@ class Reading:
     def applies(self, info: MetricInfo) -> bool:
         """Whether these rows have such a thing at all."""
         family, _, name = info.name.partition(".")
+        if family == "calibration":
+            return bool(self.core.confidence.n or self.labels.scores)
         if family == "performance":
             if name in VALUE_METRICS:
                 return bool(self.core.value.n or self.labels.error.n)
@@ -208,8 +211,15 @@ class Reading:
         """The curve behind `performance.ece`, or the reason for none."""
         if barred := self.barred(METRICS[calibration.ECE]):
             return barred
-        scored = calibration.scored_of(self.labels, self.context.positive_class, self.known_classes)
+        scored = self._scored(self.labels)
         return scored if isinstance(scored, str) else calibration.curve(scored, bins)
+
+    def calibration_drift(self) -> Metric:
+        reference = self._scored(self.reference.labels or Labels())
+        return calibration_drift(self._scored(self.labels), reference, self.context.drift)
+
+    def _scored(self, labels: Labels) -> Scored | str:
+        return calibration.scored_of(labels, self.context.positive_class, self.known_classes)
 
     def class_drift(self) -> Metric:
         return classes.class_drift(self.core, self.reference.core or Core(), self.context.drift)
