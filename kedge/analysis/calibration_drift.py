@@ -110,21 +110,18 @@ def calibration_drift(window: Scored | str, reference: Scored | str, settings: D
 
 def _bins(window: Scored, reference: Scored) -> NDArray[np.int64]:
     """The first cell of each bin: about BINS of as many rows of both together, each with enough to test."""
-    n, m = window.hits + window.misses, reference.hits + reference.misses
-    hits = window.hits + reference.hits
-    share = (n.sum() + m.sum()) / BINS
+    ours = np.cumsum(window.hits + window.misses).tolist()
+    theirs = np.cumsum(reference.hits + reference.misses).tolist()
+    came_true = np.cumsum(window.hits + reference.hits).tolist()
+    share = (ours[-1] + theirs[-1]) / BINS
     starts: list[int] = []
-    first = 0
-    for cell in range(n.size):
-        held = slice(first, cell + 1)
-        ours, theirs, came_true = float(n[held].sum()), float(m[held].sum()), float(hits[held].sum())
-        rows = ours + theirs
-        if rows < share:
-            continue
-        rarer = min(came_true, rows - came_true) / rows
-        if min(ours, theirs) * rarer >= LEAST:
+    first, before = 0, (0, 0, 0)
+    for cell, until in enumerate(zip(ours, theirs, came_true, strict=True)):
+        n, m, hits = (now - then for now, then in zip(until, before, strict=True))
+        rows = n + m
+        if rows >= share and min(n, m) * min(hits, rows - hits) >= LEAST * rows > 0:
             starts.append(first)
-            first = cell + 1
+            first, before = cell + 1, until
     # What is left over at the end belongs to the last bin.
     return np.array(starts, np.int64)
 

@@ -54,8 +54,9 @@ def docs_of(
     """The metric documents of every group and bucket of a tier, from all their parts; with `labels_alone`
     only what reads labels has changed, and the rows of features stay as they are.
 
-    Features have rows of their own from the hour on, where a bucket has enough rows to say something of them;
-    metrics that read labels begin at the tier that labels are summarised at.
+    Features have rows of their own from the hour on, where a bucket has enough rows to say something of them,
+    and only there is drift of any kind computed; metrics that read labels begin at the tier that labels are
+    summarised at.
 
     A document's version is the sum of the fingerprints that it was computed from, within the baseline's
     generation, so that a stale worker's metrics are refused as its summaries are. A feature's row is not
@@ -86,7 +87,8 @@ def docs_of(
             else:
                 metrics = compute()
                 memory.keep(key, made_of, metrics)
-            metrics = [*metrics, *_as_stored(measure(summary, context, reads_labels=True), settings)]
+            of_labels = measure(summary, context, reads_labels=True, features=features)
+            metrics = [*metrics, *_as_stored(of_labels, settings)]
         version = (generation << EPOCH_SHIFT) + sum_versions(row.version for row in held.values())
         of_rows = (generation << EPOCH_SHIFT) + sum_versions(unlabelled.values())
         docs += [

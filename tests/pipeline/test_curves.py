@@ -1,11 +1,12 @@
 """The reliability curve as the API gives it: over any span of buckets, by group, beside the baseline."""
 
+import asyncio
 from collections.abc import Iterator
 
+import httpx
 import numpy as np
 import pytest
 from fastapi import FastAPI
-from fastapi.testclient import TestClient
 
 from kedge.errors import BadInput
 from kedge.pipeline.baselines import build_baseline, import_baseline
@@ -113,16 +114,24 @@ def test_the_route_gives_it_and_refuses_what_cannot_be_answered(one: World) -> N
     app = FastAPI()
     app.include_router(api(one.pipe, lambda: one.now, lambda: None))
     install_errors(app)
-    client = TestClient(app)
-    asked = {"from": iso(T0), "to": iso(T0 + HOUR), "by": "version", "bins": 20}
-    answer = client.get(f"/v1/models/{MODEL}/reliability", params=asked)
+
+    def get(path: str, **params: str | int) -> httpx.Response:
+        async def answer() -> httpx.Response:
+            transport = httpx.ASGITransport(app=app)
+            async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
+                return await client.get(path, params=params)
+
+        return asyncio.run(answer())
+
+    asked: dict[str, str | int] = {"from": iso(T0), "to": iso(T0 + HOUR), "by": "version", "bins": 20}
+    answer = get(f"/v1/models/{MODEL}/reliability", **asked)
     assert answer.status_code == 200
     assert {row["labels"]["version"] for row in answer.json()} == {"v1", "v2"}
-    refused = client.get(f"/v1/models/{MODEL}/reliability", params={"bins": 7})
+    refused = get(f"/v1/models/{MODEL}/reliability", bins=7)
     assert (refused.status_code, refused.json()["error"]) == (
         400,
         "7 bins: scores are counted in 100 cells, so it must divide 100",
     )
-    assert client.get("/v1/models/nobody/reliability").status_code == 400
+    assert get("/v1/models/nobody/reliability").status_code == 400
     with pytest.raises(BadInput, match="no model"):
         reliability_rows(one.pipe, "nobody", bins=10, now=one.now)
