@@ -214,6 +214,26 @@ def test_a_baseline_from_a_file_and_a_comparison_of_files(kedge_in: Kedge, tmp_p
     assert sum(n) == 3 * 24 * 40  # every row of the reference has a label and a probability
 
 
+def test_probabilities_that_are_no_numbers_are_missing_and_0_and_1_are_scores(
+    kedge_in: Kedge, tmp_path: Path
+) -> None:
+    rows = ["fraud,NaN,fraud", "ok,,ok", "ok,0.905,ok", "fraud,1.0,fraud", "fraud,0.0,ok", "ok,inf,ok"]
+    head = "id,timestamp,class,probability,label"
+    lines = [f"{i},2025-11-03T00:00:0{i}Z,{row}" for i, row in enumerate(rows)]
+    (tmp_path / "odd.csv").write_text("\n".join([head, *lines]) + "\n")
+    found = {
+        row["metric"]: row
+        for row in kedge_in(
+            "compare", "odd.csv", "odd.csv", "--label", "label", "--positive", "fraud", "--json"
+        ).rows
+        if not row["labels"]
+    }
+    assert found["performance.accuracy"]["n"] >= 5
+    assert (found["performance.auc"]["value"], found["performance.auc"]["n"]) == (1.0, 1)
+    assert found["performance.ece"]["n"] == 3
+    assert found["performance.ece"]["value"] == pytest.approx((0.095 + 0.005 + 0.005) / 3, abs=1e-6)
+
+
 def test_what_is_not_mature_is_provisional(kedge_in: Kedge, tmp_path: Path) -> None:
     """Labels that take two days: of the last days, most are missing."""
     rows = rows_of(range(6))
