@@ -28,6 +28,7 @@ from bench import (
     parquet,
     storage,
     tick,
+    versions,
     visits,
     windows,
 )
@@ -77,6 +78,10 @@ def _labels(pool: Pool, _: Options) -> dict[str, object]:
     return labels.measure(pool.url("elasticsearch"))
 
 
+def _versions(_: Pool, __: Options) -> dict[str, object]:
+    return versions.measure()
+
+
 def _windows(pool: Pool, _: Options) -> dict[str, object]:
     return windows.measure(pool.url("elasticsearch"))
 
@@ -98,6 +103,7 @@ PARTS: dict[str, Callable[[Pool, Options], dict[str, object]]] = {
     "tick": _tick,
     "visits": _visits,
     "drift": _drift,
+    "versions": _versions,
     "windows": _windows,
     "delay": _delay,
     "compute": _compute,
@@ -113,6 +119,7 @@ TITLES = {
     "labels": "Labels a second",
     "visits": "Rows that summarising reads, for each row that came in",
     "drift": "Baseline plus drift of a million rows, beside Evidently",
+    "versions": "Version against version, looked at again and again",
     "windows": "A window of 30 days beside one of an hour",
     "false_alarms": "False alarms of drift verdicts with nothing drifting, and power; simulated",
 }

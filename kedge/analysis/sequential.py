@@ -35,8 +35,8 @@ SCALES: Floats = np.array([30.0, 300.0, 3_000.0, 30_000.0])[:, None]
 """Rows that each prior is worth: its standard deviation is that of a row over the root of this."""
 LARGEST_ROW = 0.1
 """Of the sum of squares, at most this may be one row's. Log-normal rows with sigma 1 get there at about 1,100
-rows, with 0.5 at 150; without it, rows with sigma 1.5 crossed 5 % in 25 % of 400 runs of 300 looks, with it
-in at most 1.5 % (simulated)."""
+rows, with 0.5 at 150; without it, the evidence against the true means, sigma 1.5, crossed its 5 % level in
+25 % of 400 runs of 300 looks, with it in 1.5 % (simulated; decisions: `bench/versions.py`)."""
 _POINTS = 33
 _HALVINGS = 24
 _FARTHEST = 1e6
