@@ -125,7 +125,7 @@ def _scan_of(request: SummaryRequest) -> _Scan:
     texts = _categorical(request) or any(_source(name) for g in request.groupings for name in g)
     return _Scan(
         request.window,
-        request.parts != {PartName.CELLS},
+        request.parts != {PartName.CELLS} or (request.edges is not None and request.edges.value is not None),
         bool(_numeric(request) or request.invalid),
         bool(texts),
         labels,

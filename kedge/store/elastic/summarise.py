@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple, cast
 
 from kedge.errors import TooManyBuckets
-from kedge.sketch import Cells, EdgeSet, PartName
+from kedge.sketch import VALUE, Cells, EdgeSet, PartName
 from kedge.store.base import Grouping, Json, PartRow, SummaryKey, SummaryRequest
 from kedge.store.elastic.aggregations import cost, filter_path, time_buckets
 from kedge.store.elastic.client import SEARCHES, Client
@@ -45,7 +45,9 @@ class _Slice:
         """The request with no more edges than this counts."""
         if self.features is None or request.edges is None:
             return request
-        return replace(request, edges=EdgeSet({name: request.edges.features[name] for name in self.features}))
+        features = {name: request.edges.features[name] for name in self.features if name != VALUE}
+        value = request.edges.value if VALUE in self.features else None
+        return replace(request, edges=EdgeSet(features, value))
 
 
 class _Piece(NamedTuple):
@@ -189,7 +191,7 @@ def _beside(whole: _Slice, request: SummaryRequest) -> list[_Slice]:
     edges = request.edges
     if PartName.CELLS not in whole.parts or request.bucket < HOUR or edges is None:
         return [whole]
-    names = [*edges.numeric, *edges.categorical]
+    names = [*edges.counted_numeric, *edges.categorical]
     if len(names) <= _FEATURES_AT_ONCE:
         return [whole]
     others = whole.parts - {PartName.CELLS}
@@ -221,8 +223,8 @@ def _whole(request: SummaryRequest, rows: list[PartRow]) -> list[PartRow]:
         else:
             whole.append(row)
     for key, of in found.items():
-        if len(of) == len(edges.features):
-            cells = {name: cast(Cells, of[name].part).features[name] for name in edges.features}
+        if len(of) == len(edges.counted):
+            cells = {name: cast(Cells, of[name].part).features[name] for name in edges.counted}
             whole.append(PartRow(key, min(row.version for row in of.values()), Cells(cells)))
     return whole
 
