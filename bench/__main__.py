@@ -87,7 +87,7 @@ def _windows(pool: Pool, _: Options) -> dict[str, object]:
 
 
 def _false_alarms(_: Pool, options: Options) -> dict[str, object]:
-    return false_alarms.measure(say, times=options.get("repetitions", 10_000))
+    return false_alarms.measure(say, times=options.get("repetitions", 5_000))
 
 
 def _tick(pool: Pool, options: Options) -> dict[str, object]:
@@ -169,7 +169,7 @@ def main() -> int:
     sizes = parser.add_argument_group("of drift")
     sizes.add_argument("--drift-rows", type=int, metavar="N", help="rows of both halves (1000000)")
     sizes = parser.add_argument_group("of false_alarms")
-    sizes.add_argument("--repetitions", type=int, metavar="N", help="of each cell of the grid (10000)")
+    sizes.add_argument("--repetitions", type=int, metavar="N", help="of each cell of the grid (5000)")
     given = parser.parse_args()
     options = {k: v for k, v in vars(given).items() if k != "parts" and v is not None}
     if unknown := set(given.parts) - set(PARTS):

@@ -7,6 +7,7 @@ written by hand. `tests/docs` fails where a page is not what this module would w
 import inspect
 import re
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, get_args
 
@@ -14,6 +15,7 @@ import click
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from docs import alarms
 from kedge.analysis.catalogue import AGED, CELLS, METRICS
 from kedge.cli import cli
 from kedge.config import (
@@ -34,6 +36,11 @@ from kedge.windows import format_duration
 _DURATION, _SHARE, _SIZE = (get_args(kind)[1] for kind in (Duration, Share, Size))
 """The validators that mark a length of time, a share and a size."""
 FOLDER = Path(__file__).parent / "reference"
+PAGES = [
+    *sorted(FOLDER.glob("*.md")),
+    FOLDER.parent / "sources.md",
+    FOLDER.parent / "false-alarms.md",
+]
 _REGION = re.compile(r"(<!-- generated: (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
@@ -229,6 +236,7 @@ REGIONS: dict[str, Callable[[], str]] = {
     "presets": presets,
     "commands": commands,
     "metrics": metrics,
+    **{name: partial(made, table) for name, made in alarms.REGIONS.items()},
 }
 
 
@@ -238,7 +246,7 @@ def render(page: str) -> str:
 
 
 def main() -> None:
-    for file in [*sorted(FOLDER.glob("*.md")), FOLDER.parent / "sources.md"]:
+    for file in PAGES:
         before = file.read_text("utf-8")
         if (after := render(before)) != before:
             file.write_text(after, "utf-8")

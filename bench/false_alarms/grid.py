@@ -1,5 +1,6 @@
 """No drift, and a harmless shift just at the tolerance, over sizes, cells and tails; and power beyond it."""
 
+from concurrent.futures import Executor
 from typing import Any
 
 import numpy as np
@@ -32,7 +33,7 @@ from kedge.windows import DAY, HOUR, MINUTE
 REFERENCES, WINDOWS = (1_000, 5_000, 50_000), (100, 500, 2_000, 20_000)
 LEAST_RATIO = 4
 """A reference with fewer rows than this many windows is provisional, and its verdicts `info`."""
-AGAIN = 100_000
+AGAIN = 50_000
 """Repetitions of the worst cells, with fresh draws: the worst of hundreds is partly luck."""
 
 
@@ -52,21 +53,26 @@ def _p_values(world: str, tilt: str, m: int, n: int, rng: Generator, times: int)
     return p_values(a, b)
 
 
-def rates(seed: int, times: int) -> dict[str, Any]:
-    """Every cell of the grid, the worst of them again, and what is asked of it."""
+def cells_of(world: str, seed: int, times: int) -> list[dict[str, Any]]:
+    """Every cell of the grid in that world."""
     found: list[dict[str, Any]] = []
-    for i, world in enumerate(WORLDS):
-        for m in REFERENCES:
-            for n in WINDOWS:
-                for j, tilt in enumerate(("none", *TILTS)):
-                    rng = np.random.default_rng([seed, i, m, n, j])
-                    p = _p_values(world, tilt, m, n, rng, times)
-                    if p is None:
-                        continue
+    for m in REFERENCES:
+        for n in WINDOWS:
+            for j, tilt in enumerate(("none", *TILTS)):
+                rng = np.random.default_rng([seed, list(WORLDS).index(world), m, n, j])
+                p = _p_values(world, tilt, m, n, rng, times)
+                if p is not None:
                     found += [
                         {"world": world, "m": m, "n": n, "shift": tilt, "alpha": alpha} | rate(p <= alpha)
                         for alpha in ALPHAS
                     ]
+    return found
+
+
+def rates(pool: Executor, seed: int, times: int) -> dict[str, Any]:
+    """The whole grid, the worst of its cells again, and what is asked of it."""
+    tasks = [pool.submit(cells_of, world, seed, times) for world in WORLDS]
+    found = [cell for task in tasks for cell in task.result()]
     figures: dict[str, Any] = {"repetitions": times, "repetitions_of_the_worst": AGAIN}
     for name, cells in (
         ("promised", [c for c in found if c["m"] >= LEAST_RATIO * c["n"]]),
@@ -75,17 +81,14 @@ def rates(seed: int, times: int) -> dict[str, Any]:
         figures[name] = {"cells": len(cells)}
         for alpha in ALPHAS:
             own = [c for c in cells if c["alpha"] == alpha]
-            still = [c for c in own if c["shift"] == "none"]
             worst = sorted(own, key=lambda c: -c["rate"])[:5]
-            again = [_again(cell, seed + 1) for cell in worst]
-            top = max(again, key=lambda c: c["rate"])
+            again = list(pool.map(_again, worst, [seed + 1] * len(worst)))
             figures[name][f"alpha {alpha:g}"] = {
-                "worst": again,
+                "worst": sorted(again, key=lambda c: -c["rate"]),
                 "mean_of_all_cells": round(float(np.mean([c["rate"] for c in own])), 6),
-                "worst_without_any_shift": max(c["rate"] for c in still),
-                # Consistent with alpha: its 99 % lower limit does not exceed it.
-                "over_budget": sum(c["low"] > alpha for c in again),
-                "rate": at_most(100 * top["low"], 100 * alpha),
+                "worst_without_any_shift": max(c["rate"] for c in own if c["shift"] == "none"),
+                # Consistent with alpha: the 99 % lower limit does not exceed it.
+                "low_percent": at_most(100 * max(c["low"] for c in again), 100 * alpha),
             }
     return figures
 
@@ -141,7 +144,7 @@ def of_rows(seed: int, references: int = 60, each: int = 50) -> dict[str, Any]:
 # --- many features of one look ------------------------------------------------------------------------------
 
 
-def of_many(seed: int, looks: int = 1_000) -> dict[str, Any]:
+def of_many(seed: int, looks: int = 500) -> dict[str, Any]:
     """Any of 1, 20 or 200 features, all at the tolerance, after Benjamini-Hochberg: m = 50,000, n = 2,000."""
     figures: dict[str, Any] = {"looks": looks}
     for features in (1, 20, 200):
@@ -169,7 +172,7 @@ def of_many(seed: int, looks: int = 1_000) -> dict[str, Any]:
 # --- every look of a month ----------------------------------------------------------------------------------
 
 
-def of_looks(seed: int, months: int = 300, rows: int = 20) -> dict[str, Any]:
+def of_looks(seed: int, months: int = 200, rows: int = 20) -> dict[str, Any]:
     """Windows of 24 hours over 30 days, `rows` rows a quarter of an hour, all just at the tolerance.
 
     Episodes are runs of looks that alarm. The budget is one in 30 days: split over 30 looks as if windows did
@@ -205,7 +208,7 @@ def of_looks(seed: int, months: int = 300, rows: int = 20) -> dict[str, Any]:
 # --- power --------------------------------------------------------------------------------------------------
 
 
-def power(seed: int, times: int = 20_000) -> dict[str, Any]:
+def power(seed: int, times: int = 10_000) -> dict[str, Any]:
     """At twice the tolerance with the rows that the test says it needs, m = 50,000; spread shifts."""
     figures: dict[str, Any] = {}
     for i, world in enumerate(

@@ -24,12 +24,11 @@ def by_name(seed: int, times: int = 4_000) -> dict[str, Any]:
             b = windows(rng, n, shares)
             sizes = np.full(times, a.shape[1] + 1)
             before, after = (matrix_of(list(side), sizes) for side in (a, b))
+            ordered = np.ones(times, np.bool_)
             figures[f"effect {shift:g}, n={n}"] = {
                 "ks": round(float(np.mean(ks(before, after, sizes) < P_BELOW)), 4),
-                "chi2": round(float(np.mean(chi2(before, after) < P_BELOW)), 4),
-                "psi": round(
-                    float(np.mean(psi(before, after, sizes, np.ones(times, np.bool_)) > PSI_ABOVE)), 4
-                ),
+                "chi2": round(float(np.mean(chi2(before, after, sizes, ordered) < P_BELOW)), 4),
+                "psi": round(float(np.mean(psi(before, after, sizes, ordered) > PSI_ABOVE)), 4),
                 "tolerance": round(float(np.mean(p_values(a, b) <= 0.001)), 4),
             }
     return figures

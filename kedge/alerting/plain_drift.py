@@ -55,13 +55,14 @@ def by_test(test: TestName, limit: float, counts: Counted, numeric: Sequence[boo
         return []
     sizes = np.array([counts.reference[i].size for i in kept])
     a, b = (matrix_of([side[i] for i in kept], sizes) for side in (counts.reference, counts.window))
+    ordered = np.array([numeric[i] for i in kept])
     match test:
         case "ks":
             values = plain_tests.ks(a, b, sizes)
         case "psi":
-            values = plain_tests.psi(a, b, sizes, np.array([numeric[i] for i in kept]))
+            values = plain_tests.psi(a, b, sizes, ordered)
         case _:
-            values = plain_tests.chi2(a, b)
+            values = plain_tests.chi2(a, b, sizes, ordered)
     return [
         Plain(counts.features[i], test, float(value), limit, int(n), int(m))
         for i, value, n, m in zip(kept, values, b.sum(1), a.sum(1), strict=True)

@@ -64,13 +64,31 @@ def psi(a: Floats, b: Floats, sizes: Sizes, ordered: NDArray[np.bool_]) -> Float
     return index
 
 
-def chi2(a: Floats, b: Floats) -> Floats:
-    """p value of the chi-square test of homogeneity, over the cells that hold rows of either side."""
+def chi2(
+    a: Floats, b: Floats, sizes: Sizes | None = None, ordered: NDArray[np.bool_] | None = None
+) -> Floats:
+    """p value of the chi-square test of homogeneity, over the cells that hold rows of either side.
+
+    *below* and *above* of a numeric feature (`ordered`) are counted in the cells beside them: alone they are
+    all but empty, and the test then alarms at twice its level.
+    """
+    if sizes is not None and ordered is not None:
+        a, b = _with_outer(a, sizes, ordered), _with_outer(b, sizes, ordered)
     df = ((a + b) > 0).sum(1) - 1
     can = (df > 0) & (a.sum(1) > 0) & (b.sum(1) > 0)
     p = np.ones(len(a))
     p[can] = special.chdtrc(df[can], homogeneity(a[can], b[can]))
     return p
+
+
+def _with_outer(counts: Floats, sizes: Sizes, ordered: NDArray[np.bool_]) -> Floats:
+    """Counts with the outer cells of numeric features in their neighbours."""
+    merged, at = counts.copy(), np.flatnonzero(ordered & (sizes > 3))
+    above = sizes[at] - 2
+    merged[at, 1] += merged[at, 0]
+    merged[at, above - 1] += merged[at, above]
+    merged[at, 0] = merged[at, above] = 0
+    return merged
 
 
 def _ten_bins(counts: Floats, sizes: Sizes) -> tuple[Floats, Sizes]:

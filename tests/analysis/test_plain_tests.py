@@ -59,6 +59,13 @@ def test_few_distinct_values_are_a_bin_each():
     assert psi(a, b, sizes, np.array([True]))[0] == pytest.approx(np.sum((q - p) * np.log(q / p)), rel=1e-6)
 
 
+def test_chi_square_without_drift_alarms_at_its_level_though_the_outer_cells_are_all_but_empty():
+    shares = [2e-5, *[(1 - 4e-5) / 20] * 20, 2e-5, 0.0]
+    a, b = (RNG.multinomial(n, shares, size=4_000).astype(float) for n in (50_000, 5_000))
+    p = chi2(a, b, np.full(4_000, 23), np.ones(4_000, bool))
+    assert 0.035 < np.mean(p < 0.05) < 0.065
+
+
 def test_chi_square_is_the_homogeneity_test_of_scipy():
     a, b = RNG.multinomial(900, [0.5, 0.3, 0.2, 0]), RNG.multinomial(300, [0.4, 0.3, 0.3, 0])
     expected = stats.chi2_contingency(np.array([a, b])[:, :3], correction=False).pvalue
