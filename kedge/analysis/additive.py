@@ -8,13 +8,15 @@ from kedge.analysis.metric import Metric
 
 AVERAGED = ("precision", "recall")
 """Shares of rows for one class; without a class, averages over classes."""
-_DERIVED = ("performance.f1", "performance.rmse", "_weighted")
-"""Made from several shares, or a root: no row has a value of them, though their intervals are a share's."""
+_DERIVED = ("performance.f1", "performance.auc", "performance.rmse", "_weighted")
+"""Made from several shares, from pairs of rows, or a root: no row has a value of them, though their intervals
+are a share's."""
 
 
 def is_additive(info: MetricInfo) -> bool:
     """Whether the metric is a share or a mean over rows (of one class, where AVERAGED)."""
-    return info.evidence in ("rate", "mean") and not info.name.endswith(_DERIVED)
+    derived = info.estimated or info.name.endswith(_DERIVED)  # an estimate rests on the reference's rows too
+    return info.evidence in ("rate", "mean") and not derived
 
 
 def additive_metrics() -> list[str]:
