@@ -114,6 +114,9 @@ class Feed:
     epoch: int = 1
     mark: int = 0
     models: dict[str, ModelFeed] = field(default_factory=dict)
+    spooled: Millis | None = None
+    """The earliest event time of which a gateway held rows when the watermark was read: what was still on the
+    way then is in no summary, however empty the spools are now."""
 
     def encode(self, models: Json | None = None) -> Json:
         """As JSON; `models`: its models', where they are at hand."""
@@ -125,6 +128,7 @@ class Feed:
             "epoch": self.epoch,
             "mark": self.mark,
             "models": models,
+            "spooled": self.spooled,
         }
 
     @classmethod
@@ -138,6 +142,7 @@ class Feed:
             value["epoch"],
             value["mark"],
             models,
+            value.get("spooled"),
         )
 
 
@@ -235,8 +240,16 @@ def _unpacked(packed: list[list[int]], tier: Millis) -> dict[Millis, Stale]:
     return found
 
 
-def absorb(feed: Feed, changes: Changes, now: Millis, base_of: Callable[[str, set[Millis]], Millis]) -> Feed:
-    """The feed after `changes` that were read at `now`; `base_of` says the base bucket of a new model."""
+def absorb(
+    feed: Feed,
+    changes: Changes,
+    now: Millis,
+    base_of: Callable[[str, set[Millis]], Millis],
+    spooled: Millis | None = None,
+) -> Feed:
+    """The feed after `changes` that were read at `now`, when gateways held rows from `spooled` on; `base_of`
+    says the base bucket of a new model.
+    """
     mark = feed.mark + 1
     read_at = max(now, feed.read_at)
     models = dict(feed.models)
@@ -269,7 +282,8 @@ def absorb(feed: Feed, changes: Changes, now: Millis, base_of: Callable[[str, se
             if labelled
             else known.label_changes,
         )
-    return Feed(changes.watermark, read_at, feed.epoch + 1 if changes.replaced else feed.epoch, mark, models)
+    epoch = feed.epoch + 1 if changes.replaced else feed.epoch
+    return Feed(changes.watermark, read_at, epoch, mark, models, spooled)
 
 
 def adopted(feed: Feed, wanted: Mapping[str, tuple[str | None, Window]]) -> Feed:

@@ -21,7 +21,6 @@ from kedge.pipeline.measure import coarse_horizon, horizon_asks, label_horizon
 from kedge.pipeline.models import ModelState, load_models
 from kedge.pipeline.negatives import Negatives
 from kedge.pipeline.progress import Steps, advance, judged_through
-from kedge.pipeline.spooled import spooled_since
 from kedge.pipeline.tiers import tier_floors
 from kedge.store.base import Json, Stored
 from kedge.windows import DAY, Millis, ceil, floor, format_duration
@@ -52,7 +51,6 @@ def evaluate_due(pipe: Pipeline, book: RuleBook, now: Millis) -> EvaluateCounts:
     none is dirty. Rules on labels are judged as the labels mature. `now` only stamps transitions; judging
     goes by the step.
     """
-    spooled = spooled_since(pipe.store.state, pipe.wall())
     feed = load_feed(pipe.store.state, pipe.feeds)
     pipe.reader.begin(feed, tier_floors(pipe.settings, feed.read_at))
     counts = EvaluateCounts()
@@ -73,7 +71,7 @@ def evaluate_due(pipe: Pipeline, book: RuleBook, now: Millis) -> EvaluateCounts:
         models = busy[start : start + MODELS_AT_ONCE]
         some = [one for model in models for one in of_model[model]]
         of_some = {model: progress[model] for model in models if model in progress}
-        _evaluate(pipe, some, of_some, by_rule, spooled, feed.read_at, now, counts)
+        _evaluate(pipe, some, of_some, by_rule, feed.spooled, feed.read_at, now, counts)
     return counts
 
 

@@ -7,6 +7,7 @@ from kedge.pipeline.context import Pipeline
 from kedge.pipeline.dirty import Done, Feed, absorb, adopted, cleared
 from kedge.pipeline.faults import reach
 from kedge.pipeline.memory import FeedMemory
+from kedge.pipeline.spooled import spooled_since
 from kedge.sketch import Core, PartName
 from kedge.store.base import DocumentStore, SummaryRequest
 from kedge.windows import DAY, HOUR, MINUTE, Millis, Window, ceil, floor
@@ -43,9 +44,11 @@ def detect(pipe: Pipeline, now: Millis) -> Feed:
     """
 
     def advance(feed: Feed) -> Feed:
+        # Before the changes: a spool that empties in between has written rows that they may not have.
+        spooled = spooled_since(pipe.store.state, pipe.wall())
         changes = pipe.store.changed(feed.watermark)
         reach("detect:changes-read")
-        return absorb(feed, changes, now, partial(fitting_base, pipe))
+        return absorb(feed, changes, now, partial(fitting_base, pipe), spooled)
 
     feed = update_feed(pipe.store.state, advance, pipe.feeds)
     reach("detect:stored")

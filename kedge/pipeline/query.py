@@ -78,9 +78,8 @@ def metric_series(
     known = feed.models[model]
     reader = pipe.reading(feed)
     mature = label_horizon(reader, settings, model, known, now)
-    complete = feed.read_at - settings.lag
-    if (spooled := spooled_since(pipe.store.state, pipe.wall())) is not None:
-        complete = min(complete, spooled)
+    spooled = (feed.spooled, spooled_since(pipe.store.state, pipe.wall()))
+    complete = min([feed.read_at - settings.lag, *(since for since in spooled if since is not None)])
     late = Lateness(reader, model, known, now, mature, settings.labels.expected, frozenset(names))
     stored = grouping if _summarised(known, grouping) else None
     negatives = Negatives.of(settings, known.base, now)

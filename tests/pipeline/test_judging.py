@@ -17,7 +17,7 @@ from kedge.pipeline.rulebook import RuleSource
 from kedge.pipeline.schema import features_of
 from kedge.pipeline.spooled import Gateway, tell
 from kedge.sketch import PartName
-from kedge.store.base import PartRow, Stored, SummaryQuery
+from kedge.store.base import Changes, Json, PartRow, Stored, SummaryQuery
 from kedge.windows import DAY, HOUR, MINUTE, SECOND, Window
 from tests.pipeline.world import BY_PLAN, MODEL, RULES, T0, Crash, World, crash_at, prediction, truth, world
 
@@ -318,6 +318,31 @@ def test_a_window_that_a_gateway_still_holds_rows_for_is_not_judged(one: World) 
     tell(one.store.state, Gateway("north", None, 0, 0, T0 + 5 * MINUTE))
     one.tick(T0 + 5 * MINUTE)
     assert one.alert("busy").evaluated_through > T0 + 2 * MINUTE
+
+
+def test_a_spool_that_empties_after_the_changes_were_read_still_holds_its_windows(
+    one: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its rows are stored by then, but in no summary: the next tick finds and counts them."""
+    minute(one, 0)
+    tell(one.store.state, Gateway("north", T0 + MINUTE, 5, 900, T0 + 2 * MINUTE))
+    changed = one.store.changed
+    late = [prediction(900 + i, T0 + MINUTE + i * SECOND) for i in range(5)]
+
+    def and_then_emptied(since: Json) -> Changes:
+        found = changed(since)
+        one.store.append(late)
+        tell(one.store.state, Gateway("north", None, 0, 0, T0 + 2 * MINUTE))
+        return found
+
+    monkeypatch.setattr(one.store, "changed", and_then_emptied)
+    minute(one, 1, n=0)
+    assert one.alert("busy").evaluated_through == T0 + MINUTE, "it would have been judged to be silent"
+    monkeypatch.setattr(one.store, "changed", changed)
+    minute(one, 2)
+    assert one.alert("busy").evaluated_through == T0 + 3 * MINUTE
+    found = metric_series(one.pipe, MODEL, names=["volume.count"], width=MINUTE, now=one.now)
+    assert [row["value"] for row in found] == [5, 5, 5]
 
 
 def test_alerts_are_read_of_the_rules_that_have_a_step_to_judge(
