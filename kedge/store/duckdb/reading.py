@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 
 from kedge.sketch import VALUE, Edges, EdgeSet, Moments, NumericEdges, categorical_edges, numeric_edges
 from kedge.sketch.quantiles import of_column, of_counts
+from kedge.sketch.tally import Segments, finite_floats, numeric_cells
 from kedge.store.base import Json
 from kedge.store.duckdb.catalog import SOURCES, Catalog, Model
 from kedge.store.duckdb.database import Database
 from kedge.store.duckdb.rows import Lists, names_at
-from kedge.store.duckdb.tally import Segments, finite_floats, numeric_cells
 from kedge.windows import Window, iso
 
 SAMPLED_FROM = 200_000

@@ -1,7 +1,6 @@
 """Predictions and labels as Arrow tables, and a table's lists as matrices."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -9,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from kedge import record_table
 from kedge.records import Label, Outcome, Prediction
 from kedge.store.duckdb.catalog import SOURCES, ListName, Model
 from kedge.windows import Millis
@@ -117,12 +117,8 @@ def _lists(rows: Sequence[tuple[Model, Prediction]], within: ListName) -> pa.Lis
     return pa.ListArray.from_arrays(pa.array(offsets), items)
 
 
-@dataclass(frozen=True)
-class Texts:
-    """A text column as codes into its distinct values; -1 is missing."""
-
-    codes: NDArray[np.int32]
-    values: Sequence[str]
+class Texts(record_table.Texts):
+    """A column of texts from Arrow."""
 
     @classmethod
     def of(cls, column: pa.Array) -> "Texts":

@@ -15,6 +15,16 @@ import pyarrow.compute as pc
 
 from kedge.errors import TooManyGroups
 from kedge.sketch import VALUE, PartName
+from kedge.sketch.tally import (
+    Batch,
+    CellCounter,
+    Floats,
+    LabelColumns,
+    Segments,
+    core_parts,
+    finite_floats,
+    label_parts,
+)
 from kedge.store.base import (
     EPOCH_SHIFT,
     MOST_GROUPS,
@@ -28,16 +38,6 @@ from kedge.store.base import (
 from kedge.store.duckdb.catalog import Catalog, Day, Model
 from kedge.store.duckdb.database import Database
 from kedge.store.duckdb.rows import Lists, Texts
-from kedge.store.duckdb.tally import (
-    Batch,
-    CellCounter,
-    Floats,
-    LabelColumns,
-    Segments,
-    core_parts,
-    finite_floats,
-    label_parts,
-)
 from kedge.windows import HOUR, Millis, Window
 
 _ALWAYS = "p.model, p.timestamp, p.version"

@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from kedge.record_table import Texts
 from kedge.sketch import (
     DELAY,
     LATENCY,
@@ -30,7 +31,6 @@ from kedge.sketch import (
     Moments,
     NumericEdges,
 )
-from kedge.store.duckdb.rows import Texts
 
 RUN_ROWS = 1_000
 """Rows a segment, on average, from which counting run by run pays."""
@@ -287,7 +287,11 @@ class CellCounter:
 
 def finite_floats(column: pa.Array) -> Floats:
     """A column as float32, nan where it is NULL or does not fit."""
-    held = column.to_numpy(zero_copy_only=False)
+    return rounded(column.to_numpy(zero_copy_only=False))
+
+
+def rounded(held: NDArray[Any]) -> Floats:
+    """Numbers as float32, nan where they are none or do not fit."""
     with np.errstate(over="ignore"):
         values = held.astype(np.float32, copy=False)
     finite = np.isfinite(values)
