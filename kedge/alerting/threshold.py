@@ -24,7 +24,7 @@ from kedge.alerting.rule import Judgement, Rule
 from kedge.analysis.catalogue import METRICS, MetricInfo, lookup
 from kedge.analysis.intervals import Interval, change_interval, interval_at
 from kedge.analysis.measure import Context, measure, metric
-from kedge.analysis.metric import Metric
+from kedge.analysis.metric import Metric, Verdict
 from kedge.sketch import PartName, Summary
 from kedge.windows import Millis
 
@@ -222,8 +222,8 @@ class ThresholdRule(Rule):
             return replace(draft, state=State.INSUFFICIENT, reason=reason)
         if found.value is None:
             reason = f"{title}: {found.reason or 'no data in the window'}"
-            # An estimate that is withheld is of rows that are there: silence would not be a recovery.
-            withheld = self.info.estimated and n > 0
+            # What is withheld is of rows that are there: silence would not be a recovery.
+            withheld = n > 0 and (self.info.estimated or found.verdict is Verdict.INSUFFICIENT)
             return replace(draft, state=State.INSUFFICIENT if withheld else State.NO_DATA, reason=reason)
         if n < self.min_count:
             few = f"{title} rests on n={n:,}, under min_count {self.min_count:,} (of {self.info.counts})"
@@ -266,6 +266,7 @@ class ThresholdRule(Rule):
             clears=condition.clearing(),
         )
         sentence = _sentence(title, draft, condition, size, inputs.reference_name)
+        sentence += f": {found.told}" if found.told else ""
         return replace(draft, reason=f"{sentence}; {ASSUMED}" if self.info.estimated else sentence)
 
     def _proof(self, found: Metric, before: Metric | None, inputs: Inputs) -> Interval | None:

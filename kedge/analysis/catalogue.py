@@ -70,8 +70,9 @@ class MetricInfo:
         return self.needs_reference and not self.estimated
 
 
-def _features(name: str, unit: str, parts: frozenset[PartName], description: str) -> MetricInfo:
-    rate = name.startswith("quality.")
+def _features(
+    name: str, unit: str, parts: frozenset[PartName], description: str, *, rate: bool = False
+) -> MetricInfo:
     return MetricInfo(
         name,
         unit,
@@ -358,10 +359,38 @@ _METRICS = (
         "exact",
         needs_reference=True,
     ),
-    _features("quality.missing", "ratio", CORE, "Share of rows without a value of the feature."),
-    _features("quality.unseen", "ratio", CELLS, "Share of rows with a category unknown to the reference."),
-    _features("quality.out_of_range", "ratio", CELLS, "Share of rows outside the reference's range."),
-    _features("quality.invalid", "ratio", CORE, "Share of rows whose value has the wrong type."),
+    _features("quality.missing", "ratio", CORE, "Share of rows without a value of the feature.", rate=True),
+    _features(
+        "quality.unseen", "ratio", CELLS, "Share of rows with a category unknown to the reference.", rate=True
+    ),
+    _features(
+        "quality.out_of_range", "ratio", CELLS, "Share of rows outside the reference's range.", rate=True
+    ),
+    _features("quality.invalid", "ratio", CORE, "Share of rows whose value has the wrong type.", rate=True),
+    _features(
+        "quality.constant",
+        "",
+        CELLS | CORE,
+        "1 where every value is the same and the reference's were not, beyond chance; else 0.",
+    ),
+    MetricInfo(
+        "quality.appeared",
+        "count",
+        Bad.UP,
+        "features of the window",
+        CORE,
+        "Features that the reference did not have at all.",
+        needs_reference=True,
+    ),
+    MetricInfo(
+        "quality.disappeared",
+        "count",
+        Bad.UP,
+        "features of the reference",
+        CORE,
+        "Features of the reference that no row has any more.",
+        needs_reference=True,
+    ),
 )
 
 METRICS: dict[str, MetricInfo] = {info.name: info for info in _METRICS}

@@ -21,7 +21,7 @@ from typing import Any, Literal
 from kedge.analysis.additive import adds_up
 from kedge.analysis.drift import FeatureDrift
 from kedge.analysis.evidence import Mean, Rate
-from kedge.analysis.intervals import SHOWN_ALPHA, change_interval, z_of
+from kedge.analysis.intervals import SHOWN_ALPHA, change_interval, interval_at, z_of
 from kedge.analysis.metric import Metric
 
 LEAST_SHARE = 0.1
@@ -270,6 +270,21 @@ def quality_causes(pairs: Sequence[tuple[Metric, Metric]]) -> list[Cause]:
             detail = {"metric": now.name, "from": before.value, "to": now.value, "n": now.n}
             causes.append(Cause("quality", now.labels["feature"], text, None, interval[0], detail))
     return sorted(causes, key=lambda cause: -cause.low)
+
+
+def changed_causes(found: Sequence[Metric]) -> list[Cause]:
+    """Features that froze or are new: `quality.constant` of each, and `quality.appeared`."""
+    causes = []
+    for m in found:
+        interval = interval_at(m, QUALITY_ALPHA / max(len(found), 1))
+        if not m.value or interval is None or interval[0] <= 0:
+            continue
+        new = m.detail.get("features")
+        text = f"{m.told} (n={m.n:,})" if new is None else "new: the reference has no such feature"
+        detail = {"metric": m.name, "n": m.n}
+        named = [m.labels["feature"]] if new is None else new
+        causes += [Cause("quality", feature, text, None, 1.0, detail) for feature in named]
+    return causes
 
 
 def feature_causes(drifted: Sequence[FeatureDrift]) -> list[Cause]:

@@ -96,6 +96,9 @@ class Change:
             drifted = self.current.verdict is Verdict.DRIFTED
             unsure = self.current.verdict is Verdict.INSUFFICIENT
             return Tone.WORSE if drifted else Tone.UNKNOWN if unsure else Tone.SAME
+        if self.family is Family.QUALITY and METRICS[self.name].comparison:
+            within = interval_at(self.current, CREDIBLE_ALPHA)
+            return Tone.UNKNOWN if within is None else Tone.WORSE if within[0] > 0 else Tone.SAME
         if self.by is None or self.reference is None or METRICS[self.name].evidence == "exact":
             return Tone.UNKNOWN
         within = change_interval(self.current, self.reference, CREDIBLE_ALPHA)
@@ -202,14 +205,14 @@ def compare_summaries(reference: Summary, current: Summary, context: Context) ->
     # A reference against itself has no drift to tell, so it is measured against none.
     before = {m.key: m for m in measure(reference, Context(context.positive_class, None, context.edges))}
     changes = [Change(before.get(m.key), m) for m in found if "feature" not in m.labels]
-    quality = [Change(before.get(m.key), m) for m in found if m.name.startswith("quality.")]
+    quality = [Change(before.get(m.key), m) for m in found if m.name.startswith("quality.") if m.labels]
     moved = [c for c in quality if c.tone not in (Tone.SAME, Tone.UNKNOWN)]
     return Comparison(
         reference_rows=reference.rows,
         current_rows=current.rows,
         metrics=found,
         changes=changes,
-        quality=sorted(moved, key=lambda c: (-abs(c.by or 0.0), c.current.key)),
+        quality=sorted(moved, key=lambda c: (-abs(c.by or c.current.value or 0.0), c.current.key)),
         features=sorted(
             _features(reference, current, context, reading.drifts.values()),
             key=lambda f: (-f.drift.effect, f.name),

@@ -46,6 +46,22 @@ class Between:
 
 
 @dataclass(frozen=True, slots=True)
+class Chances:
+    """How many things are so, each of which would have come about by chance with one of `chances`."""
+
+    value: float
+    chances: tuple[float, ...] = ()
+
+    @property
+    def stderr(self) -> float | None:
+        return None
+
+    def interval(self, alpha: float) -> Interval | None:
+        sure = sum(chance < alpha for chance in self.chances)
+        return (min(self.value, float(sure)), float(max(self.value, len(self.chances))))
+
+
+@dataclass(frozen=True, slots=True)
 class Rate:
     """Successes among trials, or a ratio like F1 with its effective number of trials: Wilson's interval."""
 
@@ -197,4 +213,4 @@ class Shift:
         return (float(ends[0]) / self.effective, float(ends[1]) / self.effective)
 
 
-Evidence = Exact | Between | Rate | Mean | RootMean | Estimate | Gaps | Quantile | Shift
+Evidence = Exact | Between | Chances | Rate | Mean | RootMean | Estimate | Gaps | Quantile | Shift

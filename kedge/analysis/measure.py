@@ -2,7 +2,17 @@
 
 from collections.abc import Callable, Iterator
 
-from kedge.analysis import build, calibration, classes, confidence, latency, performance, quality, ranking
+from kedge.analysis import (
+    build,
+    calibration,
+    classes,
+    confidence,
+    latency,
+    performance,
+    quality,
+    quality_change,
+    ranking,
+)
 from kedge.analysis.catalogue import METRICS, MetricInfo, lookup
 from kedge.analysis.drift_metrics import drift_share
 from kedge.analysis.metric import Metric
@@ -136,5 +146,8 @@ _READERS: dict[str, _Reader] = {
     "quality.invalid": lambda r, f: quality.invalid(f, r.feature_counts(f)),
     "quality.unseen": lambda r, f: r.in_cells("quality.unseen", f, quality.unseen),
     "quality.out_of_range": lambda r, f: r.in_cells("quality.out_of_range", f, quality.out_of_range),
+    quality_change.CONSTANT: lambda r, f: r.constant_of(f),
+    quality_change.APPEARED: lambda r, _: r.changed(quality_change.appeared),
+    quality_change.DISAPPEARED: lambda r, _: r.changed(quality_change.disappeared),
 }
 """How each metric of the catalogue is read; `tests/analysis` holds the two to the same names."""

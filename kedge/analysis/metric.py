@@ -38,6 +38,11 @@ class Metric:
     """
 
     @property
+    def told(self) -> str | None:
+        """Why there is no value, or what the value is of: the features that are meant."""
+        return self.reason or self.detail.get("told")
+
+    @property
     def key(self) -> str:
         """`performance.recall{class=fraud}`: the name with its labels, unique within one window and group."""
         if not self.labels:

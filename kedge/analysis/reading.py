@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from kedge.analysis import absence, build, calibration, classes, performance, quality
+from kedge.analysis import absence, build, calibration, classes, performance, quality, quality_change
 from kedge.analysis.calibration_drift import calibration_drift
 from kedge.analysis.catalogue import METRICS, MetricInfo
 from kedge.analysis.drift import DriftSettings, FeatureDrift, drift
@@ -14,7 +14,7 @@ from kedge.analysis.expected_error import mean_error
 from kedge.analysis.metric import Metric
 from kedge.analysis.performance import Confusion
 from kedge.analysis.scores import Scored, known_classes
-from kedge.sketch import VALUE, Cells, Core, EdgeSet, Labels, Moments, PartName, Summary
+from kedge.sketch import VALUE, Cells, Core, Counts, EdgeSet, Labels, Moments, PartName, Summary
 from kedge.windows import Millis
 
 MAX_CLASSES = 50
@@ -159,6 +159,8 @@ class Reading:
                 return [f for f in self.edges.categorical if f in self.cells.features]
             case "quality.out_of_range":
                 return [f for f in self.edges.numeric if f in self.cells.features]
+            case quality_change.CONSTANT:
+                return self._counted_twice
         if info.name.startswith("drift."):
             return self.drifts
         return quality.feature_names(self.core, self.context.edges, self.context.features)
@@ -240,6 +242,28 @@ class Reading:
         if feature in self.edges.features and held and held[0] == self.edges.features[feature].hash:
             return read(feature, self.cells, self.edges)
         return self._uncounted(name, feature)
+
+    @cached_property
+    def _counted_twice(self) -> dict[str, tuple[Counts, Counts]]:
+        """The cells of the features that both sides have, on these edges: (reference, window)."""
+        sides = ((self.reference.cells or Cells()).features, self.cells.features)
+        return {
+            name: (sides[0][name][1], sides[1][name][1])
+            for name, edges in self.edges.features.items()
+            if all(name in side and side[name][0] == edges.hash for side in sides)
+        }
+
+    def constant_of(self, feature: str) -> Metric:
+        if feature not in self._counted_twice:
+            return self._uncounted(quality_change.CONSTANT, feature)
+        sides = (self.reference.core or Core(), self.core)
+        before, now = (core.numeric.get(feature, Moments.ZERO) for core in sides)
+        cells, edges = self._counted_twice[feature], self.edges.features[feature]
+        return quality_change.constant(feature, edges, cells, (before, now), self.context.drift)
+
+    def changed(self, count: Callable[[Core, Core, float], Metric]) -> Metric:
+        """Features that came or went."""
+        return count(self.reference.core or Core(), self.core, self.context.drift.alpha)
 
     def feature_counts(self, feature: str) -> quality.FeatureCounts:
         return quality.counts_of(self.core, feature, self.context.edges, self.context.features)

@@ -21,6 +21,7 @@ from kedge.analysis.causes import (
     Cause,
     Decomposition,
     Part,
+    changed_causes,
     decompose,
     feature_causes,
     group_causes,
@@ -34,6 +35,7 @@ from kedge.analysis.drift import DriftSettings, FeatureDrift, drift, drifted_of
 from kedge.analysis.measure import Context, metric
 from kedge.analysis.metric import Metric, Verdict
 from kedge.analysis.quality import feature_names
+from kedge.analysis.quality_change import APPEARED, CONSTANT
 from kedge.pipeline.baselines import Baseline
 from kedge.pipeline.judge import Judged, reference_of
 from kedge.pipeline.reader import SummaryReader
@@ -168,10 +170,16 @@ class _About:
         return {tuple((n, v) for n, v in g if n not in held): s for g, s in inside.items()}
 
     def quality(self) -> list[Cause]:
-        """Features with more bad values than before."""
+        """Features that froze or are new, and those with more bad values than before."""
         before = {m.key: m for m in self._quality_of(self.reference)}
         now = self._quality_of(self.summary)
-        return quality_causes([(before[m.key], m) for m in now if m.key in before])
+        frozen = [
+            metric(CONSTANT, self.summary, self.context, feature=f) for f in self.baseline.edges.features
+        ]
+        return [
+            *changed_causes([*frozen, metric(APPEARED, self.summary, self.context)]),
+            *quality_causes([(before[m.key], m) for m in now if m.key in before]),
+        ]
 
     def _quality_of(self, summary: Summary) -> list[Metric]:
         features = feature_names(summary.core or Core(), self.baseline.edges, self.context.features)
@@ -179,6 +187,7 @@ class _About:
             metric(info.name, summary, self.context, feature=feature)
             for feature in features
             for info in of_family("quality")
+            if info.takes == "feature" and not info.needs_reference
         ]
 
     def drifts(self) -> list[FeatureDrift]:

@@ -137,7 +137,7 @@ def metric_json(metric: Metric) -> Json:
         "n": metric.n,
         "stderr": metric.stderr,
         "verdict": metric.verdict.value if metric.verdict else None,
-        "reason": metric.reason,
+        "reason": metric.told,
     }
 
 

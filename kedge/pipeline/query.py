@@ -104,9 +104,9 @@ def metric_series(
                     continue
                 row = metric_row(metric, window, group)
                 late_labels = metric.name not in AGED and lookup(metric.name).label_based
-                if row["reason"] is None and window.end > mature and late_labels:
+                if metric.reason is None and window.end > mature and late_labels:
                     row["reason"] = "provisional"
-                elif row["reason"] is None and incomplete:
+                elif metric.reason is None and incomplete:
                     row["reason"] = "incomplete"
                 yield row
 
@@ -123,7 +123,7 @@ def metric_row(metric: Metric, window: Window | None, group: Group = ()) -> Json
         "n": metric.n,
         "stderr": metric.stderr,
         "verdict": metric.verdict.value if metric.verdict else None,
-        "reason": metric.reason,
+        "reason": metric.told,
     }
 
 

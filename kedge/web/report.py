@@ -92,7 +92,7 @@ def row_of(change: Change) -> Row:
         change=by,
         n=count(now.n),
         tone=change.tone,
-        note=now.reason or "",
+        note=now.told or "",
         whiskers=whiskers(sides) if len(sides) == 2 else (),
     )
 

@@ -8,7 +8,7 @@ import pytest
 from kedge.alerting.finding import Severity, State
 from kedge.alerting.rule import Rule
 from kedge.errors import BadInput
-from kedge.sketch import SCORE_CELLS, Core, Counts, Labels, PartName, Summary
+from kedge.sketch import SCORE_CELLS, Core, Counts, Labels, Moments, PartName, Summary
 from kedge.windows import DAY, HOUR, MINUTE
 from tests.alerting.make import find, labelled, predicted, rule, rules, score_cells, served
 
@@ -204,6 +204,26 @@ def test_points_are_of_the_share_itself() -> None:
 def test_a_metric_of_features_gives_an_alert_to_each() -> None:
     watching = rule("metric: quality.missing, by: [feature], above: 10%")
     assert (watching.fans_out, watching.grouping) == (True, ())
+
+
+def of_features(**ages: float) -> Summary:
+    """100 rows, each feature with values spread over so much."""
+    held = {name: Moments.of(spread * i for i in range(100)) for name, spread in ages.items()}
+    return Summary(Core(rows=100, numeric=held), None, None)
+
+
+def test_features_that_went_are_named_in_the_finding() -> None:
+    before, after = of_features(age=1.0, height=1.0, weight=1.0), of_features(age=1.0)
+    gone = find("metric: quality.disappeared, above: 0, severity: high", after, before)
+    assert (gone.state, gone.severity, gone.value) == (State.BREACH, Severity.HIGH, 2)
+    assert gone.reason == "quality.disappeared is 2 (n=3), above 0: height, weight"
+    assert find("metric: quality.disappeared, above: 0", before, before).state is State.OK
+
+
+def test_what_too_few_rows_cannot_tell_is_no_recovery() -> None:
+    few = Summary(Core(rows=1), None, None)
+    rare = Summary(Core(rows=100, numeric={"age": Moments.of([1.0] * 40)}), None, None)
+    assert find("metric: quality.disappeared, above: 0", few, rare).state is State.INSUFFICIENT
 
 
 # --- what the pipeline asks ---------------------------------------------------------------------------------

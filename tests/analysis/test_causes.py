@@ -12,6 +12,7 @@ from kedge.analysis.causes import (
     NO_VALUE,
     Decomposition,
     Part,
+    changed_causes,
     decompose,
     feature_causes,
     group_causes,
@@ -22,6 +23,7 @@ from kedge.analysis.causes import (
     with_rest,
 )
 from kedge.analysis.drift import DriftSettings, shift_of_counts
+from kedge.analysis.evidence import Chances
 from kedge.analysis.metric import Metric
 from kedge.sketch import Moments
 
@@ -197,6 +199,19 @@ def test_bad_data_are_told_once_and_before_moved_inputs() -> None:
     ]
     assert [c.what for c in ranked([], bad, feature_causes(drifts))] == ["merchant", "hour"]
     assert feature_causes(drifts)[0].to_json()["effect"] == drifts[0].effect
+
+
+def test_a_feature_that_froze_or_is_new_is_told_with_what_it_is() -> None:
+    labels = {"feature": "age"}
+    frozen = build.present(
+        "quality.constant", 1.0, 50, Chances(1.0, (1e-9,)), labels=labels, detail={"told": "every value is 7"}
+    )
+    varied = build.present("quality.constant", 0.0, 50, Chances(0.0), labels={"feature": "shop"})
+    new = build.present("quality.appeared", 1, 3, Chances(1.0, (1e-9,)), detail={"features": ["height"]})
+    assert [(c.what, c.text) for c in changed_causes([frozen, varied, new])] == [
+        ("age", "every value is 7 (n=50)"),
+        ("height", "new: the reference has no such feature"),
+    ]
 
 
 def test_normal_is_what_shows_no_credible_change_on_enough_rows() -> None:

@@ -95,6 +95,17 @@ def test_quality_is_looked_at_before_performance_and_features_by_how_much_they_m
     assert found.by_family()[0][0] is Family.QUALITY
 
 
+def test_a_feature_that_froze_or_went_is_told_and_one_that_did_not_is_as_before():
+    count = 500
+    before = featured({"x": GENERATOR.normal(size=count), "y": [1.0] * count}, {"shop": ["a", "b"] * 250})
+    found = compared(before, featured({"x": [0.5] * 100, "y": [1.0] * 100}))
+    told = {c.current.key: c.tone for c in found.notable if c.name.startswith("quality.")}
+    assert told["quality.constant{feature=x}"] is Tone.WORSE
+    assert told["quality.disappeared"] is Tone.WORSE
+    assert "quality.constant{feature=y}" not in told
+    assert "quality.appeared" in [c.name for c in found.steady]
+
+
 def test_rows_that_one_side_has_nothing_of_are_unknown_not_changed():
     found = compared(classified(["a"] * 50, ["a"] * 50), classified(["a"] * 50, [None] * 50), None)
     scores = [c for c in found.changes if c.name.startswith("performance.")]
