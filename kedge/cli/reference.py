@@ -33,6 +33,7 @@ class FileRows:
         self._numeric: set[str] = set()
         self._categorical: set[str] = set()
         self._invalid: set[str] = set()
+        self._attributions: set[str] = set()
         times: list[Millis] = []
         rejected = 0
         with Steps(f"reading {path.name}") as steps:
@@ -64,12 +65,12 @@ class FileRows:
             self._numeric.update(row.num)
             self._categorical.update(row.cat)
             self._invalid.update(row.invalid)
+            self._attributions.update(row.attributions)
 
     @property
     def features(self) -> Features:
-        return Features(
-            tuple(sorted(self._numeric)), tuple(sorted(self._categorical)), tuple(sorted(self._invalid))
-        )
+        kinds = (self._numeric, self._categorical, self._invalid, self._attributions)
+        return Features(*(tuple(sorted(names)) for names in kinds))
 
     def summary(self, edges: EdgeSet) -> Summary:
         """The summary of all rows on given edges."""
@@ -83,6 +84,7 @@ class FileRows:
             numeric=tuple(sorted({*features.numeric, *edges.numeric})),
             categorical=tuple(sorted({*features.categorical, *edges.categorical})),
             invalid=features.invalid,
+            attributions=features.attributions,
         )
         parts: dict[Millis, dict[PartName, AnyPart]] = {}
         for row in self.store.summarise(request):

@@ -93,6 +93,7 @@ def build_baseline(
         numeric=features.numeric,
         categorical=features.categorical,
         invalid=features.invalid,
+        attributions=features.attributions,
     )
     by_group: dict[Group, dict[Millis, dict[PartName, AnyPart]]] = {}
     for row in log.summarise(request):

@@ -187,6 +187,7 @@ def tumbling(
         numeric=features.numeric,
         categorical=features.categorical,
         invalid=features.invalid,
+        attributions=features.attributions,
     )
     found: dict[Millis, dict[Group, dict[PartName, AnyPart]]] = {}
     for row in pipe.store.summarise(request):

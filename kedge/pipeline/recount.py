@@ -34,6 +34,7 @@ def recount(store: Store, settings: Settings, asks: Sequence[Ask]) -> list[list[
             numeric=features[ask.model].numeric,
             categorical=features[ask.model].categorical,
             invalid=features[ask.model].invalid,
+            attributions=features[ask.model].attributions,
         )
     rows = summarise_capped(
         store,

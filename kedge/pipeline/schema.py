@@ -12,6 +12,8 @@ class Features:
     numeric: tuple[str, ...] = ()
     categorical: tuple[str, ...] = ()
     invalid: tuple[str, ...] = ()
+    attributions: tuple[str, ...] = ()
+    """Those that rows carry attributions of."""
 
 
 def document_name(model: str) -> str:
@@ -30,6 +32,5 @@ def features_in(stored: Stored | None) -> Features:
     if stored is None:
         return Features()
     value = stored.value
-    return Features(
-        tuple(value.get("numeric", ())), tuple(value.get("categorical", ())), tuple(value.get("invalid", ()))
-    )
+    kinds = ("numeric", "categorical", "invalid", "attributions")
+    return Features(*(tuple(value.get(kind, ())) for kind in kinds))

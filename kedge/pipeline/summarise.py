@@ -268,6 +268,7 @@ def _request(run: Run, parts: frozenset[PartName], features: Features) -> Summar
         numeric=features.numeric,
         categorical=features.categorical,
         invalid=features.invalid,
+        attributions=features.attributions,
         epoch=run.plan.epoch,
     )
 

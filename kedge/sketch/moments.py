@@ -43,6 +43,10 @@ class Moments(msgspec.Struct, frozen=True, gc=False):
         m2 = self.m2 + other.m2 + delta * delta * self.n * other.n / n
         return Moments(n, mean, m2, min(self.low, other.low), max(self.high, other.high))
 
+    def __neg__(self) -> "Moments":
+        """Of the same values with the other sign."""
+        return Moments(self.n, -self.mean, self.m2, -self.high, -self.low) if self.n else self
+
     @property
     def total(self) -> float:
         return self.mean * self.n

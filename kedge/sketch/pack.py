@@ -1,6 +1,7 @@
 """Parts as bytes: one packed binary field a part (zlib over msgpack; counts in the narrowest unsigned type).
 
-The first byte is the format's version, so that a later kedge can read what an earlier one wrote.
+The first byte is the format's version, so that a later kedge can read what an earlier one wrote. A part that
+an earlier format can hold is written in it: its bytes, by which baselines are known, stay the same.
 """
 
 import zlib
@@ -14,7 +15,9 @@ from kedge.sketch.moments import Moments
 from kedge.sketch.parts import AnyPart, Cells, Core, Labels, PartName
 from kedge.sketch.scale import Counts
 
-FORMAT = 1
+FORMAT = 2
+"""2: `core` has attributions at its end."""
+_WITHOUT_ATTRIBUTIONS = 1
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder()
 _WIDTHS = tuple((np.dtype(f"<u{size}"), 2 ** (8 * size) - 1) for size in (1, 2, 4, 8))
@@ -51,6 +54,7 @@ def _unmoments(packed: list[Any]) -> Moments:
 def pack(part: AnyPart) -> bytes:
     """A part as bytes; `unpack` gives back an equal one."""
     content: list[Any]
+    written = _WITHOUT_ATTRIBUTIONS
     match part:
         case Core():
             content = [
@@ -66,6 +70,9 @@ def pack(part: AnyPart) -> bytes:
                 dict(sorted(part.present.items())),
                 dict(sorted(part.invalid.items())),
             ]
+            if part.attributions:
+                written = FORMAT
+                content.append({k: _moments(v) for k, v in sorted(part.attributions.items())})
         case Cells():
             content = [[name, digest, _counts(c)] for name, (digest, c) in sorted(part.features.items())]
         case Labels():
@@ -80,14 +87,16 @@ def pack(part: AnyPart) -> bytes:
                 _moments(part.value),
                 _counts(part.delay),
             ]
-    return bytes([FORMAT]) + zlib.compress(_encoder.encode(content), 6)
+    return bytes([written]) + zlib.compress(_encoder.encode(content), 6)
 
 
 def unpack(name: PartName, data: bytes) -> AnyPart:
     """The part of that name from its bytes; raises KedgeError for a format of a later kedge."""
-    if not data or data[0] != FORMAT:
+    if not data or not _WITHOUT_ATTRIBUTIONS <= data[0] <= FORMAT:
         found = data[0] if data else "none"
-        raise KedgeError(f"a summary is packed in format {found}, this kedge reads {FORMAT}: upgrade kedge")
+        raise KedgeError(
+            f"a summary is packed in format {found}, this kedge reads up to {FORMAT}: upgrade kedge"
+        )
     c = _decoder.decode(zlib.decompress(data[1:]))
     match name:
         case PartName.CORE:
@@ -103,6 +112,7 @@ def unpack(name: PartName, data: bytes) -> AnyPart:
                 numeric={k: _unmoments(v) for k, v in c[8].items()},
                 present=c[9],
                 invalid=c[10],
+                attributions={k: _unmoments(v) for k, v in c[11].items()} if data[0] >= FORMAT else {},
             )
         case PartName.CELLS:
             return Cells({feature: (digest, _uncounts(counts)) for feature, digest, counts in c})

@@ -95,6 +95,8 @@ class Core(Part):
     """By categorical feature: rows that have a value."""
     invalid: dict[str, int] = field(default_factory=dict)
     """By feature: rows whose value was neither number nor text."""
+    attributions: dict[str, Moments] = field(default_factory=dict)
+    """By feature: of the absolute values of its attributions, where logs carry explanations."""
 
     @property
     def classes(self) -> dict[str, int]:

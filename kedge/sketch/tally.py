@@ -72,6 +72,8 @@ class Batch:
     texts: Sequence[Texts]
     """A column for each categorical feature asked for."""
     invalid: Floats
+    attributions: Floats
+    """Shape (rows, features whose attributions are asked for)."""
 
 
 class Segments:
@@ -179,6 +181,7 @@ def core_parts(
     numeric: Sequence[str],
     categorical: Sequence[str],
     invalid: Sequence[str],
+    attributions: Sequence[str],
 ) -> list[Core]:
     """The core part of each segment. The first columns of the batch's matrices bear these names."""
     at = segments.rows
@@ -192,6 +195,9 @@ def core_parts(
     texts = [column.codes[at] >= 0 for column in batch.texts[: len(categorical)]]
     present = _present(segments, texts, categorical)
     faulty = _present(segments, [np.isfinite(column) for column in batch.invalid[at].T], invalid)
+    absolute: list[list[Moments]] = [[]] * segments.size
+    if attributions:
+        absolute = segments.moments(np.abs(batch.attributions[at]))
     return [
         Core(
             rows=int(rows[s]),
@@ -205,6 +211,7 @@ def core_parts(
             numeric={name: m for name, m in zip(numeric, features[s], strict=True) if m.n},
             present=present[s],
             invalid=faulty[s],
+            attributions={name: m for name, m in zip(attributions, absolute[s], strict=True) if m.n},
         )
         for s in range(segments.size)
     ]

@@ -58,7 +58,7 @@ def parse_group(key: str) -> Group:
 
 def schema_document(model: str) -> str:
     """The state document with the names of a model's features: {"numeric": […], "categorical": […],
-    "invalid": […]}."""
+    "invalid": […], "attributions": […]}."""
     return f"schema:{model}"
 
 
@@ -176,6 +176,8 @@ class SummaryRequest:
     """Categorical features whose presence `core` counts."""
     invalid: tuple[str, ...] = ()
     """Features that ever had a value of neither kind; counted in `core`."""
+    attributions: tuple[str, ...] = ()
+    """Features of whose attributions `core` carries the moments, of their absolute values."""
     epoch: int = 1
     known: Mapping[str, frozenset[str]] = field(default_factory=dict)
     """By dimension whose list of values is full: its values. Rows with any other value are in the group

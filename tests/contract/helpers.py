@@ -43,6 +43,7 @@ def asking(
         numeric=NUMERIC,
         categorical=CATEGORICAL,
         invalid=INVALID,
+        attributions=NUMERIC,
     )
 
 

@@ -269,3 +269,35 @@ def test_errors_are_told_by_the_cell_of_the_predicted_value(
         assert all(same_moments(a, b) for a, b in zip(expected, found, strict=True)), (case, window)
         assert (sum(m.n for m in found) > 10) is (case == "regression")
     assert not any(m.n for m in store.errors_by_value("no such model", SPAN, EDGES.value))
+
+
+def test_attributions_of_any_sign_are_summed_by_their_size(store: Store, model: str) -> None:
+    values = [-3.5, 3.5, 0.0, -0.0, 1e-45, -1e-45, -1e30, 2.25, None]
+    rows = [
+        Prediction(
+            id=f"{model} {i}",
+            timestamp=START + i,
+            ingested=START,
+            model=model,
+            num={"x": 1.0},
+            attributions={name: v for name, v in zip(("x", "card.age"), pair, strict=True) if v is not None},
+        )
+        for i, pair in enumerate(zip(values, reversed(values), strict=True))
+    ]
+    rows.append(Prediction(id=f"{model} last", timestamp=START, ingested=START, model=model))
+    append(store, rows)
+    request = replace(asking(model), attributions=("x", "card.age", "never explained"))
+    (found,) = [
+        row.part for row in assert_summarises(store, request, rows).values() if row.key.part == "core"
+    ]
+    assert isinstance(found, Core)
+    assert set(found.attributions) == {"x", "card.age"}
+    assert (found.attributions["x"].low, found.attributions["x"].n) == (0.0, 8)
+
+
+def test_a_model_without_attributions_costs_its_requests_nothing(store: Store, model: str) -> None:
+    rows = [Prediction(id=f"{model} 1", timestamp=START, ingested=START, model=model, num={"x": 1.0})]
+    append(store, rows)
+    plain = replace(asking(model), attributions=())
+    found = assert_summarises(store, plain, rows)
+    assert [row.part.attributions for row in found.values() if isinstance(row.part, Core)] == [{}]

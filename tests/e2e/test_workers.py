@@ -130,6 +130,7 @@ def assert_recounted(store: Store) -> None:
             numeric=features.numeric,
             categorical=features.categorical,
             invalid=features.invalid,
+            attributions=features.attributions,
         )
         stored = {r.key: r.part for r in store.read("fraud", tier, request.window, tuple(PartName))}
         counted = {r.key: r.part for r in store.summarise(request)}

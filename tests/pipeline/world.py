@@ -214,6 +214,7 @@ class World:
             numeric=features.numeric,
             categorical=features.categorical,
             invalid=features.invalid,
+            attributions=features.attributions,
         )
         counted = answer_to(request, self.labelled_rows())
         values = values_in(self.store.state.get(document_name(MODEL)))

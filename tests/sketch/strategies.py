@@ -52,6 +52,7 @@ def predictions(draw: st.DrawFn) -> Prediction:
                 st.sampled_from(['ünïcode.name "x"', "both"]), st.sampled_from(["a", "b", "rare", "new"])
             )
         ),
+        attributions=draw(st.dictionaries(st.sampled_from(["age", ""]), _numbers, max_size=2)),
         invalid=draw(st.sampled_from([(), ("age",), ("both", "age")])),
         latency_ms=draw(st.one_of(st.none(), st.floats(0, 1e6))),
         error_type=draw(st.sampled_from([None, "Timeout"])),

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kedge.errors import KedgeError
-from kedge.sketch import LATENCY, SCORE_CELLS, Cells, Core, Labels, PartName, pack, unpack
+from kedge.sketch import LATENCY, SCORE_CELLS, Cells, Core, Labels, Moments, PartName, pack, unpack
 from tests.sketch.strategies import EDGES, rows
 from tests.support.oracle import summary_of
 
@@ -48,13 +48,23 @@ def test_what_comes_back_can_be_added_to():
     assert (labels + labels).rows == 2
 
 
+def test_a_part_of_the_format_before_attributions_reads_as_without_them_and_is_still_written_so():
+    old = pack(Core(rows=3, present={"x": 2}, invalid={"y": 1}))
+    assert old[0] == 1
+    read = unpack(PartName.CORE, old)
+    assert (read.rows, read.attributions) == (3, {})
+    explained = Core(rows=3, attributions={"x": Moments.of([0.5, 2.0])})
+    assert pack(explained)[0] == 2
+    assert unpack(PartName.CORE, pack(read + explained)).attributions == explained.attributions
+
+
 def test_equal_parts_have_equal_bytes_whatever_order_they_were_built_in():
     a = Core(rows=2, present={"x": 1, "y": 2})
     b = Core(rows=2, present={"y": 2, "x": 1})
     assert pack(a) == pack(b)
 
 
-@pytest.mark.parametrize("data", [b"", b"\x02" + zlib.compress(b"\x90"), b"{}"])
+@pytest.mark.parametrize("data", [b"", b"\x03" + zlib.compress(b"\x90"), b"{}"])
 def test_an_unknown_format_is_refused_with_the_way_out(data):
     with pytest.raises(KedgeError, match="upgrade kedge"):
         unpack(PartName.CORE, data)

@@ -47,6 +47,7 @@ def summarise_rows(
     categorical: Sequence[str] = (),
     invalid: Sequence[str] = (),
     known: Mapping[str, Collection[str]] = MappingProxyType({}),
+    attributions: Sequence[str] = (),
 ) -> dict[SummaryKey, AnyPart]:
     """The parts of every bucket in the window and every group that has rows; Labels where one is labelled.
 
@@ -66,7 +67,7 @@ def summarise_rows(
     for (model, group, start), members in held.items():
         if PartName.CORE in parts:
             key = SummaryKey(model, group, bucket, start, PartName.CORE)
-            answer[key] = core_of(members, numeric, categorical, invalid)
+            answer[key] = core_of(members, numeric, categorical, invalid, attributions)
         if PartName.CELLS in parts and edges is not None:
             key = SummaryKey(model, group, bucket, start, PartName.CELLS, edges.hash)
             answer[key] = cells_of(members, edges)
@@ -89,6 +90,7 @@ def answer_to(request: SummaryRequest, rows: Iterable[Prediction]) -> dict[Summa
         request.categorical,
         request.invalid,
         request.known,
+        request.attributions,
     )
 
 
@@ -101,6 +103,7 @@ def summary_of(rows: Iterable[Prediction], edges: EdgeSet | None = None) -> Summ
             sorted({name for row in rows for name in row.num}),
             sorted({name for row in rows for name in row.cat}),
             sorted({name for row in rows for name in row.invalid}),
+            sorted({name for row in rows for name in row.attributions}),
         ),
         None if edges is None else cells_of(rows, edges),
         labels_of(rows),
@@ -112,6 +115,7 @@ def core_of(
     numeric: Sequence[str] = (),
     categorical: Sequence[str] = (),
     invalid: Sequence[str] = (),
+    attributions: Sequence[str] = (),
 ) -> Core:
     return Core(
         rows=len(rows),
@@ -125,6 +129,9 @@ def core_of(
         numeric=_held({f: _moments(row.num.get(f) for row in rows) for f in numeric}, lambda m: m.n),
         present=_held({f: sum(f in row.cat for row in rows) for f in categorical}),
         invalid=_held({f: sum(f in row.invalid for row in rows) for f in invalid}),
+        attributions=_held(
+            {f: _sizes(row.attributions.get(f) for row in rows) for f in attributions}, lambda m: m.n
+        ),
     )
 
 
@@ -216,6 +223,10 @@ def _floats(values: Iterable[float | None]) -> list[float]:
 
 def _moments(values: Iterable[float | None]) -> Moments:
     return Moments.of(_floats(values))
+
+
+def _sizes(values: Iterable[float | None]) -> Moments:
+    return Moments.of(abs(value) for value in _floats(values))
 
 
 def _on_scale(scale: LogScale, values: Iterable[float]) -> Counts:

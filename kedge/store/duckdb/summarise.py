@@ -125,8 +125,8 @@ def _scan_of(request: SummaryRequest) -> _Scan:
     texts = _categorical(request) or any(_source(name) for g in request.groupings for name in g)
     return _Scan(
         request.window,
-        request.parts != {PartName.CELLS} or (request.edges is not None and request.edges.value is not None),
-        bool(_numeric(request) or request.invalid),
+        request.parts != {PartName.CELLS} or bool(request.edges and request.edges.value),
+        bool(_numeric(request) or request.invalid or _attributions(request)),
         bool(texts),
         labels,
         labels and len(request.parts) == 1,
@@ -183,6 +183,10 @@ def _categorical(request: SummaryRequest) -> list[str]:
     return _unique((*presence, *edges))
 
 
+def _attributions(request: SummaryRequest) -> list[str]:
+    return _unique(request.attributions) if PartName.CORE in request.parts else []
+
+
 def _unique(names: Iterable[str]) -> list[str]:
     return list(dict.fromkeys(names))
 
@@ -218,8 +222,9 @@ class _Piece:
             segments, keys = self._segments(grouping, buckets)
             rows = segments.total().tolist()
             if PartName.CORE in request.parts:
-                names = map(_unique, (request.numeric, request.categorical, request.invalid))
-                for at, n, core in zip(keys, rows, core_parts(batch, segments, *names), strict=True):
+                names = (request.numeric, request.categorical, request.invalid, request.attributions)
+                cores = core_parts(batch, segments, *map(_unique, names))
+                for at, n, core in zip(keys, rows, cores, strict=True):
                     yield self._key(at, PartName.CORE), (n, core)
             if cells is not None and request.edges is not None:
                 for at, n, counted in zip(keys, rows, cells.parts(segments), strict=True):
@@ -236,9 +241,11 @@ class _Piece:
     def _batch(self) -> Batch:
         table, slots = self._table, self._model.slots
         numeric, invalid = _numeric(self._request), _unique(self._request.invalid)
-        if numeric or invalid:
+        attributions = _attributions(self._request)
+        if numeric or invalid or attributions:
             positions = [slots["features.num"].get(name) for name in numeric]
             positions += [slots["features.invalid"].get(name) for name in invalid]
+            positions += [slots["attributions"].get(name) for name in attributions]
             numbers = Lists(table.column("numbers")).numbers(positions)
         else:
             numbers = np.zeros((table.num_rows, 0), np.float32)
@@ -253,7 +260,8 @@ class _Piece:
             failed=table.column("failed").to_numpy(zero_copy_only=False) if scalars else np.isfinite(nothing),
             numbers=numbers[:, : len(numeric)],
             texts=[self._text("features.cat", name) for name in _categorical(self._request)],
-            invalid=numbers[:, len(numeric) :],
+            invalid=numbers[:, len(numeric) : len(numeric) + len(invalid)],
+            attributions=numbers[:, len(numeric) + len(invalid) :],
         )
 
     def _text(self, source: str, name: str) -> Texts:

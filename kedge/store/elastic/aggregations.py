@@ -82,7 +82,7 @@ def cost(request: SummaryRequest, parts: frozenset[PartName]) -> int:
     """About how many buckets one node makes, by which a request is cut to the server's limit."""
     made = 0
     if PartName.CORE in parts:
-        made += LATENCY.size + 3 * SCORE_CELLS
+        made += LATENCY.size + 3 * SCORE_CELLS + 2 * len(request.attributions)
     if PartName.CELLS in parts and request.edges is not None:
         made += sum(e.size for e in request.edges.counted_numeric.values())
         made += sum(len(e.values) + len(e.others) for e in request.edges.categorical.values())
@@ -148,6 +148,9 @@ def _core(place: Place, request: SummaryRequest) -> Json:
             core[f"cat{i}"] = text.present()
     if request.invalid and (invalid := place.field("features.invalid")):
         core["invalid"] = _among(invalid, request.invalid)
+    for i, feature in enumerate(request.attributions):
+        if attribution := place.attribution(feature):
+            core[f"att{i}"] = _by_sign(attribution)
     return core
 
 
@@ -188,6 +191,12 @@ def _all_stats(place: Place, names: Mapping[str, str]) -> Json:
 
 def _stats(field: Field) -> Json:
     return {"extended_stats": {"field": field.path}}
+
+
+def _by_sign(field: Field) -> Json:
+    """The values under 0 and the others apart: the moments of absolute values follow, without a script."""
+    signs = {"field": field.path, "ranges": [{"to": 0.0}, {"from": 0.0}]}
+    return {"range": signs, "aggs": {"of": _stats(field)}}
 
 
 def _classes(field: Field, inside: Json) -> Json:

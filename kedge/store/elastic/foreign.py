@@ -94,6 +94,9 @@ class ForeignPlace:
     def categorical(self, feature: str) -> Field | None:
         return self._fields.get(f"features.cat.{feature}")
 
+    def attribution(self, feature: str) -> Field | None:
+        return None  # a mapping has no place for them yet
+
     def dimension(self, name: str) -> Field | None:
         known = {"version": "model.version", "service": "service.name", "host": "host.name"}
         return self._fields.get(known.get(name, name))

@@ -125,6 +125,7 @@ def errors_of(aggregations: Json, size: int) -> list[Moments]:
 def _core(request: SummaryRequest, node: Json) -> Core:
     numeric = {f: _moments(node.get(f"num{i}", {})) for i, f in enumerate(request.numeric)}
     present = {f: _value(node.get(f"cat{i}", {})) for i, f in enumerate(request.categorical)}
+    attributions = {f: _absolute(node.get(f"att{i}", {})) for i, f in enumerate(request.attributions)}
     return Core(
         rows=int(node["doc_count"]),
         errors=int(node.get("errors", {}).get("doc_count", 0)),
@@ -133,6 +134,7 @@ def _core(request: SummaryRequest, node: Json) -> Core:
         numeric={f: m for f, m in numeric.items() if m.n},
         present={f: n for f, n in present.items() if n},
         invalid={b["key"]: int(b["doc_count"]) for b in _buckets(node.get("invalid", {}))},
+        attributions={f: m for f, m in attributions.items() if m.n},
         **{name: _moments(node.get(name, {})) for name in MOMENTS},
     )
 
@@ -231,6 +233,15 @@ def _moments(stats: Json) -> Moments:
     variance = stats.get("variance_population", stats.get("variance"))
     m2 = float(variance) * n if isinstance(variance, int | float) and math.isfinite(variance) else 0.0
     return Moments(n, mean, max(m2, 0.0), low, high)
+
+
+def _absolute(signs: Json) -> Moments:
+    """Of absolute values, from the stats of those under 0 and of the others."""
+    sides = [_moments(side.get("of", {})) for side in _buckets(signs)]
+    if not sides:
+        return Moments.ZERO
+    negative, other = sides
+    return -negative + other
 
 
 def _whole(terms: Json, complaint: str) -> None:

@@ -71,6 +71,10 @@ class Place(Protocol):
 
     def categorical(self, feature: str) -> Field | None: ...
 
+    def attribution(self, feature: str) -> Field | None:
+        """How much a feature contributed to the prediction."""
+        ...
+
     def dimension(self, name: str) -> Field | None: ...
 
     @property
@@ -128,6 +132,9 @@ class OwnPlace:
 
     def categorical(self, feature: str) -> Field | None:
         return Field(f"features.cat.{escape(feature)}")
+
+    def attribution(self, feature: str) -> Field | None:
+        return Field(f"attributions.{escape(feature)}")
 
     def dimension(self, name: str) -> Field | None:
         return Field(field_of(name))
