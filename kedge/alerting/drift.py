@@ -12,7 +12,7 @@ from pydantic import Field, field_validator, model_validator
 
 from kedge.alerting.condition import beyond
 from kedge.alerting.fields import Bounds, BoundsField, Text, checked
-from kedge.alerting.finding import Finding, Severity, State
+from kedge.alerting.finding import BORROWED, Finding, Severity, State, capped
 from kedge.alerting.inputs import Inputs
 from kedge.alerting.plain_drift import (
     P_BELOW,
@@ -27,7 +27,7 @@ from kedge.alerting.plain_drift import (
 from kedge.alerting.quantity import RATIO, as_value, format_value
 from kedge.alerting.rule import ONE_OR_MORE, Judgement, Rule, listed
 from kedge.analysis.classes import class_shift
-from kedge.analysis.drift import DriftSettings, FeatureDrift, counted, drift, drifted_of
+from kedge.analysis.drift import RESTLESS, TOLERANCE, DriftSettings, FeatureDrift, counted, drift, drifted_of
 from kedge.analysis.drift_metrics import drift_share
 from kedge.analysis.metric import Verdict
 from kedge.errors import BadInput
@@ -35,8 +35,6 @@ from kedge.sketch import PartName, Summary
 from kedge.windows import Millis
 
 MOST_CAUSES = 10
-TOLERANCE = 0.05
-"""The effect D that is still harmless; PSI reads about the same there."""
 HIGH_TOLERANCE = 0.1
 
 
@@ -210,11 +208,14 @@ class DriftRule(Rule):
             counts = counted(reference.cells, summary.cells, inputs.edges, self.features or None)
             numeric = [name in inputs.edges.numeric for name in counts.features]
             plains = by_test(self.test, self.limit, counts, numeric)
+        restless = inputs.varies.restless(TOLERANCE) if inputs.varies else frozenset()
         if not self.fans_out:
-            return [({}, found_share(draft, plains, self.rungs, self.min_count, against))]
+            calm = [one for one in plains if one.name not in restless]
+            return [({}, found_share(draft, calm, self.rungs, self.min_count, against))]
+        found = [(one.name, found_one(draft, one, self._bare, self.min_count, against)) for one in plains]
         return [
-            ({"feature": one.name}, found_one(draft, one, self._bare, self.min_count, against))
-            for one in plains
+            ({"feature": name}, capped(one, Severity.INFO, RESTLESS) if name in restless else one)
+            for name, one in found
         ]
 
     def _judge_share(self, draft: Finding, summary: Summary, reference: Summary, inputs: Inputs) -> Finding:
@@ -240,7 +241,9 @@ class DriftRule(Rule):
         if state is State.OK and beyond(possible, bound):
             unsure = len(found.detail["insufficient"])
             state, reason = State.INSUFFICIENT, f"{reason}; {unsure} more have too few rows to tell"
-        return replace(
+        if restless := found.detail["restless"]:
+            reason += f"; {len(restless)} restless, which normally exceed the tolerance, are left out"
+        judged = replace(
             draft,
             state=state,
             severity=severity,
@@ -249,6 +252,7 @@ class DriftRule(Rule):
             reason=reason,
             causes=tuple(_cause(d) for d in drifted[:MOST_CAUSES]),
         )
+        return capped(judged, Severity.MEDIUM, BORROWED) if any(d.borrowed for d in drifted) else judged
 
     def _judge_features(
         self, draft: Finding, summary: Summary, reference: Summary, inputs: Inputs
@@ -257,7 +261,9 @@ class DriftRule(Rule):
         looks = [(severity, self._drifts(t, summary, reference, inputs)) for severity, t in self.rungs]
         reached: dict[str, Severity] = {}
         for severity, drifts in looks:
-            reached |= {d.feature: severity for d in drifted_of(drifts, self.alpha(inputs))}
+            for alike in (True, False):  # a restless one must not make it easier for the others
+                some = [d for d in drifts if d.restless is alike]
+                reached |= {d.feature: severity for d in drifted_of(some, self.alpha(inputs))}
         return [
             ({"feature": d.feature}, self._shifted(draft, d, d.feature, reached.get(d.feature), inputs))
             for d in looks[0][1]
@@ -267,7 +273,7 @@ class DriftRule(Rule):
         if summary.core is None or reference.core is None:
             return replace(draft, state=State.NO_DATA, reason="the predicted classes were not counted")
         looks = [
-            (severity, class_shift(summary.core, reference.core, DriftSettings(t, self.alpha(inputs))))
+            (severity, class_shift(summary.core, reference.core, self._settings(t, inputs)))
             for severity, t in self.rungs
         ]
         reached = [severity for severity, shift in looks if shift.verdict is Verdict.DRIFTED]
@@ -290,7 +296,7 @@ class DriftRule(Rule):
             # clears.
             state = State.HOLD if shift.verdict is Verdict.DRIFTED else State.OK
         few = f"; under min_count {self.min_count:,}" if 0 < shift.n < self.min_count else ""
-        return replace(
+        judged = replace(
             draft,
             state=state,
             severity=severity if state is State.BREACH else None,
@@ -304,13 +310,22 @@ class DriftRule(Rule):
             clears=f"once the shift is not credibly more than {self.rungs[0][1]:g}",
             causes=tuple({"name": str(cell)} for cell in shift.moved) if state is State.BREACH else (),
         )
+        if shift.restless:
+            return capped(judged, Severity.INFO)
+        return capped(judged, Severity.MEDIUM, BORROWED) if shift.borrowed else judged
+
+    def _settings(self, tolerance: float, inputs: Inputs) -> DriftSettings:
+        alpha = self.alpha(inputs)
+        if inputs.varies is None:
+            return DriftSettings(tolerance, alpha)
+        return inputs.varies.settings(tolerance, alpha)
 
     def _drifts(
         self, tolerance: float, summary: Summary, reference: Summary, inputs: Inputs
     ) -> list[FeatureDrift]:
         if summary.cells is None or reference.cells is None or inputs.edges is None:
             return []
-        settings = DriftSettings(tolerance, self.alpha(inputs))
+        settings = self._settings(tolerance, inputs)
         return drift(reference.cells, summary.cells, inputs.edges, settings, self.features or None)
 
 

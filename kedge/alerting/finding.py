@@ -80,6 +80,21 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What did not: `traffic`, `latency`, …"""
 
 
+BORROWED = "how windows of this length vary is not known from 20 of the reference's own"
+"""Why a verdict reaches `medium` at most."""
+
+
+def capped(finding: Finding, most: Severity, why: str = "") -> Finding:
+    """The finding with no severity above `most`, and why, where that takes anything away."""
+    if max(finding.severity or 0, finding.holding or 0) <= most:
+        return finding
+    severity, holding = (None if s is None else min(s, most) for s in (finding.severity, finding.holding))
+    remark = f"; {most.word} at most: {why}" if why and finding.severity else ""
+    return msgspec.structs.replace(
+        finding, severity=severity, holding=holding, reason=f"{finding.reason}{remark}"
+    )
+
+
 class Transition(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One change of an alert. JSON-able; its `id` follows from what it says, so that no replay doubles it."""
 

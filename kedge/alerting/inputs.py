@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from kedge.alerting.finding import Finding, State
+from kedge.analysis.variation import AtLength
 from kedge.sketch import EdgeSet, Moments, Summary
 from kedge.windows import Millis, Window
 
@@ -35,6 +36,8 @@ class Inputs:
     """How often the rule is judged here: its budget is split over the looks. 0: as its window allows."""
     live: bool = True
     """Of a version under comparison: whether it had rows lately."""
+    varies: AtLength | None = None
+    """How the reference's own windows of this length vary; None: rows are taken as independent."""
 
 
 def incomplete(inputs: Inputs, step: Millis) -> Finding:

@@ -17,11 +17,12 @@ from pydantic import (
 
 from kedge.alerting.condition import Condition, Side, beyond, condition_of
 from kedge.alerting.fields import Bounds, BoundsField, QuantityField, Text, checked
-from kedge.alerting.finding import Finding, Severity, State
+from kedge.alerting.finding import BORROWED, Finding, Severity, State, capped
 from kedge.alerting.inputs import Inputs
 from kedge.alerting.quantity import COUNT, Quantity, format_value
 from kedge.alerting.rule import Judgement, Rule
 from kedge.analysis.catalogue import METRICS, MetricInfo, lookup
+from kedge.analysis.drift import RESTLESS, DriftSettings
 from kedge.analysis.intervals import Interval, change_interval, interval_at
 from kedge.analysis.measure import Context, measure, metric
 from kedge.analysis.metric import Metric, Verdict
@@ -195,6 +196,7 @@ class ThresholdRule(Rule):
             inputs.reference,
             inputs.edges,
             value_errors=inputs.value_errors,
+            drift=inputs.varies.settings() if inputs.varies else DriftSettings(),
             negative_after=inputs.negative_after,
         )
         if not self.fans_out:
@@ -229,7 +231,10 @@ class ThresholdRule(Rule):
             few = f"{title} rests on n={n:,}, under min_count {self.min_count:,} (of {self.info.counts})"
             return replace(draft, state=State.INSUFFICIENT, reason=few)
         if self.compare is None or inputs.reference is None:
-            return self._weighed(draft, found, None, inputs)
+            judged = self._weighed(draft, found, None, inputs)
+            if found.detail.get("restless") is True:
+                return capped(judged, Severity.INFO, RESTLESS)
+            return capped(judged, Severity.MEDIUM, BORROWED) if found.detail.get("borrowed") else judged
         before = self._metric(inputs.reference, context, found.labels.get("feature"))
         if before.value is None:
             reason = f"{title} has nothing to be compared with in {inputs.reference_name}: {before.reason}"

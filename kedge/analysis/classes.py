@@ -4,6 +4,7 @@ from kedge.analysis import build
 from kedge.analysis.drift import DriftSettings, FeatureDrift, shift_of_counts
 from kedge.analysis.drift_metrics import judged
 from kedge.analysis.metric import Metric
+from kedge.analysis.variation import PREDICTED
 from kedge.sketch import Core
 
 NO_CLASSES = "no row has a predicted class"
@@ -19,7 +20,7 @@ def class_share(core: Core, cls: str) -> Metric:
 
 def class_shift(core: Core, reference: Core, settings: DriftSettings) -> FeatureDrift:
     """The classes of both sides as cells: one that a side has not seen is a cell like any other."""
-    return shift_of_counts("class", reference.classes, core.classes, settings)
+    return shift_of_counts(PREDICTED, reference.classes, core.classes, settings)
 
 
 def class_drift(core: Core, reference: Core, settings: DriftSettings) -> Metric:

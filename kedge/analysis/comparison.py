@@ -141,7 +141,7 @@ class FeatureComparison:
 
     @property
     def credible(self) -> bool:
-        return self.drift.verdict is Verdict.DRIFTED
+        return self.drift.verdict is Verdict.DRIFTED and not self.restless
 
 
 @dataclass(frozen=True)
@@ -167,7 +167,7 @@ class Comparison:
     @property
     def found(self) -> bool:
         """Whether a verdict says *drifted*."""
-        return any(m.verdict is Verdict.DRIFTED for m in self.metrics)
+        return any(m.verdict is Verdict.DRIFTED and not m.detail.get("restless") for m in self.metrics)
 
     @property
     def notable(self) -> list[Change]:
@@ -239,6 +239,7 @@ def _features(
             moments(reference, d.feature),
             moments(current, d.feature),
             d,
+            d.restless,
         )
         for d in drifts
     ]

@@ -31,7 +31,11 @@ from kedge.analysis.resemblance import rows_needed, tolerance_test
 from kedge.errors import BadInput
 from kedge.sketch import Cells, EdgeSet
 
+TOLERANCE = 0.05
+"""The effect D that is harmless, unless said; PSI reads about the same there."""
+ALPHA = 0.001
 MOVED_CELLS = 3
+RESTLESS = "restless: normally exceeds the tolerance"
 RARE = "rare or unseen"
 """What *other* is called once the values that the reference has hardly seen are counted with it."""
 
@@ -40,9 +44,9 @@ RARE = "rare or unseen"
 class DriftSettings:
     """What counts as drift."""
 
-    tolerance: float = 0.05
+    tolerance: float = TOLERANCE
     """The effect D that is still harmless."""
-    alpha: float = 0.001
+    alpha: float = ALPHA
     """The chance that one look at a harmless feature alarms."""
     phi: Mapping[str, float] = field(default_factory=dict)
     """By feature: the variance between windows of its reference over that of independent rows (see
@@ -51,6 +55,9 @@ class DriftSettings:
     borrowed: frozenset[str] = frozenset()
     """Features whose phi is of another window length, or unknown: what is found of them reaches `medium` at
     most."""
+    restless: frozenset[str] = frozenset()
+    """Features that exceed the tolerance in normal times (see there): shown, and never evidence that
+    something changed."""
 
     def __post_init__(self) -> None:
         if not 0 < self.tolerance < 4:
@@ -121,11 +128,18 @@ class FeatureDrift:
     """How much more the reference's windows vary than independent rows would."""
     borrowed: bool = False
     """phi is of another window length, or unknown."""
+    restless: bool = False
+    """It exceeds the tolerance in normal times."""
 
     @property
     def effective(self) -> float:
         """n m / (n + m) / phi: the independent rows that these are worth."""
         return self.n * self.m / (self.n + self.m) / self.phi if self.n + self.m else 0.0
+
+    @property
+    def remark(self) -> str | None:
+        """What must be known besides the verdict."""
+        return RESTLESS if self.restless else None
 
     def explain(self) -> str:
         """One sentence that a person can check."""
@@ -133,6 +147,9 @@ class FeatureDrift:
             return "no rows in the window"
         if not self.m:
             return "no rows in the reference"
+        return f"{self._explained()}; {self.remark}" if self.remark else self._explained()
+
+    def _explained(self) -> str:
         low, tolerance = _short(self.low), _short(self.tolerance)
         start = "" if self.alarm_from is None else f"; at this n alarms start at {_short(self.alarm_from)}"
         if self.phi > 1:
@@ -164,6 +181,7 @@ class FeatureDrift:
             "cramers_v": self.cramers_v,
             "phi": self.phi,
             "borrowed": self.borrowed,
+            "restless": self.restless,
             "moved": [{"cell": c.name, "reference": c.reference, "window": c.window} for c in self.moved],
             "explanation": self.explain(),
         }
@@ -310,6 +328,7 @@ def shifts(
                 ),
                 phi=float(phi[i]),
                 borrowed=feature in settings.borrowed,
+                restless=feature in settings.restless,
             )
         )
     return found

@@ -1,6 +1,6 @@
 """The drift of features as metrics."""
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -41,21 +41,22 @@ def judged(name: str, drift: FeatureDrift, labels: Mapping[str, str], value: flo
         dict(labels),
         interval=drift.interval if is_effect else None,
         verdict=drift.verdict,
+        reason=drift.remark,
         detail=drift.detail,
         evidence=Shift(drift.effect, drift.cells, drift.effective) if is_effect else None,
     )
 
 
-def drift_share(drifts: Sequence[FeatureDrift], alpha: float, restless: Collection[str] = ()) -> Metric:
+def drift_share(drifts: Sequence[FeatureDrift], alpha: float) -> Metric:
     """Of the features of one look that have rows on both sides, those that drifted after Benjamini-Hochberg.
 
-    The `restless` ones (see there) are left out: they exceed the tolerance in normal times.
+    The restless ones are left out: they exceed the tolerance in normal times.
 
     One with too few rows to tell counts as not drifted, or a small window in which one feature of many drifts
     beyond doubt would read as 100 %. The interval says what is certain, and what is possible.
     """
     name = "drift.share"
-    calm = [d for d in drifts if d.feature not in restless]
+    calm = [d for d in drifts if not d.restless]
     if drifts and not calm:
         return build.absent(name, "every feature exceeds the tolerance in normal times")
     testable = [d for d in calm if d.n and d.m]
@@ -74,7 +75,8 @@ def drift_share(drifts: Sequence[FeatureDrift], alpha: float, restless: Collecti
         detail={
             "drifted": [d.feature for d in drifted],
             "insufficient": [d.feature for d in unsure],
-            "restless": [d.feature for d in drifts if d.feature in restless],
+            "borrowed": [d.feature for d in drifted if d.borrowed],
+            "restless": [d.feature for d in drifts if d.restless],
         },
     )
 

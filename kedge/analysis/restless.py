@@ -22,17 +22,20 @@ _ALPHA = 0.05
 """An effect counts as far as it is credible: its one-sided lower limit at this level."""
 
 
-def left_out_effects(windows: ArrayLike) -> Floats:
+def left_out_effects(windows: ArrayLike, only: ArrayLike | None = None) -> Floats:
     """How far each window credibly is from all others together, features x windows; nan for one without rows,
-    and where no other has any.
+    and where no other has any. `only`: indices of the windows that are asked for; all unless said.
 
     `windows` are counts, features x windows x cells, zero beyond a feature's own cells. What is returned are
     lower limits of the shift, 95 %: in windows of few rows the effect D itself is mostly noise, and would
     make every feature restless.
     """
     counts = np.asarray(windows, np.float64)
+    total = counts.sum(1, keepdims=True)
+    if only is not None:
+        counts = counts[:, np.asarray(only, np.intp)]
     features, number, cells = counts.shape
-    others = counts.sum(1, keepdims=True) - counts
+    others = total - counts
     a, b = others.reshape(-1, cells), counts.reshape(-1, cells)
     m, n = a.sum(1), b.sum(1)
     both = (m > 0) & (n > 0)
@@ -47,8 +50,18 @@ def left_out_effects(windows: ArrayLike) -> Floats:
 
 def restless(effects: ArrayLike, tolerance: float) -> NDArray[np.bool_]:
     """Which features normally exceed the tolerance, from their `left_out_effects`; none without windows."""
-    held = np.asarray(effects, np.float64)
-    known = ~np.isnan(held)
-    beyond = (np.where(known, held, 0.0) > tolerance).sum(1)
-    often: NDArray[np.bool_] = beyond > (1 - NORMALLY) * known.sum(1)
+    often: NDArray[np.bool_] = normal_effect(effects) > tolerance
     return often
+
+
+def normal_effect(effects: ArrayLike) -> Floats:
+    """Of each feature: the least tolerance that it does not normally exceed; 0 without windows."""
+    held = np.asarray(effects, np.float64)
+    known = (~np.isnan(held)).sum(1)
+    ranked = -np.sort(-np.where(np.isnan(held), -np.inf, held), axis=1)
+    if not ranked.shape[1]:
+        return np.zeros(ranked.shape[0])
+    # More than a quarter of `known` exceeds all that lies below the value at this rank, counted from 0.
+    rank = np.minimum(np.floor((1 - NORMALLY) * known).astype(np.intp), ranked.shape[1] - 1)
+    found = np.take_along_axis(ranked, rank[:, None], axis=1)[:, 0]
+    return np.where(known > 0, found, 0.0)

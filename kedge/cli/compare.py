@@ -48,8 +48,8 @@ def compare(
     model = settings.of_model("compare")
     if column_map.positive:
         model = model.model_copy(update={"positive_class": column_map.positive})
-    base, summary = summary_of_file(Path(reference), Path(current), column_map, model, now)
-    found = compare_summaries(base.summaries[()], summary, context_for(model, base, ()))
+    base, summary, length = summary_of_file(Path(reference), Path(current), column_map, model, now)
+    found = compare_summaries(base.summaries[()], summary, context_for(model, base, (), length))
     if page:
         _write(page, found, Path(reference).name, Path(current).name, now)
     if as_json:

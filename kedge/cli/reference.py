@@ -5,6 +5,7 @@ same code.
 from pathlib import Path
 
 from ingest.files import ColumnMap, read_predictions
+from kedge.analysis.variation import LENGTHS
 from kedge.cli.output import Steps, err
 from kedge.config import ModelSettings
 from kedge.errors import BadInput
@@ -58,6 +59,7 @@ class FileRows:
             err.print(f"{path}: {rejected - SHOWN} more rows were rejected", markup=False)
         if not self.rows:
             raise BadInput("has no row that can be used", str(path))
+        self.times = Window(min(times), max(times) + 1)
         self.window = Window(floor(min(times), DAY), ceil(max(times) + 1, DAY))
 
     def _note(self, rows: list[Prediction]) -> None:
@@ -66,6 +68,16 @@ class FileRows:
             self._categorical.update(row.cat)
             self._invalid.update(row.invalid)
             self._attributions.update(row.attributions)
+
+    @property
+    def length(self) -> Millis:
+        """How much time the rows are of: the shortest of the lengths that baselines know whose window holds
+        them all, else whole days; 0 where all rows have one time, and so none that tells anything."""
+        first, last = self.times.start, self.times.end - 1
+        if first == last:
+            return 0
+        fitting = (w for w in LENGTHS if w <= DAY and floor(first, w) == floor(last, w))
+        return next(fitting, self.window.length)
 
     @property
     def features(self) -> Features:
@@ -108,11 +120,11 @@ def baseline_from_file(
 
 def summary_of_file(
     reference: Path, current: Path, columns: ColumnMap, settings: ModelSettings, now: Millis
-) -> tuple[Baseline, Summary]:
-    """The reference file as a baseline, and the other one summarised on its edges."""
+) -> tuple[Baseline, Summary, Millis]:
+    """The reference file as a baseline; the other one summarised on its edges, and how much time it is of."""
     base = baseline_from_file(reference, "compare", columns, settings, now)
     rows = FileRows(current, "compare", columns, now)
     try:
-        return base, rows.summary(base.edges)
+        return base, rows.summary(base.edges), rows.length
     finally:
         rows.store.close()

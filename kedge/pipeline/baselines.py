@@ -4,9 +4,11 @@ content.
 
 import base64
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
+from kedge.analysis.dispersion import LEAST_WINDOWS
+from kedge.analysis.variation import PREDICTED, AtLength, Variation, variation_of
 from kedge.errors import BadInput
 from kedge.pipeline.schema import Features
 from kedge.pipeline.summaries import bucket_summary
@@ -22,6 +24,10 @@ from kedge.store.base import (
     parse_group,
 )
 from kedge.windows import DAY, HOUR, MINUTE, Millis, Window, ceil, floor, iso
+
+HOURS_OF = 100 * DAY
+"""Longer references are cut into days, not hours, to learn how their windows vary."""
+FEATURES_AT_ONCE = 100
 
 
 @dataclass(frozen=True)
@@ -39,6 +45,8 @@ class Baseline:
     """Of the total, and of each group that was known when it was made."""
     value_errors: tuple[Moments, ...] | None = None
     """Of a regression: the absolute errors of its labelled rows, by cell of `edges.value`."""
+    variation: Variation = field(default_factory=Variation)
+    """How its own windows vary; older baselines, and those of rows without times, do not know."""
     generation: int = 0
     """Which `use` of a baseline this is, from 1: later ones win in versioned writes."""
 
@@ -51,6 +59,12 @@ class Baseline:
         """For people: `3f2a91c0 (2013-01-01 to 2013-02-28, n=50,510)`."""
         last = max(self.window.end - 1, self.window.start)
         return f"{self.id[:8]} ({iso(self.window.start)[:10]} to {iso(last)[:10]}, n={self.rows:,})"
+
+    def at_length(self, length: Millis, group: Group = ()) -> AtLength:
+        """What windows of a length are judged by. Rows are not counted by hour for each group: a group goes
+        by what is known of all rows, marked as borrowed; a version is in time all of the traffic."""
+        own = all(name == "version" for name, _ in group)
+        return self.variation.at(length, (*self.edges.features, PREDICTED), own=own)
 
 
 class Rows(Protocol):
@@ -107,9 +121,42 @@ def build_baseline(
         for group, buckets in by_group.items()
     }
     errors = None if edges.value is None else tuple(log.errors_by_value(model, window, edges.value))
-    packed = [pack(part) for part in _parts(summaries[()]).values()]
-    identity = digest(model, edges.hash, *(base64.b64encode(p).decode() for p in packed))[:16]
-    return Baseline(identity, model, now, source, window, edges, summaries, errors)
+    variation = _variation(log, replace(request, groupings=((),), window=window))
+    packed = [base64.b64encode(pack(part)).decode() for part in _parts(summaries[()]).values()]
+    # What is known of the variation follows from the rows and their hours, but its last digits are the
+    # machine's: that it is known makes it another baseline, and not its figures.
+    known = [",".join(map(str, sorted(variation.lengths)))] if variation.lengths else []
+    identity = digest(model, edges.hash, *packed, *known)[:16]
+    return Baseline(identity, model, now, source, window, edges, summaries, errors, variation)
+
+
+def _variation(log: Rows, request: SummaryRequest) -> Variation:
+    """How the windows of a reference vary: its rows are counted once more, by the hour, or by the day where
+    the hours would be too many; some features at a time, so that many need little memory."""
+    width = HOUR if request.window.length <= HOURS_OF else DAY
+    window = Window(ceil(request.window.start, width), floor(request.window.end, width))
+    if window.length < LEAST_WINDOWS * width or request.edges is None:
+        return Variation()
+    names = list(request.edges.features)
+    found = Variation()
+    for start in range(0, max(len(names), 1), FEATURES_AT_ONCE):
+        edges = EdgeSet({n: request.edges.features[n] for n in names[start : start + FEATURES_AT_ONCE]})
+        part = replace(
+            request,
+            window=window,
+            bucket=width,
+            parts=frozenset({PartName.CORE, PartName.CELLS}),
+            edges=edges,
+            numeric=tuple(edges.numeric),
+            categorical=tuple(edges.categorical),
+            invalid=(),
+        )
+        buckets: dict[Millis, dict[PartName, AnyPart]] = {}
+        for row in log.summarise(part):
+            buckets.setdefault(row.key.bucket, {})[row.key.part] = row.part
+        sums = {bucket: bucket_summary(parts, part.parts) for bucket, parts in buckets.items()}
+        found = found.joined(variation_of(sums, width, edges))
+    return found
 
 
 def _summary(parts: dict[PartName, AnyPart]) -> Summary:
@@ -133,7 +180,8 @@ def import_baseline(state: DocumentStore, baseline: Baseline, *, use: bool) -> d
 
 def encode_baseline(baseline: Baseline) -> dict[str, Any]:
     """As JSON; the same content is the same document."""
-    return {
+    varies = {"dispersion": baseline.variation.to_json()} if baseline.variation.lengths else {}
+    return varies | {
         "id": baseline.id,
         "model": baseline.model,
         "created": baseline.created,
@@ -167,6 +215,7 @@ def decode_baseline(value: dict[str, Any], generation: int = 0) -> Baseline:
         EdgeSet.from_json(value["edges"], of_value),
         summaries,
         None if of_value is None else tuple(map(_decode_moments, of_value["errors"])),
+        Variation.from_json(value.get("dispersion", {})),
         generation,
     )
 

@@ -42,7 +42,7 @@ def reliability_rows(
     negatives = Negatives.of(settings, known.base, now)
 
     def against(group: Group) -> Context:
-        plain = context_for(settings, baseline, group)
+        plain = context_for(settings, baseline, group, window.length)
         return negatives.context(plain, baseline) if negatives else plain
 
     def read(part: Window) -> dict[Group, Summary]:

@@ -31,7 +31,7 @@ from kedge.analysis.causes import (
     ranked,
     with_rest,
 )
-from kedge.analysis.drift import DriftSettings, FeatureDrift, drift, drifted_of
+from kedge.analysis.drift import FeatureDrift, drift, drifted_of
 from kedge.analysis.measure import Context, metric
 from kedge.analysis.metric import Metric, Verdict
 from kedge.analysis.quality import feature_names
@@ -85,7 +85,7 @@ def _with_causes(reader: SummaryReader, one: Judged, state: AlertState, finding:
     bad, drifts = about.quality(), about.drifts()
     if isinstance(rule, ThresholdRule) and not rule.fans_out and rule.feature is None:
         groups = about.groups(rule) if is_additive(rule.info) else []
-        drifted = drifted_of(drifts, DriftSettings().alpha)
+        drifted = drifted_of([d for d in drifts if not d.restless], about.context.drift.alpha)
         causes = [cause.to_json() for cause in ranked(groups, bad, feature_causes(drifted))]
     family = rule.metric.partition(".")[0] if isinstance(rule, ThresholdRule) else "inputs"
     normal = tuple(name for name in about.normal(bad, drifts) if name != family)
@@ -119,7 +119,9 @@ class _About:
         reference = reference_of(baseline, own)
         if own not in sums or reference is None:
             return None
-        context = Context(one.state.settings.positive_class, reference, edges)
+        varies = baseline.at_length(one.rule.window, own)
+        settings = one.state.settings
+        context = Context(settings.positive_class, reference, edges, drift=varies.settings())
         return cls(reader, one, baseline, window, own, sums[own], reference, context)
 
     # --- what moved ---------------------------------------------------------------------------------------
@@ -193,7 +195,7 @@ class _About:
     def drifts(self) -> list[FeatureDrift]:
         if self.summary.cells is None or self.reference.cells is None:
             return []
-        return drift(self.reference.cells, self.summary.cells, self.baseline.edges)
+        return drift(self.reference.cells, self.summary.cells, self.baseline.edges, self.context.drift)
 
     # --- what did not -------------------------------------------------------------------------------------
 
@@ -207,8 +209,8 @@ class _About:
                 yield name
         if not bad and self.summary.rows:
             yield "quality"
-        judged = [d for d in drifts if d.verdict is not Verdict.INSUFFICIENT]
-        if judged and all(d.verdict is Verdict.OK for d in drifts):
+        calm = [d for d in drifts if not d.restless]
+        if calm and all(d.verdict is Verdict.OK for d in calm):
             yield "inputs"
 
     def _steady_traffic(self) -> bool:

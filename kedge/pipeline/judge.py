@@ -147,6 +147,7 @@ def _judge(
             summary=summary,
             reference=references[group] if group in references else reference_of(baseline, group),
             negative_after=one.negatives.after if one.negatives else None,
+            varies=baseline.at_length(rule.window, group) if baseline else None,
             edges=baseline.edges if baseline else None,
             value_errors=baseline.value_errors if baseline else None,
             reference_name=f"baseline {baseline.label}" if baseline else "",

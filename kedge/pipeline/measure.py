@@ -6,6 +6,7 @@ from dataclasses import replace
 from functools import partial
 
 from kedge.analysis.catalogue import lookup
+from kedge.analysis.drift import DriftSettings
 from kedge.analysis.measure import Context, measure
 from kedge.analysis.metric import Metric
 from kedge.analysis.reading import counts_negatives
@@ -24,13 +25,15 @@ MATURITY_SPAN = 60 * DAY
 """How far back labels are looked for: cohorts older than this count as mature."""
 
 
-def context_for(settings: ModelSettings, baseline: Baseline | None, group: Group) -> Context:
-    """What the metrics of one group are read against: its own reference, where the baseline has one."""
+def context_for(settings: ModelSettings, baseline: Baseline | None, group: Group, length: Millis) -> Context:
+    """What the metrics of one group over windows of a length are read against: its own reference, where the
+    baseline has one."""
     return Context(
         positive_class=settings.positive_class,
         reference=baseline.summaries.get(group) if baseline else None,
         edges=baseline.edges if baseline else None,
         value_errors=baseline.value_errors if baseline else None,
+        drift=baseline.at_length(length, group).settings() if baseline else DriftSettings(),
     )
 
 
@@ -73,7 +76,7 @@ def docs_of(
         if PartName.CORE not in held:
             continue
         summary = bucket_summary({name: row.part for name, row in held.items()}, wanted)
-        context = context_for(settings, baseline, group)
+        context = context_for(settings, baseline, group, tier)
         features = tier >= HOUR and summary.rows >= FEATURE_ROWS
         unlabelled = {name: row.version for name, row in held.items() if name is not PartName.LABELS}
         compute = partial(measure, summary, context, reads_labels=False, features=features)

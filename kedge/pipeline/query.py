@@ -86,7 +86,7 @@ def metric_series(
 
     @cache
     def context(group: Group) -> Context:
-        plain = context_for(settings, baseline, group)
+        plain = context_for(settings, baseline, group, width)
         return negatives.context(plain, baseline) if negatives else plain
 
     def part(window: Window) -> dict[Group, Summary]:

@@ -1,8 +1,11 @@
 """What drift rules find: shifts that are credibly more than harmless."""
 
+from dataclasses import replace
+
 from kedge.alerting.finding import Finding, Severity, State
 from kedge.alerting.inputs import Inputs
 from kedge.alerting.lifecycle import NoData
+from kedge.analysis.variation import PREDICTED, AtLength
 from kedge.sketch import PartName, Summary
 from kedge.windows import HOUR, Window
 from tests.alerting.make import NOW, counted, edges_of, find, predicted, rule
@@ -16,8 +19,12 @@ LEANING = (2650, 2350, 2000, 1650, 1350)
 """Effect about 0.055: more than 0.05, but not credibly so."""
 
 
-def by_feature(text: str, summary: Summary, reference: Summary | None = BEFORE) -> dict[str, Finding]:
-    inputs = Inputs(Window(NOW - HOUR, NOW), summary, reference, EDGES, reference_name="baseline b1")
+def by_feature(
+    text: str, summary: Summary, reference: Summary | None = BEFORE, varies: AtLength | None = None
+) -> dict[str, Finding]:
+    inputs = Inputs(
+        Window(NOW - HOUR, NOW), summary, reference, EDGES, reference_name="baseline b1", varies=varies
+    )
     found = rule(f"kind: drift, by: [feature], {text}").judge_all(inputs, NOW)
     return {labels["feature"]: finding for labels, finding in found}
 
@@ -180,3 +187,57 @@ def test_a_named_test_without_rows_or_reference_neither_fires_nor_clears() -> No
         State.INSUFFICIENT
     }
     assert share("share: 30%, test: psi", BEFORE, None).state is State.INSUFFICIENT
+
+
+# --- what is known of how the reference varies --------------------------------------------------------------
+
+CERTAIN = AtLength(phi=dict.fromkeys(EDGES.features, 1.0))
+
+
+def test_a_restless_feature_is_no_part_of_the_share_and_reaches_info_by_itself() -> None:
+    half = counted(EDGES, age=TILTED, amount=TILTED, hour=FLAT, rate=FLAT)
+    varies = replace(CERTAIN, normal={"age": 0.5, "amount": 0.01})
+    whole = find("kind: drift, share: {medium: 10%, high: 30%}", half, BEFORE, edges=EDGES, varies=varies)
+    assert (whole.severity, whole.n, whole.value) == (Severity.HIGH, 3, 1 / 3)
+    assert [cause["feature"] for cause in whole.causes] == ["amount"]
+    assert whole.reason.endswith("; 1 restless, which normally exceed the tolerance, are left out")
+    each = by_feature("severity: high", half, varies=varies)
+    assert (each["age"].state, each["age"].severity) == (State.BREACH, Severity.INFO)
+    assert "restless: normally exceeds the tolerance" in each["age"].reason
+    assert each["amount"].severity is Severity.HIGH
+    by_test = by_feature("severity: high, test: psi", half, varies=varies)
+    assert (by_test["age"].severity, by_test["amount"].severity) == (Severity.INFO, Severity.HIGH)
+
+
+def test_a_verdict_on_borrowed_dispersion_reaches_medium_at_most() -> None:
+    half = counted(EDGES, age=TILTED, amount=TILTED, hour=FLAT, rate=FLAT)
+    borrowed = replace(CERTAIN, borrowed=frozenset(EDGES.features) | {PREDICTED})
+    why = "; medium at most: how windows of this length vary is not known from 20 of the reference's own"
+    whole = find("kind: drift, share: {medium: 10%, high: 30%}", half, BEFORE, edges=EDGES, varies=borrowed)
+    assert (whole.severity, whole.reason.endswith(why)) == (Severity.MEDIUM, True)
+    assert by_feature("severity: high", half, varies=borrowed)["age"].severity is Severity.MEDIUM
+    assert by_feature("severity: low", half, varies=borrowed)["age"].severity is Severity.LOW
+    before, now = predicted(a=900, b=100), predicted(a=400, b=600)
+    found = find("kind: drift, of: classes", now, before, varies=borrowed)
+    assert (found.severity, found.reason.endswith(why)) == (Severity.MEDIUM, True)
+    assert find("kind: drift, of: classes", now, before, varies=CERTAIN).severity is Severity.HIGH
+
+
+def test_dispersion_takes_rows_from_the_test() -> None:
+    tilted = counted(EDGES, age=TILTED, amount=FLAT, hour=FLAT, rate=FLAT)
+    wild = replace(CERTAIN, phi={"age": 500.0})
+    assert by_feature("severity: low", tilted)["age"].state is State.BREACH
+    found = by_feature("severity: low", tilted, varies=wild)["age"]
+    assert found.state is State.INSUFFICIENT
+    assert "as 5e+02 rows here tell as much as one" in found.reason
+
+
+def test_bounds_on_drift_metrics_know_of_restless_features_and_borrowed_dispersion() -> None:
+    tilted = counted(EDGES, age=TILTED, amount=FLAT, hour=FLAT, rate=FLAT)
+    text = "metric: drift.effect, feature: age, above: {low: 0.1, high: 0.2}"
+    known = find(text, tilted, BEFORE, edges=EDGES, varies=CERTAIN)
+    assert known.severity is Severity.HIGH
+    borrowed = replace(CERTAIN, borrowed=frozenset({"age"}))
+    assert find(text, tilted, BEFORE, edges=EDGES, varies=borrowed).severity is Severity.MEDIUM
+    restless = replace(CERTAIN, normal={"age": 0.5})
+    assert find(text, tilted, BEFORE, edges=EDGES, varies=restless).severity is Severity.INFO

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from kedge.analysis.drift import DriftSettings, shifts
-from kedge.analysis.drift_metrics import drift_share
-from kedge.analysis.restless import left_out_effects, restless
+from kedge.analysis.drift_metrics import drift_metric, drift_share
+from kedge.analysis.restless import left_out_effects, normal_effect, restless
 
 CALM, MOVED = np.array([0.4, 0.3, 0.2, 0.1]), np.array([0.1, 0.2, 0.3, 0.4])
 
@@ -59,10 +59,35 @@ def test_restless_features_never_count_in_the_share():
     names = ["calm", "moves", "season"]
     reference = [np.round(10_000 * CALM).astype(np.int64)] * 3
     window = [np.round(5_000 * shares).astype(np.int64) for shares in (CALM, MOVED, MOVED)]
-    drifts = shifts(names, reference, window, [["a", "b", "c", "d"]] * 3, [False] * 3, DriftSettings())
-    everything, without = drift_share(drifts, 0.001), drift_share(drifts, 0.001, restless={"season"})
+    cells, ordered = [["a", "b", "c", "d"]] * 3, [False] * 3
+
+    def share(*unruly):
+        settings = DriftSettings(restless=frozenset(unruly))
+        return drift_share(shifts(names, reference, window, cells, ordered, settings), 0.001)
+
+    everything, without = share(), share("season")
     assert (everything.value, everything.n) == (pytest.approx(2 / 3), 3)
     assert (without.value, without.n) == (0.5, 2)
     assert (without.detail["drifted"], without.detail["restless"]) == (["moves"], ["season"])
-    none = drift_share(drifts, 0.001, restless=names)
+    none = share(*names)
     assert (none.value, none.reason) == (None, "every feature exceeds the tolerance in normal times")
+
+
+def test_a_restless_feature_is_shown_with_its_verdict_and_says_so():
+    reference, window = [np.round(10_000 * CALM).astype(np.int64)], [np.round(5_000 * MOVED).astype(np.int64)]
+    settings = DriftSettings(restless=frozenset({"season"}))
+    found = drift_metric(
+        "drift.psi", shifts(["season"], reference, window, [list("abcd")], [False], settings)[0]
+    )
+    assert (found.verdict, found.reason) == ("drifted", "restless: normally exceeds the tolerance")
+    assert found.detail["restless"] is True
+    assert found.detail["explanation"].endswith("; restless: normally exceeds the tolerance")
+
+
+def test_the_normal_effect_is_what_decides_at_any_tolerance():
+    effects = np.random.default_rng(5).exponential(0.1, (40, 23))
+    effects[:20, :4] = np.nan
+    for tolerance in (0.01, 0.05, 0.1, 0.3):
+        beyond = (effects > tolerance).sum(1) > 0.25 * (~np.isnan(effects)).sum(1)
+        assert (restless(effects, tolerance) == beyond).all()
+    assert (normal_effect(np.full((2, 3), np.nan)) == 0).all()

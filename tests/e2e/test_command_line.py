@@ -163,7 +163,9 @@ def test_from_files_to_alerts(kedge_in: Kedge, tmp_path: Path) -> None:
     ]
     assert (alert["model"], alert["group"], alert["n"]) == ("fraud", {}, 960)
     assert alert["value"] == pytest.approx(0.5, abs=0.06)
-    assert firing["inputs-drifted"]["severity"] == "high"
+    # `high` by the rule; three days of reference do not tell how days vary.
+    assert firing["inputs-drifted"]["severity"] == "medium"
+    assert "medium at most" in firing["inputs-drifted"]["reason"]
 
     listed = kedge_in("alerts").out
     assert "accuracy-fell" in listed

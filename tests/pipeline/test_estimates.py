@@ -50,15 +50,18 @@ def test_a_baseline_remembers_the_errors_of_a_regression_and_old_ones_say_that_t
     request = SummaryRequest("m", SECOND, DAY, frozenset(PartName), edges=made.edges)
     parts = {row.key.part.value: row.part for row in store.summarise(request)}
     window = Summary(parts["core"], parts["cells"], Labels())
-    found = metric("estimated.mae", window, context_for(ModelSettings(), made, ()))
+    found = metric("estimated.mae", window, context_for(ModelSettings(), made, (), DAY))
     true = float(np.mean([abs(r.value - r.label.value) for r in regression(1_000, T0 + DAY, 100)]))
     assert found.interval[0] <= true <= found.interval[1]
-    assert metric("performance.mae", window, context_for(ModelSettings(), made, ())).reason == "no labels yet"
+    assert (
+        metric("performance.mae", window, context_for(ModelSettings(), made, (), DAY)).reason
+        == "no labels yet"
+    )
 
     del document["value"]
     old = decode_baseline(document)
     assert old.edges.hash != made.edges.hash
-    told = metric("estimated.mae", window, context_for(ModelSettings(), old, ()))
+    told = metric("estimated.mae", window, context_for(ModelSettings(), old, (), DAY))
     assert told.reason == "the baseline has no errors by prediction cell: create it anew"
     store.close()
 

@@ -230,7 +230,7 @@ class World:
         docs: list[MetricDoc] = []
         for (group, bucket), parts in held.items():
             summary = bucket_summary(parts, wanted)
-            context = context_for(settings_of(self.pipe, MODEL), baseline, group)
+            context = context_for(settings_of(self.pipe, MODEL), baseline, group, tier)
             features = tier >= HOUR and summary.rows >= FEATURE_ROWS
             reads_labels = None if tier >= HOUR else False
             found = measure(summary, context, features=features, reads_labels=reads_labels)
