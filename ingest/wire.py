@@ -267,10 +267,25 @@ class Shape(Generic[Wire]):
             return msgspec.convert(row, self.type)
         except msgspec.ValidationError as error:
             raise _explained(error, row) from None
+        except UnicodeEncodeError:
+            # Half a character where a number belongs: msgspec stumbles over it before it can say so.
+            return self.convert(_whole_characters(row))
 
 
 PREDICTION = Shape(WirePrediction, msgspec.json.Decoder(WirePrediction), friendly)
 LABEL = Shape(WireLabelRow, msgspec.json.Decoder(WireLabelRow), friendly_label)
+
+
+def _whole_characters(value: Any) -> Any:
+    """The same with a mark in place of each lone surrogate, which no text in UTF-8 can have."""
+    match value:
+        case str():
+            return value.encode("utf-8", "replace").decode()
+        case dict():
+            return {_whole_characters(key): _whole_characters(member) for key, member in value.items()}
+        case list():
+            return [_whole_characters(member) for member in value]
+    return value
 
 
 def as_row(plain: Any) -> Row:

@@ -192,6 +192,7 @@ def in_tables(tables: list[tuple[PredictionTable, list[int]]]) -> list[tuple[int
 
 
 @settings(max_examples=500, deadline=None)
+@example(rows=[{"id": "i0", "model": "m", "timestamp": NOW, "attributions": {"a": "\ud800"}}], lines=False)
 @given(rows=requests(), lines=st.booleans())
 @example([{"id": "a", "model": "m", "probabilities": {"a": 0.1, "b": 0.2, "c": 0.7}}] * 2, True)
 def test_rows_become_the_same_by_both_ways(rows: list[Row], lines: bool) -> None:
