@@ -9,7 +9,7 @@ from typing import NamedTuple
 from kedge.analysis.maturity import BucketLabels
 from kedge.pipeline.dirty import Feed, label_tier, runs_of
 from kedge.pipeline.summaries import bucket_summary, empty
-from kedge.pipeline.sums import Buckets, Shelf, Sums, add
+from kedge.pipeline.sums import Buckets, Shelf, Sums, add, shelf_among, together
 from kedge.sketch import Core, EdgeSet, Labels, PartName, Summary
 from kedge.store.base import Group, Grouping, PartRow, SummaryQuery, SummaryStore
 from kedge.windows import DAY, HOUR, MINUTE, Millis, Span, Window, floor, tile
@@ -38,6 +38,8 @@ Count = Callable[[Sequence[Ask]], list[list[PartRow]]]
 _AHEAD = 120
 """Buckets that are read ahead at most."""
 _LONGEST: Mapping[Millis, Millis] = {MINUTE: 4 * HOUR, HOUR: 4 * DAY, DAY: 400 * DAY}
+_SHELVES = 8
+"""Ranges of one tier and part that are kept at most: what rules compare with may lie weeks back."""
 
 
 @dataclass
@@ -59,8 +61,9 @@ class SummaryReader:
     """How much of one tier is kept; by default what the windows of rules reach over (_LONGEST)."""
     ahead: Millis = 0
     """Up to when windows will be asked for next: a little more than one window is read at once."""
-    _shelves: dict[_ShelfName, Shelf] = field(default_factory=dict)
-    _counted: dict[tuple[_ShelfName, Grouping], Shelf] = field(default_factory=dict)
+    _shelves: dict[_ShelfName, list[Shelf]] = field(default_factory=dict)
+    """The one that was used last comes last."""
+    _counted: dict[tuple[_ShelfName, Grouping], list[Shelf]] = field(default_factory=dict)
     _summed: dict[_SumName, Sums] = field(default_factory=dict)
     _feed: Feed = field(default_factory=Feed)
     _floors: Mapping[Millis, Millis] = field(default_factory=dict)
@@ -83,17 +86,22 @@ class SummaryReader:
                 if not self.keep and self._turns.get(name) != known.turn:
                     self._drop(name)
                 self._turns[name] = known.turn
-            for key, shelf in list(self._counted.items()):
+            for key, counted in list(self._counted.items()):
                 (model, _, part, _), _ = key
                 of_model = feed.models.get(model)
                 if of_model is None or part is not PartName.LABELS:
                     del self._counted[key]
                     continue
                 stand = of_model.labels_stand_until(self._feed.mark)
-                if stand is not None and stand <= shelf.start:
-                    del self._counted[key]
-                elif stand is not None and stand < shelf.end:
-                    shelf.cut(stand)
+                if stand is None:
+                    continue
+                counted[:] = [shelf for shelf in counted if shelf.start < stand]
+                for shelf in counted:
+                    if stand < shelf.end:
+                        shelf.cut(stand)
+            for shelves in self._shelves.values():
+                for shelf in shelves:
+                    shelf.wanted = None
             self._feed, self._floors = feed, floors
 
     def took_turn(self, feed: Feed, models: Iterable[str]) -> None:
@@ -111,9 +119,9 @@ class SummaryReader:
             for row in rows:
                 key = row.key
                 self._cohorts[key.model].pop((key.tier, key.bucket), None)
-                shelf = self._shelves.get((key.model, key.tier, key.part, key.edges))
-                if shelf and shelf.start <= key.bucket < shelf.end:
-                    shelf.put(key.bucket, key.group, row.part)
+                for shelf in self._shelves.get((key.model, key.tier, key.part, key.edges), ()):
+                    if shelf.start <= key.bucket < shelf.end:
+                        shelf.put(key.bucket, key.group, row.part)
 
     def forget(self, models: Iterable[str]) -> None:
         """Of these models something else is stored than this worker thinks."""
@@ -184,7 +192,7 @@ class SummaryReader:
     def load(self, asks: Iterable[Ask]) -> None:
         """Read what will be asked for, all at once."""
         with self._lock:
-            wanted: dict[tuple[bool, _ShelfName, Grouping], Window] = {}
+            wanted: dict[tuple[bool, _ShelfName, Grouping], set[Window]] = defaultdict(set)
             for ask in asks:
                 name = (ask.model, ask.tier, ask.part, ask.edges)
                 from_here = self._stored_from(ask.model, ask.tier, ask.part, ask.window)
@@ -193,17 +201,19 @@ class SummaryReader:
                     (True, Window(from_here, ask.window.end)),
                 ):
                     if window.start < window.end:
-                        key = (stored, name, () if stored else ask.grouping)
-                        held = wanted.get(key, window)
-                        wanted[key] = Window(min(held.start, window.start), max(held.end, window.end))
+                        wanted[stored, name, () if stored else ask.grouping].add(window)
             gaps: dict[bool, list[tuple[Shelf, Ask]]] = {True: [], False: []}
             reached: list[tuple[Shelf, Window]] = []
-            for (stored, name, grouping), window in wanted.items():
-                shelf = self._shelf(name, window) if stored else self._counted_shelf(name, grouping, window)
-                for gap in self._gaps(shelf, window):
-                    model, tier, part, edges = name
-                    gaps[stored].append((shelf, Ask(model, tier, gap, part, edges, grouping)))
-                reached.append((shelf, window))
+            for (stored, name, grouping), windows in wanted.items():
+                model, tier, part, edges = name
+                for window in together(windows, self._longest(tier)):
+                    if stored:
+                        shelf = self._shelf(name, window)
+                    else:
+                        shelf = self._counted_shelf(name, grouping, window)
+                    for gap in self._gaps(shelf, window):
+                        gaps[stored].append((shelf, Ask(model, tier, gap, part, edges, grouping)))
+                    reached.append((shelf, window))
             answers: list[tuple[tuple[Shelf, Ask], list[PartRow]]] = []
             if gaps[True]:
                 queries = [
@@ -215,6 +225,7 @@ class SummaryReader:
                 answers += zip(gaps[False], self.count([a for _, a in gaps[False]]), strict=True)
             for shelf, window in reached:  # not before it was read: a store that fails leaves no gaps
                 shelf.start, shelf.end = min(shelf.start, window.start), max(shelf.end, window.end)
+                shelf.wanted = window.start if shelf.wanted is None else min(shelf.wanted, window.start)
             for (shelf, _), rows in answers:
                 for row in rows:
                     shelf.put(row.key.bucket, row.key.group, row.part)
@@ -247,18 +258,10 @@ class SummaryReader:
         return shelf
 
     def _shelf(self, name: _ShelfName, window: Window) -> Shelf:
-        tier = name[1]
-        shelf = self._shelves.get(name)
-        if shelf is None or window.start > shelf.end or window.end < shelf.start:
-            shelf = self._shelves[name] = Shelf(window.start, window.start, tier)
-        return shelf
+        return shelf_among(self._shelves.setdefault(name, []), window, name[1], _SHELVES)
 
     def _counted_shelf(self, name: _ShelfName, grouping: Grouping, window: Window) -> Shelf:
-        tier = name[1]
-        shelf = self._counted.get((name, grouping))
-        if shelf is None or window.start > shelf.end or window.end < shelf.start:
-            shelf = self._counted[name, grouping] = Shelf(window.start, window.start, tier)
-        return shelf
+        return shelf_among(self._counted.setdefault((name, grouping), []), window, name[1], _SHELVES)
 
     @staticmethod
     def _gaps(shelf: Shelf, window: Window) -> list[Window]:
@@ -277,9 +280,14 @@ class SummaryReader:
         shelf.start, shelf.end = min(shelf.start, window.start), max(shelf.end, end)
 
     def _trim(self, shelf: Shelf, tier: Millis) -> None:
-        longest = self.longest or _LONGEST.get(tier, DAY)
-        if shelf.end - shelf.start > longest:
-            shelf.trim(shelf.end - longest)
+        start = shelf.end - self._longest(tier)
+        if shelf.wanted is not None:
+            start = min(start, shelf.wanted)
+        if shelf.start < start:
+            shelf.trim(start)
+
+    def _longest(self, tier: Millis) -> Millis:
+        return self.longest or _LONGEST.get(tier, DAY)
 
     def _lacks(self, model: str, part: PartName) -> Callable[[Millis, Millis], bool] | None:
         known = self._feed.models.get(model)

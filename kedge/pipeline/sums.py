@@ -1,13 +1,14 @@
 """Sums of parts over runs of buckets, put together from blocks that were summed once. Pure."""
 
 from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cache
 from typing import NamedTuple
 
 from kedge.sketch import AnyPart
 from kedge.store.base import Group, Grouping
-from kedge.windows import Millis
+from kedge.windows import Millis, Window
 
 Buckets = dict[Millis, dict[Group, AnyPart]]
 
@@ -35,7 +36,7 @@ def add(found: Sums, more: Sums) -> None:
         found[group] = found[group].merged(one) if group in found else one
 
 
-@dataclass
+@dataclass(eq=False)
 class Shelf:
     """The parts of one (model, tier, part, edges) that were read, for all groupings, over one unbroken range.
 
@@ -50,6 +51,11 @@ class Shelf:
     buckets: Buckets = field(default_factory=lambda: defaultdict(dict))
     _blocks: dict[tuple[Millis, Millis], dict[Grouping, Sums]] = field(default_factory=dict)
     """By length and start."""
+    wanted: Millis | None = None
+    """From where on it was asked for in advance: what the steps of this tick will read is not trimmed."""
+
+    def touches(self, window: Window) -> bool:
+        return window.start <= self.end and window.end >= self.start
 
     @property
     def lengths(self) -> tuple[Millis, ...]:
@@ -107,3 +113,31 @@ class Shelf:
 @cache
 def _lengths(tier: Millis) -> tuple[Millis, ...]:
     return tuple(tier * 2**n for n in range(MOST.bit_length() - 1, LEAST.bit_length() - 2, -1))
+
+
+def shelf_among(shelves: list[Shelf], window: Window, tier: Millis, most: int) -> Shelf:
+    """The shelf that holds a window, else one that it touches, else a new one; of more than `most` the one
+    that was not used for longest goes. The one that was used last comes last.
+    """
+    found = next((s for s in reversed(shelves) if s.start <= window.start and window.end <= s.end), None)
+    if found is None:
+        found = next((s for s in reversed(shelves) if s.touches(window)), None)
+    if found is not None:
+        shelves.remove(found)
+        shelves.append(found)
+        return found
+    if len(shelves) >= most:
+        del shelves[0]
+    shelves.append(Shelf(window.start, window.start, tier))
+    return shelves[-1]
+
+
+def together(windows: Iterable[Window], near: Millis) -> list[Window]:
+    """Windows no further apart than `near` as one that covers them and what is between."""
+    joined: list[Window] = []
+    for window in sorted(windows):
+        if joined and window.start - joined[-1].end <= near:
+            joined[-1] = Window(joined[-1].start, max(joined[-1].end, window.end))
+        else:
+            joined.append(window)
+    return joined
