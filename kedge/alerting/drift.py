@@ -4,12 +4,14 @@ The test asks whether the shift is credibly more than the tolerance (STATISTICS.
 much data nor little data makes a harmless shift alarm.
 """
 
+import dataclasses
 from itertools import pairwise
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from msgspec.structs import replace
 from pydantic import Field, field_validator, model_validator
 
+from kedge.alerting.compare import MEANING, Compare
 from kedge.alerting.condition import beyond
 from kedge.alerting.fields import Bounds, BoundsField, Text, checked
 from kedge.alerting.finding import BORROWED, Finding, Severity, State, capped
@@ -25,13 +27,13 @@ from kedge.alerting.plain_drift import (
     of_classes,
 )
 from kedge.alerting.quantity import RATIO, as_value, format_value
-from kedge.alerting.rule import ONE_OR_MORE, Judgement, Rule, listed
+from kedge.alerting.rule import ALL_VERSIONS, ONE_OR_MORE, Judgement, Rule, listed
 from kedge.analysis.classes import class_shift
 from kedge.analysis.drift import RESTLESS, TOLERANCE, DriftSettings, FeatureDrift, counted, drift, drifted_of
 from kedge.analysis.drift_metrics import drift_share
 from kedge.analysis.metric import Verdict
 from kedge.errors import BadInput
-from kedge.sketch import PartName, Summary
+from kedge.sketch import PartName, Summary, total
 from kedge.windows import Millis
 
 MOST_CAUSES = 10
@@ -69,6 +71,11 @@ class DriftRule(Rule):
         "30%}`.",
     )
 
+    compare: Compare | None = Field(
+        None,
+        description=f"What the shift is measured against; the baseline unless said. Edges of features are "
+        f"always the baseline's. {MEANING} Of drift, the weeks of `same_time` count together.",
+    )
     test: TestName = Field(
         "tolerance",
         description=(
@@ -125,6 +132,8 @@ class DriftRule(Rule):
             problems.append("`p` goes with `test: ks` or `test: chi2`")
         if self.tolerance is not None and self.test != "tolerance":
             problems.append(f"`tolerance` is not for `test: {self.test}`, which has a bound of its own")
+        if self.compare is not None:
+            problems += self.compare.problems(self.version, self.by, ALL_VERSIONS)
         if self.test == "ks" and self.of == "classes":
             problems.append("`test: ks` is for numeric features: classes have no order")
         if problems:
@@ -140,6 +149,10 @@ class DriftRule(Rule):
     @property
     def compares(self) -> bool:
         return True
+
+    @property
+    def other_reference(self) -> Compare | None:
+        return None if self.compare is None or self.compare.to == "baseline" else self.compare
 
     @property
     def lowest(self) -> Severity:
@@ -174,11 +187,14 @@ class DriftRule(Rule):
         return "severity" in self.model_fields_set
 
     def judge_complete(self, summary: Summary, inputs: Inputs, step: Millis) -> list[Judgement]:
-        reference = inputs.reference
         draft = Finding(step=step, state=State.OK, window=inputs.window)
+        if self.other_reference is not None and (inputs.edges is not None or self.of == "classes"):
+            inputs, lacking = _of_windows(inputs, each=self.fans_out)
+        else:
+            lacking = "there is no baseline to compare with: create one with `kedge baseline create`"
+        reference = inputs.reference
         if reference is None:
-            reason = "there is no baseline to compare with: create one with `kedge baseline create`"
-            return [] if self.fans_out else [({}, replace(draft, state=State.INSUFFICIENT, reason=reason))]
+            return [] if self.fans_out else [({}, replace(draft, state=State.INSUFFICIENT, reason=lacking))]
         if self.test != "tolerance":
             return self._judge_plainly(draft, summary, reference, inputs)
         if self.fans_out:
@@ -327,6 +343,25 @@ class DriftRule(Rule):
             return []
         settings = self._settings(tolerance, inputs)
         return drift(reference.cells, summary.cells, inputs.edges, settings, self.features or None)
+
+
+def _of_windows(inputs: Inputs, *, each: bool) -> tuple[Inputs, str]:
+    """The inputs with the sum of what the rule compares with in the baseline's place, and what is lacking
+    where that is nothing. Where `each` feature is judged by itself, it is compared with no rows then."""
+    against = inputs.against
+    if against is None:
+        return dataclasses.replace(inputs, reference=None), "there is nothing to compare with"
+    held = [summary for summary in against.summaries if summary.rows]
+    if held and len(held) >= against.least:
+        return dataclasses.replace(inputs, reference=total(held), reference_name=against.name), ""
+    lacking = "it has no rows"
+    if against.least > 1:
+        lacking = f"{against.least} windows are needed, and {len(held) or 'none'} have rows"
+    nothing = Summary.zero(inputs.edges) if each else None
+    return (
+        dataclasses.replace(inputs, reference=nothing, reference_name=against.name),
+        f"nothing to compare with in {against.name}: {lacking}",
+    )
 
 
 def _cause(shift: FeatureDrift) -> dict[str, Any]:

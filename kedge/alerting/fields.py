@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Annotated, Any, TypeVar
+from zoneinfo import ZoneInfo, available_timezones
 
 from pydantic import BeforeValidator, PlainSerializer, WithJsonSchema
 
@@ -65,6 +66,23 @@ SeverityField = Annotated[
     WithJsonSchema({"type": "string", "enum": SEVERITIES}),
 ]
 Text = Annotated[str, reading(parse_text), WithJsonSchema({"type": ["string", "number", "boolean"]})]
+
+
+def parse_zone(raw: Any) -> str:
+    name = str(raw)
+    try:
+        ZoneInfo(name)
+    except (KeyError, ValueError, OSError):  # unknown, or no name that could be one
+        zones = sorted(available_timezones())
+        by_city = {zone.rpartition("/")[2]: zone for zone in zones}
+        near = get_close_matches(name.replace(" ", "_").title(), by_city, n=1, cutoff=0.8)
+        near = [by_city[city] for city in near] or get_close_matches(name, zones, n=1)
+        hint = f'did you mean "{near[0]}"?' if near else "write Europe/Berlin"
+        raise BadInput(f'"{name}" is not a time zone ({hint})') from None
+    return name
+
+
+ZoneField = Annotated[str, reading(parse_zone), WithJsonSchema({"type": "string"})]
 
 # --- lengths of time ----------------------------------------------------------------------------------------
 

@@ -148,6 +148,9 @@ class AlertState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     clear_since: Millis | None = None
     """First step of the run of ok findings while firing, for keep_firing."""
     no_data_since: Millis | None = None
+    fired_before: tuple[tuple[Millis, Millis], ...] = ()
+    """Episodes that fired and are over: (first breaching step, step of its end), oldest first, as far back as
+    the rule's history reaches."""
     finding: Finding | None = None
     """The newest."""
     acknowledged_by: str = ""

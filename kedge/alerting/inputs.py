@@ -9,6 +9,18 @@ from kedge.windows import Millis, Window
 
 
 @dataclass(frozen=True)
+class Against:
+    """What a rule compares with where that is not the baseline: other windows, or another version."""
+
+    name: str
+    """For people: `the 30d before (2026-03-01 00:00 to 2026-03-31 00:00 UTC, n=50,510)`."""
+    summaries: tuple[Summary, ...]
+    """One; of `same_time` one a week, of which the metric's median counts."""
+    least: int = 1
+    """How many of them must have something to compare with."""
+
+
+@dataclass(frozen=True)
 class Inputs:
     """Everything that judging one rule for one group at one step may look at."""
 
@@ -17,13 +29,15 @@ class Inputs:
     summary: Summary | None
     """None: part of the window has not been summarised."""
     reference: Summary | None = None
-    """What the rule compares to; None where there is nothing."""
+    """Of the baseline; None where there is nothing."""
     edges: EdgeSet | None = None
     """The edges that the cells of both are counted on."""
     value_errors: tuple[Moments, ...] | None = None
     """Of a regression's reference: its absolute errors by cell of the predicted value."""
     reference_name: str = ""
     """For people: `baseline 3f2a1c (1 Jan – 28 Feb)`."""
+    against: Against | None = None
+    """What a rule that compares with something else than the baseline compares with."""
     positive_class: str | None = None
     """Declared, never guessed; without it averages are macro."""
     negative_after: Millis | None = None

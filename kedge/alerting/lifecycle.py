@@ -31,6 +31,8 @@ from kedge.windows import Millis, format_duration, iso
 
 QUIET = frozenset({Status.INACTIVE, Status.RESOLVED})
 ACTIVE = frozenset({Status.FIRING, Status.ACKNOWLEDGED})
+MOST_EPISODES = 100
+"""That are remembered of an alert."""
 
 
 class NoData(StrEnum):
@@ -50,6 +52,8 @@ class Timing:
     keep_firing: Millis = 0
     """An alert resolves at the first ok step at least this long after the first one."""
     no_data: NoData = NoData.KEEP
+    remember: Millis = 0
+    """For how long it is known when the alert fired; 0: not at all."""
 
 
 @dataclass(frozen=True)
@@ -124,6 +128,9 @@ class _Fold:
                 self._end_notice("data is back")
                 row = {State.BREACH: self._breach, State.HOLD: self._hold, State.OK: self._ok}[judged]
                 row()
+        if self.now.fired_before:
+            since = self.step - self.timing.remember
+            self._set(fired_before=tuple(held for held in self.now.fired_before if held[1] > since))
         return self.now
 
     # --- the rows of the table ------------------------------------------------------------------------------
@@ -229,14 +236,40 @@ class _Fold:
         return f"{'worsened' if severity > before else 'eased'} from {before.word} to {severity.word}"
 
     def _end(self, after: Status, severity: Severity, reason: str) -> None:
+        fired_before = _episodes(self.now)
         self._move(after, severity, reason)
-        self._set(rung_since={}, started=None, fired=None, clear_since=None, acknowledged_by="")
+        self.now = msgspec.structs.replace(self.now, **_ENDED, fired_before=fired_before)
 
     def _move(self, after: Status, severity: Severity, reason: str) -> None:
         self.now = _moved(self.now, after, severity, self.finding, self.identity, self.decided, reason)
 
     def _set(self, **changes: Any) -> None:
         self.now = msgspec.structs.replace(self.now, **changes)
+
+
+_ENDED: Mapping[str, Any] = {
+    "rung_since": {},
+    "started": None,
+    "fired": None,
+    "clear_since": None,
+    "acknowledged_by": "",
+}
+"""An alert that is quiet again."""
+
+
+def firing_of(state: AlertState) -> Millis | None:
+    """Since which step the episode that fires breached; None while none does."""
+    return state.started if state.fired is not None else None
+
+
+def _episodes(state: AlertState) -> tuple[tuple[Millis, Millis], ...]:
+    """When it fired, with the episode that ends now. Of very many, the two oldest count as one, with what was
+    between them."""
+    since = firing_of(state)
+    if since is None:
+        return state.fired_before
+    held = (*state.fired_before, (since, state.evaluated_through))
+    return held if len(held) <= MOST_EPISODES else ((held[0][0], held[1][1]), *held[2:])
 
 
 def _up_to(severity: int, rung_since: Mapping[str, Millis]) -> dict[str, Millis]:
@@ -299,9 +332,7 @@ def resolve(state: AlertState, who: str, identity: Identity, decided: Millis) ->
     finding = _firing(state, "resolved")
     severity = state.severity or identity.severity
     state = _moved(state, Status.RESOLVED, severity, finding, identity, decided, f"resolved by {who}")
-    return msgspec.structs.replace(
-        state, rung_since={}, started=None, fired=None, clear_since=None, acknowledged_by=""
-    )
+    return msgspec.structs.replace(state, **_ENDED, fired_before=_episodes(state))
 
 
 def _firing(state: AlertState, verb: str) -> Finding:

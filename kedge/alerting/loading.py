@@ -9,9 +9,9 @@ rules:
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from kedge.alerting.fields import did_you_mean
@@ -62,6 +62,15 @@ class RuleBook:
     def broken(self) -> frozenset[str]:
         """Files with a problem."""
         return frozenset(problem.file for problem in self.problems)
+
+    @property
+    def warnings(self) -> tuple[Problem, ...]:
+        """What is allowed, and rarely meant."""
+        found = []
+        for rule in self.rules:
+            file, _, line = rule.place.rpartition(":")
+            found += [Problem(file, int(line), 1, f'rule "{rule.name}": {text}') for text in rule.warnings]
+        return tuple(sorted(found))
 
     def of_model(self, model: str) -> tuple[Rule, ...]:
         """The rules that watch a model."""
@@ -212,6 +221,9 @@ def explain(error: ErrorDetails, kind: type[Rule], given: Sequence[str] | Any = 
             other = [k.KIND for k in KINDS if k is not kind and loc in k.field_names()]
             if other:
                 return f'"{loc}" is a field of kind {" and ".join(other)}; this rule is of kind {kind.KIND}'
+            outer, _, name = loc.rpartition(".")
+            if outer:
+                return f'unknown field "{loc}"{did_you_mean(name, _fields_inside(kind, outer))}'
             unused = [name for name in kind.field_names() if name not in given]
             return f'unknown field "{loc}"{did_you_mean(loc, unused)}'
         case "missing":
@@ -229,6 +241,13 @@ def explain(error: ErrorDetails, kind: type[Rule], given: Sequence[str] | Any = 
                 error["msg"].replace("Input should be", "must be").replace("Input should have", "must have")
             )
             return f"{loc}: {text[0].lower()}{text[1:]}"
+
+
+def _fields_inside(kind: type[Rule], field_name: str) -> list[str]:
+    """Those of the map that a field holds."""
+    field = kind.model_fields[field_name]
+    held = [t for t in (field.annotation, *get_args(field.annotation)) if isinstance(t, type)]
+    return [name for t in held if issubclass(t, BaseModel) for name in t.model_fields]
 
 
 def plain(node: Any, depth: int = 0) -> Any:

@@ -9,6 +9,7 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, WithJsonSchema, field_validator
 
+from kedge.alerting.compare import Compare
 from kedge.alerting.fields import (
     Budget,
     BudgetField,
@@ -16,6 +17,7 @@ from kedge.alerting.fields import (
     SeverityField,
     Text,
     WindowLength,
+    ZoneField,
     reading,
 )
 from kedge.alerting.finding import Finding, Severity
@@ -23,7 +25,7 @@ from kedge.alerting.inputs import Inputs, incomplete
 from kedge.alerting.lifecycle import Identity, NoData, Timing
 from kedge.errors import BadInput
 from kedge.sketch import PartName, Summary
-from kedge.windows import MINUTE, Millis, format_duration, step_of
+from kedge.windows import DAY, MINUTE, Millis, format_duration, step_of
 
 Judgement = tuple[dict[str, str], Finding]
 """A finding, with the labels that tell it from its rule's others: `{"feature": "age"}`, or {}."""
@@ -126,6 +128,11 @@ class Rule(BaseModel, ABC):
             "sets how sure a judgement must be."
         ),
     )
+    timezone: ZoneField = Field(
+        "UTC",
+        description="Whose local time `compare: {to: same_time}` means: `Europe/Berlin` (IANA), summer time "
+        "included.",
+    )
     notify: Text = Field("", description="The receiver of its alerts, by name; empty is the default one.")
     runbook: Text = Field("", description="A link for whoever is called.")
     description: Text = Field("", description="What it means when this fires, in a sentence or two.")
@@ -172,6 +179,21 @@ class Rule(BaseModel, ABC):
         """Whether it needs a reference."""
 
     @property
+    def other_reference(self) -> Compare | None:
+        """What it compares with where that is not the baseline."""
+        return None
+
+    @property
+    def grows(self) -> bool:
+        """What it watches grows with the window, so what it is compared with must be just as long."""
+        return False
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What is allowed, and rarely meant."""
+        return () if self.other_reference is None else tuple(self.other_reference.warnings())
+
+    @property
     @abstractmethod
     def lowest(self) -> Severity:
         """Of its rungs."""
@@ -211,7 +233,10 @@ class Rule(BaseModel, ABC):
 
     @property
     def timing(self) -> Timing:
-        return Timing(for_=self.for_, keep_firing=self.keep_firing, no_data=self.no_data)
+        other = self.other_reference
+        # Until a time at which it fired lies before the history of every window that may still be judged.
+        remember = other.history + self.window + 2 * DAY if other and other.history else 0
+        return Timing(self.for_, self.keep_firing, self.no_data, remember)
 
     @property
     def identity(self) -> Identity:

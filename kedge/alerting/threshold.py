@@ -5,22 +5,16 @@ from functools import cached_property
 from typing import Annotated, ClassVar, Literal, Self
 
 from msgspec.structs import replace
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    ValidationInfo,
-    WithJsonSchema,
-    field_validator,
-    model_validator,
-)
+from pydantic import Field, ValidationInfo, WithJsonSchema, field_validator, model_validator
 
+from kedge.alerting.compare import MEANING, Compare
 from kedge.alerting.condition import Condition, Side, beyond, condition_of
 from kedge.alerting.fields import Bounds, BoundsField, QuantityField, Text, checked
 from kedge.alerting.finding import BORROWED, Finding, Severity, State, capped
-from kedge.alerting.inputs import Inputs
+from kedge.alerting.inputs import Against, Inputs
 from kedge.alerting.quantity import COUNT, Quantity, format_value
-from kedge.alerting.rule import Judgement, Rule
+from kedge.alerting.rule import ALL_VERSIONS, Judgement, Rule
+from kedge.analysis.build import absent, median_of
 from kedge.analysis.catalogue import METRICS, MetricInfo, lookup
 from kedge.analysis.drift import RESTLESS, DriftSettings
 from kedge.analysis.intervals import Interval, change_interval, interval_at
@@ -31,14 +25,6 @@ from kedge.windows import Millis
 
 ASSUMED = "assumes that labels still follow from the inputs as they did in the reference"
 """What every estimate without labels rests on, and why it alone wakes nobody (STATISTICS "Performance")."""
-
-
-class Compare(BaseModel):
-    """What a metric is compared to."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    to: Literal["baseline"] = Field(description="`baseline`: the model's pinned reference.")
 
 
 class ThresholdRule(Rule):
@@ -62,7 +48,7 @@ class ThresholdRule(Rule):
         description="The feature that is meant, for `quality.*` and `drift.*`; or split `by: [feature]`.",
     )
     compare: Compare | None = Field(
-        None, description="What `rise`, `fall` and `change` are measured against: `{to: baseline}`."
+        None, description=f"What `rise`, `fall` and `change` are measured against. {MEANING}"
     )
     above: BoundsField | None = Field(
         None,
@@ -143,12 +129,15 @@ class ThresholdRule(Rule):
             problems.append(f"`{sides[0]}` needs `compare: {{to: baseline}}`")
         elif sides and sides[0].compares and info.comparison:
             problems.append(f"{info.name} is a comparison already: bound it with `above`")
-        elif sides and sides[0].compares and info.unit == COUNT:
+        elif sides and sides[0].compares and info.unit == COUNT and not self._same_length:
             problems.append(
-                f"{info.name} grows with the window, and a baseline's is another: use above or below"
+                f"{info.name} grows with the window, and that of a baseline or history is another: use above "
+                f"or below, or compare to same_time, previous or another version"
             )
         elif sides and self.compare is not None and not sides[0].compares:
             problems.append(f"`compare` goes with rise, fall or change, not with `{sides[0]}`")
+        if self.compare is not None:
+            problems += self.compare.problems(self.version, self.by, ALL_VERSIONS)
         per_feature = "feature" in self.by
         if info.takes == "feature" and (self.feature is None) != per_feature:
             problems.append(f"{info.name} is of one feature: write `feature: NAME` or `by: [feature]`")
@@ -181,6 +170,18 @@ class ThresholdRule(Rule):
     @property
     def compares(self) -> bool:
         return self.compare is not None or self.info.needs_reference
+
+    @property
+    def other_reference(self) -> Compare | None:
+        return None if self.compare is None or self.compare.to == "baseline" else self.compare
+
+    @property
+    def grows(self) -> bool:
+        return self.info.unit == COUNT
+
+    @property
+    def _same_length(self) -> bool:
+        return self.compare is not None and self.compare.same_length
 
     @property
     def lowest(self) -> Severity:
@@ -218,7 +219,8 @@ class ThresholdRule(Rule):
             window=inputs.window,
             unit=self.info.unit,
         )
-        if self.compares and inputs.reference is None:
+        baseline = self.info.needs_reference or (self.compare is not None and self.other_reference is None)
+        if baseline and inputs.reference is None:
             lacks = "learn from" if self.info.estimated else "be compared with"
             reason = f"{title} has nothing to {lacks}: create a baseline (`kedge baseline create`)"
             return replace(draft, state=State.INSUFFICIENT, reason=reason)
@@ -230,17 +232,34 @@ class ThresholdRule(Rule):
         if n < self.min_count:
             few = f"{title} rests on n={n:,}, under min_count {self.min_count:,} (of {self.info.counts})"
             return replace(draft, state=State.INSUFFICIENT, reason=few)
-        if self.compare is None or inputs.reference is None:
+        if self.compare is None:
             judged = self._weighed(draft, found, None, inputs)
             if found.detail.get("restless") is True:
                 return capped(judged, Severity.INFO, RESTLESS)
             return capped(judged, Severity.MEDIUM, BORROWED) if found.detail.get("borrowed") else judged
-        before = self._metric(inputs.reference, context, found.labels.get("feature"))
+        against = self._against(inputs)
+        before = self._before(against, context, found)
         if before.value is None:
-            reason = f"{title} has nothing to be compared with in {inputs.reference_name}: {before.reason}"
+            reason = f"{title} has nothing to be compared with in {against.name}: {before.reason}"
             return replace(draft, state=State.INSUFFICIENT, reason=reason)
         draft = replace(draft, reference=before.value, reference_n=before.n)
         return self._weighed(draft, found, before, inputs)
+
+    def _against(self, inputs: Inputs) -> Against:
+        if self.other_reference is not None:
+            return inputs.against or Against("what it compares with", ())
+        return Against(inputs.reference_name, () if inputs.reference is None else (inputs.reference,))
+
+    def _before(self, against: Against, context: Context, found: Metric) -> Metric:
+        """The metric of the reference; of several windows the median of those that have one."""
+        held = [self._metric(s, context, found.labels.get("feature")) for s in against.summaries]
+        usable = [m for m in held if m.value is not None]
+        if usable and len(usable) >= against.least:
+            return median_of(usable) if len(usable) > 1 else usable[0]
+        why = next((m.reason for m in held if m.value is None and m.reason), "no rows")
+        if against.least > 1:
+            why = f"{against.least} windows are needed, and {len(usable) or 'none'} can be used ({why})"
+        return absent(found.name, why)
 
     def _weighed(self, draft: Finding, found: Metric, before: Metric | None, inputs: Inputs) -> Finding:
         """Hold the value against the ladder: a breach needs evidence, all clear needs none."""
@@ -270,7 +289,8 @@ class ThresholdRule(Rule):
             change=change,
             clears=condition.clearing(),
         )
-        sentence = _sentence(title, draft, condition, size, inputs.reference_name)
+        against = self._against(inputs).name if before is not None else ""
+        sentence = _sentence(title, draft, condition, size, against)
         sentence += f": {found.told}" if found.told else ""
         return replace(draft, reason=f"{sentence}; {ASSUMED}" if self.info.estimated else sentence)
 

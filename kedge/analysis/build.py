@@ -3,10 +3,11 @@ none.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from statistics import median
 from typing import Any
 
-from kedge.analysis.evidence import Estimate, Evidence, Exact, Mean, Rate
+from kedge.analysis.evidence import Estimate, Evidence, Exact, Mean, Median, Rate
 from kedge.analysis.intervals import SHOWN_ALPHA
 from kedge.analysis.metric import Metric
 from kedge.sketch import Moments
@@ -65,3 +66,13 @@ def estimate(name: str, value: float, error: float | None, n: int) -> Metric:
     """A value with a standard error; None where it has none."""
     known = error is not None and math.isfinite(error)
     return present(name, value, n, Estimate(value, error) if known and error is not None else None)
+
+
+def median_of(metrics: Sequence[Metric]) -> Metric:
+    """The median of one metric's values over several windows, all of which have one; n is that of all rows
+    together. Without evidence for each there is none for the median."""
+    values = [m.value for m in metrics if m.value is not None]
+    held = tuple(m.evidence for m in metrics if m.evidence is not None)
+    evidence = Median(held) if len(held) == len(values) else None
+    first = metrics[0]
+    return present(first.name, median(values), sum(m.n for m in metrics), evidence, labels=first.labels)

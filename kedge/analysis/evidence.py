@@ -6,6 +6,7 @@ the rows are too few to show any spread. `stderr` is the standard error, or None
 
 import math
 from dataclasses import dataclass
+from statistics import median
 
 import numpy as np
 from numpy.typing import NDArray
@@ -213,4 +214,25 @@ class Shift:
         return (float(ends[0]) / self.effective, float(ends[1]) / self.effective)
 
 
-Evidence = Exact | Between | Chances | Rate | Mean | RootMean | Estimate | Gaps | Quantile | Shift
+@dataclass(frozen=True, slots=True)
+class Median:
+    """The median of several values, each with evidence of its own: the medians of their ends.
+
+    The median grows with each value, so it lies between these wherever all the values lie in their intervals.
+    It is wider than the median's own noise, about twice where all are alike.
+    """
+
+    of: "tuple[Evidence, ...]"
+
+    @property
+    def stderr(self) -> float | None:
+        return None
+
+    def interval(self, alpha: float) -> Interval | None:
+        ends = [found for evidence in self.of if (found := evidence.interval(alpha)) is not None]
+        if len(ends) < len(self.of):
+            return None
+        return (median(low for low, _ in ends), median(high for _, high in ends))
+
+
+Evidence = Exact | Between | Chances | Rate | Mean | RootMean | Estimate | Gaps | Quantile | Shift | Median

@@ -24,7 +24,7 @@ def rules() -> None:
 @json_option
 @click.pass_context
 def check(ctx: click.Context, paths: tuple[Path, ...], as_json: bool) -> None:
-    """Say everything that is wrong in the rule files, each with file:line:col.
+    """Say everything that is wrong in the rule files, each with file:line:col. Warnings do not fail.
 
     \b
     Example: kedge rules check
@@ -48,13 +48,18 @@ def check(ctx: click.Context, paths: tuple[Path, ...], as_json: bool) -> None:
                     "problem": problem.text,
                 }
             )
+        for warning in book.warnings:
+            json_line({"file": warning.file, "line": warning.line, "warning": warning.text})
         if not book.problems:
             json_line({"rules": len(book.rules), "problems": 0})
     else:
         for problem in book.problems:
             click.echo(str(problem), err=True)
+        for warning in book.warnings:
+            click.echo(f"{warning.file}:{warning.line}: warning: {warning.text}", err=True)
         files = len({rule.file for rule in book.rules} | book.broken)
-        click.echo(f"{len(book.rules)} rules in {files} files, {len(book.problems)} problems")
+        warned = f", {len(book.warnings)} warnings" if book.warnings else ""
+        click.echo(f"{len(book.rules)} rules in {files} files, {len(book.problems)} problems{warned}")
     if book.problems:
         sys.exit(2)
 

@@ -21,6 +21,7 @@ from kedge.pipeline.measure import coarse_horizon, horizon_asks, label_horizon
 from kedge.pipeline.models import ModelState, load_models
 from kedge.pipeline.negatives import Negatives
 from kedge.pipeline.progress import Steps, advance, judged_through
+from kedge.pipeline.retention import read_floors
 from kedge.pipeline.tiers import tier_floors
 from kedge.store.base import Json, Stored
 from kedge.windows import DAY, Millis, ceil, floor, format_duration
@@ -122,12 +123,28 @@ def _evaluate(
     due = _matured(pipe, due, read_at)
     progress = _begin(pipe, due, progress, by_rule)
     due = [one for one in due if one.rule.name in progress.get(one.model, {})]
-    pipe.reader.load([ask for one in due for ask in one.asks(progress[one.model][one.rule.name])])
+    if any(one.references is not None and one.rule.grows for one in due):
+        floors = read_floors(pipe.store.state)
+        since = min(floors.predictions, floors.minutes)
+        due = [replace(one, counted_from=since) for one in due]
+    alerts = [
+        {
+            name: msgspec.convert(s.value, AlertState)
+            for name, s in by_rule.get((one.rule.name, one.model), {}).items()
+        }
+        for one in due
+    ]
+    pipe.reader.load(
+        [
+            ask
+            for one, known in zip(due, alerts, strict=True)
+            for ask in one.asks(progress[one.model][one.rule.name], known.values())
+        ]
+    )
     changes: dict[str, _Change] = {}
     reached: dict[str, dict[str, Millis]] = defaultdict(dict)
-    for one in due:
+    for one, known in zip(due, alerts, strict=True):
         stored = by_rule.get((one.rule.name, one.model), {})
-        known = {name: msgspec.convert(s.value, AlertState) for name, s in stored.items()}
         found = judge_steps(pipe.reader, one, progress[one.model][one.rule.name], known, spooled)
         reached[one.model][one.rule.name] = found.through
         counts.steps += found.steps

@@ -1,11 +1,12 @@
 """One rule on one model: which steps are due, what they read, and what they find."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 from kedge.alerting.finding import AlertState, Finding
 from kedge.alerting.inputs import Inputs
-from kedge.alerting.lifecycle import alert_id, new_state
+from kedge.alerting.lifecycle import alert_id, fold, new_state
 from kedge.alerting.rule import Rule
 from kedge.alerting.versions import VersionsRule
 from kedge.pipeline.baselines import Baseline
@@ -13,6 +14,7 @@ from kedge.pipeline.dirty import ModelFeed
 from kedge.pipeline.models import ModelState
 from kedge.pipeline.negatives import PARTS, Negatives
 from kedge.pipeline.reader import Ask, SummaryReader
+from kedge.pipeline.references import References
 from kedge.pipeline.versions import judge_versions
 from kedge.sketch import PartName, Summary
 from kedge.store.base import Group
@@ -38,6 +40,8 @@ class Judged:
     """Steps up to here can be judged: labels are late."""
     negatives: Negatives | None = None
     """Where the rule is on labels and absence counts as negative: as of when it is judged."""
+    counted_from: Millis = 0
+    """Since when rows can be counted by the minute (References)."""
 
     @property
     def width(self) -> Millis:
@@ -52,6 +56,14 @@ class Judged:
     def baseline(self) -> Baseline | None:
         return self.state.baseline
 
+    @cached_property
+    def references(self) -> References | None:
+        """What the rule compares with, where that is not the baseline."""
+        compare = self.rule.other_reference
+        if compare is None:
+            return None
+        return References(self.rule, compare, self.feed.base, self.feed.first, self.counted_from)
+
     def steps_after(self, since: Millis) -> range:
         first = floor(since, self.width) + self.width
         return range(first, min(self.last, first + (STEPS_A_TICK - 1) * self.width) + 1, self.width)
@@ -59,16 +71,28 @@ class Judged:
     def window_of(self, step: Millis) -> Window:
         return snap(Window(step - max(self.rule.reach(step), self.width), step), self.feed.base)
 
-    def asks(self, since: Millis) -> Iterator[Ask]:
-        """What the first and the last of the steps after `since` read."""
+    def windows_of(self, step: Millis) -> list[Window]:
+        """The window of a step, and those that it is compared with."""
+        window = self.window_of(step)
+        return [window, *(self.references.windows(window) if self.references else ())]
+
+    def _read_at(self, step: Millis, states: Iterable[AlertState]) -> set[Window]:
+        window = self.window_of(step)
+        return {window} | (self.references.read_for(window, states) if self.references else set())
+
+    def asks(self, since: Millis, states: Iterable[AlertState] = ()) -> Iterator[Ask]:
+        """What the first and the last of the steps after `since` read, as its alerts stand."""
         steps = self.steps_after(since)
+        ends = {steps[0], steps[-1]} if steps else set()
+        windows = {window for step in ends for window in self._read_at(step, states)}
         baseline = self.baseline
         for part in sorted(self.rule.parts | {PartName.CORE}):
             if part is PartName.CELLS and baseline is None:
                 continue
             edges = baseline.edges.hash if baseline and part is PartName.CELLS else ""
-            for step in {steps[0], steps[-1]} if steps else ():
-                for span in tile(self.window_of(step), self.feed.base, self.feed.missing(part)):
+            missing = self.feed.missing(part)
+            for read in windows:
+                for span in tile(read, self.feed.base, missing):
                     window = Window(span.start, span.end)
                     yield Ask(self.model, span.tier, window, part, edges, self.rule.grouping)
 
@@ -97,16 +121,22 @@ def judge_steps(
     it ends after `spooled`, from where on a gateway still holds rows."""
     found = Judgement(0, since, {}, {})
     reader.ahead = one.last
+    rule, known = one.rule, dict(states)
+    remembers = bool(rule.timing.remember)
     for step in one.steps_after(since):
-        window = one.window_of(step)
-        if one.feed.incomplete_in(window, one.rule.parts) or (spooled is not None and window.end > spooled):
+        window, *others = one.windows_of(step)
+        lacking = any(one.feed.incomplete_in(w, rule.parts) for w in (window, *others))
+        if lacking or (spooled is not None and window.end > spooled):
             break
         found.steps, found.through = found.steps + 1, step
-        for version, group, finding in _judge(reader, one, window, step, states | found.fresh):
-            name = alert_id(one.rule.name, one.model, version, group)
-            if name not in states and name not in found.fresh:
-                found.fresh[name] = new_state(one.rule.name, one.model, version, group, step - one.width)
+        for version, group, finding in list(_judge(reader, one, window, step, known)):
+            name = alert_id(rule.name, one.model, version, group)
+            if name not in known:
+                found.fresh[name] = new_state(rule.name, one.model, version, group, step - one.width)
+                known[name] = found.fresh[name]
             found.findings.setdefault(name, []).append(finding)
+            if remembers:  # when it fired decides what the next step is compared with
+                known[name] = fold(known[name], finding, rule.timing, rule.identity, step)
     return found
 
 
@@ -122,23 +152,30 @@ def _judge(
             reader, rule, one.model, one.feed, window, step, baseline=baseline, positive_class=positive
         )
         return
-    groups = reader.window(
-        one.model, one.feed.base, window, rule.parts, rule.grouping, baseline.edges if baseline else None
-    )
-    references = {group: reference_of(baseline, group) for group in groups}
-    if one.negatives is not None:
-        negatives = one.negatives
-        references = {g: negatives.reference(baseline, s) for g, s in references.items()}
+    references: dict[Group, Summary | None] = {}
 
-        def part(window: Window) -> dict[Group, Summary]:
-            return reader.window(one.model, one.feed.base, window, PARTS, rule.grouping)
+    def part(window: Window) -> dict[Group, Summary]:
+        return reader.window(one.model, one.feed.base, window, PARTS, rule.grouping)
 
-        groups = negatives.counted(window, groups, references.get, part)
-    groups = {g: s for g, s in groups.items() if _serves(rule, g, groups)}
+    def read(window: Window) -> dict[Group, Summary]:
+        edges = baseline.edges if baseline else None
+        found = reader.window(one.model, one.feed.base, window, rule.parts, rule.grouping, edges)
+        for group in found.keys() - references.keys():
+            references[group] = reference_of(baseline, group)
+            if one.negatives is not None:
+                references[group] = one.negatives.reference(baseline, references[group])
+        return one.negatives.counted(window, found, references.get, part) if one.negatives else found
+
+    every = read(window)
+    groups = {g: s for g, s in every.items() if _serves(rule, g, every)}
     for state in known.values():
         absent = _group_of(rule, state)
         if absent is not None and absent not in groups:
             groups[absent] = Summary.zero(baseline.edges if baseline else None)
+    compared = one.references
+    if compared is not None and compared.compare.version is not None:
+        same = ("version", compared.compare.version)
+        groups = {group: summary for group, summary in groups.items() if same not in group}
     for group, summary in sorted(groups.items()):
         values = dict(group)
         version = values.pop("version", "") if "version" in rule.grouping and "version" not in rule.by else ""
@@ -156,7 +193,18 @@ def _judge(
             every=rule.step(one.feed.base),
             complete=True,
         )
-        for labels, finding in rule.judge_all(inputs, step):
+        if compared is None:
+            found: Iterable[tuple[dict[str, str], Finding]] = rule.judge_all(inputs, step)
+        else:
+
+            def state_of(
+                labels: Mapping[str, str], version: str = version, values: Mapping[str, str] = values
+            ) -> AlertState | None:
+                return known.get(alert_id(rule.name, one.model, version, {**values, **labels}))
+
+            own = [state for state in known.values() if _group_of(rule, state) == group]
+            found = compared.judge(inputs, step, group, read, state_of, own)
+        for labels, finding in found:
             yield version, values | labels, finding
 
 

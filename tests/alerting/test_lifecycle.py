@@ -7,7 +7,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kedge.alerting.finding import AlertState, Finding, Severity, State, Status
-from kedge.alerting.lifecycle import Identity, NoData, Timing, acknowledge, alert_id, fold, new_state, resolve
+from kedge.alerting.lifecycle import (
+    Identity,
+    NoData,
+    Timing,
+    acknowledge,
+    alert_id,
+    firing_of,
+    fold,
+    new_state,
+    resolve,
+)
 from kedge.errors import BadInput
 from kedge.windows import MINUTE, Millis
 
@@ -257,6 +267,33 @@ def test_an_alert_resolved_by_hand_fires_anew_at_the_next_breach() -> None:
     done = resolve(run("m", minutes(0))[-1], "ada", IDENTITY, decided=8)
     assert stands([done, *run("m", minutes(0), done)]) == "RM"
     assert len({t.id for t in run("m", minutes(0), done)[-1].outgoing}) == 3
+
+
+def test_an_alert_remembers_when_it_fired_for_as_long_as_it_is_asked_to() -> None:
+    """Breaches at 1 and 2, at 5, and at 8: ended by an ok step, by hand, and not at all."""
+    timing = Timing(remember=6 * MINUTE)
+    state = begin()
+    for minute, character in enumerate("mm<.m..m", start=1):
+        state = fold(state, finding(character, minute * MINUTE), timing, IDENTITY, 0)
+        if minute == 5:
+            state = resolve(state, "ann", IDENTITY, 0)
+    assert state.fired_before == ((MINUTE, 4 * MINUTE), (5 * MINUTE, 5 * MINUTE))
+    assert firing_of(state) == 8 * MINUTE
+    for minute in (9, 10):
+        state = fold(state, finding("m", minute * MINUTE), timing, IDENTITY, 0)
+    assert state.fired_before == ((5 * MINUTE, 5 * MINUTE),)
+    assert firing_of(state) == 8 * MINUTE
+
+
+def test_an_alert_that_fires_all_the_time_remembers_no_more_than_a_hundred_times() -> None:
+    timing = Timing(remember=10_000 * MINUTE)
+    state = begin()
+    for minute in range(1, 241):
+        state = fold(state, finding("m."[minute % 2], minute * MINUTE), timing, IDENTITY, 0)
+    times = state.fired_before
+    assert len(times) == 100
+    assert times[-1] == (238 * MINUTE, 239 * MINUTE)
+    assert times[0] == (2 * MINUTE, 41 * MINUTE)  # the oldest twenty, and what was between them
 
 
 def test_an_alert_is_known_by_rule_model_version_and_group_in_any_order() -> None:

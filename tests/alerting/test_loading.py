@@ -150,7 +150,10 @@ def test_words_that_old_yaml_takes_for_booleans_are_text() -> None:
         ),
         (
             "metric: volume.count, compare: {to: baseline}, fall: 50%",
-            "volume.count grows with the window, and a baseline's is another: use above or below",
+            (
+                "volume.count grows with the window, and that of a baseline or history is another: use above "
+                "or below, or compare to same_time, previous or another version"
+            ),
         ),
         (
             "metric: drift.psi, feature: age, compare: {to: baseline}, rise: 50%",
@@ -273,6 +276,17 @@ def test_a_name_is_unique_over_all_files(tmp_path: Path) -> None:
     (problem,) = problems(book)
     assert problem.startswith(f'{tmp_path}/b.yml:3:4: rule "quiet": there is a rule of that name at ')
     assert problem.endswith(f"{tmp_path}/a.yml:3; names are unique over all files")
+
+
+def test_what_is_allowed_and_rarely_meant_is_a_warning_and_no_problem() -> None:
+    book = rules(
+        "{name: heals, metric: errors.rate, compare: {to: previous}, rise: 2x}\n"
+        "{name: lasts, metric: errors.rate, compare: {to: history}, rise: 2x}"
+    )
+    assert problems(book) == []
+    (warning,) = book.warnings
+    assert (warning.file, warning.line) == ("rules/a.yml", 4)
+    assert warning.text.startswith('rule "heals": compares with the window just before, ')
 
 
 def test_a_missing_file_is_told(tmp_path: Path) -> None:

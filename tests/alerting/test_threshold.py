@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from kedge.alerting.finding import Severity, State
+from kedge.alerting.inputs import Against
 from kedge.alerting.rule import Rule
 from kedge.errors import BadInput
 from kedge.sketch import SCORE_CELLS, Core, Counts, Labels, Moments, PartName, Summary
@@ -326,3 +327,56 @@ def test_an_estimate_alone_reaches_medium_at_most(severity: str) -> None:
         assert (problem.file, problem.line) == ("rules/a.yml", 4)
         assert "estimated.* alone reaches at most medium: " in problem.text
     assert rule("metric: estimated.accuracy, below: {low: 90%, medium: 50%}").lowest is Severity.LOW
+
+
+# --- against other windows ------------------------------------------------------------------------------
+
+FOUR = f"{ACCURACY}, compare: {{to: same_time}}, fall: 5%"
+
+
+def weeks(*rights: int, of: int = 10_000) -> Against:
+    return Against("the last 4 weeks", tuple(labelled(right, of) for right in rights), 2)
+
+
+def test_the_median_of_the_weeks_is_what_a_metric_is_compared_with() -> None:
+    found = find(FOUR, labelled(7_000, 10_000), against=weeks(8_000, 9_900, 1_000, 8_200))
+    assert (found.reference, found.reference_n) == (pytest.approx(0.81), 40_000)
+    assert found.state is State.BREACH
+    assert "was 81 % (n=40,000; the last 4 weeks): −13.58 %" in found.reason
+    assert find(FOUR, labelled(7_900, 10_000), against=weeks(8_000, 9_900, 1_000, 8_200)).state is State.OK
+
+
+def test_weeks_without_data_do_not_count_and_one_alone_is_insufficient() -> None:
+    two = Against("the weeks", (labelled(0, 0), labelled(8_000, 10_000), labelled(8_200, 10_000)), 2)
+    assert find(FOUR, labelled(7_000, 10_000), against=two).reference == pytest.approx(0.81)
+    one = Against("the weeks", (labelled(0, 0), labelled(8_000, 10_000)), 2)
+    found = find(FOUR, labelled(7_000, 10_000), against=one)
+    assert found.state is State.INSUFFICIENT
+    assert found.reason == (
+        "performance.accuracy has nothing to be compared with in the weeks: 2 windows are needed, and 1 can "
+        "be used (no labels yet)"
+    )
+
+
+def test_the_noise_of_the_weeks_enters_the_interval() -> None:
+    """A fall of a third on many rows, against weeks of a few rows or of many."""
+    assert find(FOUR, labelled(6_000, 10_000), against=weeks(18, 18, 18, 18, of=20)).state is State.HOLD
+    assert (
+        find(FOUR, labelled(6_000, 10_000), against=weeks(900, 900, 900, 900, of=1_000)).state is State.BREACH
+    )
+
+
+def test_what_is_compared_with_another_window_needs_no_baseline() -> None:
+    text = f"{ACCURACY}, compare: {{to: history, window: 7d}}, fall: 5%"
+    before = Against("the 7d before", (labelled(9_000, 10_000),))
+    assert find(text, labelled(7_000, 10_000), against=before).state is State.BREACH
+    ignored = find(text, labelled(9_000, 10_000), labelled(1_000, 10_000), against=before)
+    assert (ignored.state, ignored.reference) == (State.OK, 0.9)
+
+
+def test_an_estimate_learns_from_the_baseline_whatever_it_is_compared_with() -> None:
+    text = "metric: estimated.accuracy, compare: {to: history}, fall: 1%"
+    before = Against("the 30d before", (unlabelled(5_000, cell=90),))
+    found = find(text, unlabelled(5_000), LABELLED, against=before)
+    assert (found.value, found.reference) == (pytest.approx(0.9), pytest.approx(0.9))
+    assert "nothing to learn from" in find(text, unlabelled(5_000), against=before).reason

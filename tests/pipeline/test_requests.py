@@ -10,7 +10,7 @@ from kedge.clock import Clock
 from kedge.store.base import Store
 from kedge.store.elastic import ElasticStore, open_elastic
 from kedge.windows import HOUR, MINUTE, SECOND
-from tests.pipeline.world import T0, World, prediction
+from tests.pipeline.world import T0, World, prediction, settings
 from tests.support.servers import remove_all
 
 WINDOWS = ("2m", "10m", "30m", "1h", "6h", "1d")
@@ -20,6 +20,24 @@ NAMES = ("volume.count", "errors.rate", "latency.p95", "confidence.mean")
 def book(rules: int) -> RuleBook:
     lines = [
         f"  - {{name: r{i}, metric: {NAMES[i % 4]}, window: {WINDOWS[i % 6]}, above: 1e6, evidence: point}}"
+        for i in range(rules)
+    ]
+    return parse_rules("version: 1\ndefaults: {model: '*'}\nrules:\n" + "\n".join(lines) + "\n")
+
+
+COMPARED = (
+    "{to: same_time}",
+    "{to: history, window: 24h}",
+    "{to: history, window: 30d}",
+    "{to: previous}",
+    "{to: version, version: v1}",
+)
+
+
+def comparing(rules: int) -> RuleBook:
+    lines = [
+        f"  - {{name: r{i}, metric: {NAMES[1 + i % 3]}, window: {WINDOWS[i % 6]}, by: version, "
+        f"compare: {COMPARED[i % 5]}, rise: 9x}}"
         for i in range(rules)
     ]
     return parse_rules("version: 1\ndefaults: {model: '*'}\nrules:\n" + "\n".join(lines) + "\n")
@@ -59,6 +77,25 @@ def test_twenty_rules_of_six_window_lengths_ask_the_store_no_more_than_one(one: 
         requests_of_a_tick(one, minute)
     many = requests_of_a_tick(one, 9)
     assert many <= few + 2, "one more search a tier that no rule read before"
+
+
+def test_what_rules_compare_with_costs_no_request_a_rule(one: World) -> None:
+    """Twenty rules of six window lengths that look back an hour or a month, against one."""
+    one.settings = settings(fraud={"bucket": "1m"})
+    one.restart()
+    one.now = T0 + HOUR
+    one.send([prediction(50_000 + i, T0 - i * 6 * HOUR) for i in range(4 * 33)])
+    one.drain(one.now)
+    one.book = comparing(1)
+    for minute in range(60, 63):
+        requests_of_a_tick(one, minute)
+    few = requests_of_a_tick(one, 63)
+    one.book = comparing(20)
+    for minute in range(64, 67):
+        requests_of_a_tick(one, minute)
+    many = requests_of_a_tick(one, 67)
+    assert all(state.finding for state in one.alerts().values())
+    assert many <= few + 2
 
 
 def test_a_worker_that_missed_an_hour_asks_for_it_at_once(one: World) -> None:
