@@ -1,4 +1,4 @@
-"""Kind `drift`: features, or the predicted classes, moved by more than is harmless since the reference.
+"""Kind `drift`: features, or the predictions, moved by more than is harmless since the reference.
 
 The test asks whether the shift is credibly more than the tolerance (STATISTICS.md "Verdicts"), so neither
 much data nor little data makes a harmless shift alarm.
@@ -32,6 +32,7 @@ from kedge.analysis.classes import class_shift
 from kedge.analysis.drift import RESTLESS, TOLERANCE, DriftSettings, FeatureDrift, counted, drift, drifted_of
 from kedge.analysis.drift_metrics import drift_share
 from kedge.analysis.metric import Verdict
+from kedge.analysis.predictions import prediction_shift
 from kedge.errors import BadInput
 from kedge.sketch import PartName, Summary, total
 from kedge.windows import Millis
@@ -44,15 +45,16 @@ class DriftRule(Rule):
     """Fires when the inputs or the predictions of a model no longer look like its reference.
 
     With `share` it judges how many features drifted; without, each feature by itself (`by: [feature]`); with
-    `of: classes` the predicted classes as a whole.
+    `of: classes` the predicted classes as a whole, with `of: predictions` also how sure it is of them.
     """
 
     KIND: ClassVar[str] = "drift"
 
     kind: Literal["drift"] = Field(description="`drift`.")
-    of: Literal["features", "classes"] = Field(
+    of: Literal["features", "classes", "predictions"] = Field(
         "features",
-        description="What is compared: the model's input features, or the classes that it predicts.",
+        description="What is compared: the model's input features, the classes that it predicts, or its "
+        "predictions: classes by confidence, or values.",
     )
     features: Annotated[tuple[Text, ...], ONE_OR_MORE] = Field(
         (), description="Only these features, by name; all that have a reference otherwise."
@@ -60,9 +62,9 @@ class DriftRule(Rule):
     tolerance: BoundsField | None = Field(
         None,
         description=(
-            "The effect size that is still harmless; 0.05 unless said, for classes `{medium: 0.05, high: "
-            "0.1}`. It is drift when the shift is credibly more. A ladder where each thing is judged by "
-            "itself (features are `info` unless said), one value with `share`."
+            "The effect size that is still harmless; 0.05 unless said, for classes and predictions `{medium: "
+            "0.05, high: 0.1}`. It is drift when the shift is credibly more. A ladder where each thing is "
+            "judged by itself (features are `info` unless said), one value with `share`."
         ),
     )
     share: BoundsField | None = Field(
@@ -114,11 +116,14 @@ class DriftRule(Rule):
     def _whole(self) -> Self:
         problems = []
         apart = "feature" in self.by
-        if self.of == "classes" and (apart or self.features or self.share):
-            problems.append("`of: classes` is one thing: leave out `share`, `features` and `by: [feature]`")
+        if self.of != "features" and (apart or self.features or self.share):
+            problems.append(
+                f"`of: {self.of}` is one thing: leave out `share`, `features` and `by: [feature]`"
+            )
         elif self.of == "features" and self.share is None and not apart:
             problems.append(
-                "say what to judge: `share: 30%`, each by itself (`by: [feature]`) or `of: classes`"
+                "say what to judge: `share: 30%`, each by itself (`by: [feature]`), `of: classes` or "
+                "`of: predictions`"
             )
         elif self.share is not None and apart:
             problems.append(
@@ -136,6 +141,8 @@ class DriftRule(Rule):
             problems += self.compare.problems(self.version, self.by, ALL_VERSIONS)
         if self.test == "ks" and self.of == "classes":
             problems.append("`test: ks` is for numeric features: classes have no order")
+        if self.test != "tolerance" and self.of == "predictions":
+            problems.append("`of: predictions` is judged by its tolerance: leave out `test`")
         if problems:
             raise ValueError("; ".join(problems))
         return self
@@ -165,7 +172,7 @@ class DriftRule(Rule):
             return _rungs(self.share, RATIO, "", self.severity)
         if self.test != "tolerance":
             return [(self._bare, self.limit)]
-        if self.tolerance is None and self.of == "classes" and not self._severity_given:
+        if self.tolerance is None and self.of != "features" and not self._severity_given:
             return [(Severity.MEDIUM, TOLERANCE), (Severity.HIGH, HIGH_TOLERANCE)]
         bare = self._bare
         return [(bare, TOLERANCE)] if self.tolerance is None else _rungs(self.tolerance, "", "", bare)
@@ -180,7 +187,7 @@ class DriftRule(Rule):
     @property
     def _bare(self) -> Severity:
         """What a bound without a severity of its own means: a single feature pages nobody unless told to."""
-        return self.severity if self.of == "classes" or self._severity_given else Severity.INFO
+        return self.severity if self.of != "features" or self._severity_given else Severity.INFO
 
     @property
     def _severity_given(self) -> bool:
@@ -188,7 +195,7 @@ class DriftRule(Rule):
 
     def judge_complete(self, summary: Summary, inputs: Inputs, step: Millis) -> list[Judgement]:
         draft = Finding(step=step, state=State.OK, window=inputs.window)
-        if self.other_reference is not None and (inputs.edges is not None or self.of == "classes"):
+        if self.other_reference is not None and (inputs.edges is not None or self.of != "features"):
             inputs, lacking = _of_windows(inputs, each=self.fans_out)
         else:
             lacking = "there is no baseline to compare with: create one with `kedge baseline create`"
@@ -203,6 +210,8 @@ class DriftRule(Rule):
             return [({}, replace(draft, state=State.NO_DATA, reason="no rows in the window"))]
         if self.of == "classes":
             return [({}, self._judge_classes(draft, summary, reference, inputs))]
+        if self.of == "predictions":
+            return [({}, self._judge_predictions(draft, summary, reference, inputs))]
         return [({}, self._judge_share(draft, summary, reference, inputs))]
 
     def _judge_plainly(
@@ -294,6 +303,20 @@ class DriftRule(Rule):
         ]
         reached = [severity for severity, shift in looks if shift.verdict is Verdict.DRIFTED]
         return self._shifted(draft, looks[0][1], "the predicted classes", max(reached, default=None), inputs)
+
+    def _judge_predictions(
+        self, draft: Finding, summary: Summary, reference: Summary, inputs: Inputs
+    ) -> Finding:
+        value = inputs.edges.value if inputs.edges else None
+        looks = []
+        for severity, tolerance in self.rungs:
+            settings = DriftSettings(tolerance, self.alpha(inputs))
+            shift = prediction_shift(summary, reference, value, settings)
+            if isinstance(shift, str):
+                return replace(draft, state=State.NO_DATA, reason=f"the predictions: {shift}")
+            looks.append((severity, shift))
+        reached = [severity for severity, shift in looks if shift.verdict is Verdict.DRIFTED]
+        return self._shifted(draft, looks[0][1], "the predictions", max(reached, default=None), inputs)
 
     def _shifted(
         self, draft: Finding, shift: FeatureDrift, title: str, severity: Severity | None, inputs: Inputs

@@ -165,7 +165,7 @@ class ThresholdRule(Rule):
 
     @property
     def parts(self) -> frozenset[PartName]:
-        return self.info.parts
+        return self.info.reads
 
     @property
     def compares(self) -> bool:

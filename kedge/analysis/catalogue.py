@@ -51,8 +51,15 @@ class MetricInfo:
     needs_reference: bool = False
     takes: Label | None = None
     """The label that it may carry."""
+    also: frozenset[PartName] = frozenset()
+    """Parts that it reads where they are computed, and can do without."""
     must: bool = False
     """Without that label it has no meaning; else it is of all rows, or of the positive class."""
+
+    @property
+    def reads(self) -> frozenset[PartName]:
+        """The parts to read for it."""
+        return self.parts | self.also
 
     @property
     def label_based(self) -> bool:
@@ -184,6 +191,17 @@ _METRICS = (
         CORE,
         "Effect size of the shift of the predicted classes against the reference.",
         needs_reference=True,
+    ),
+    MetricInfo(
+        "prediction.drift",
+        "",
+        Bad.UP,
+        "rows with a prediction",
+        CORE,
+        "Effect size of the shift of the predictions against the reference: of classes by five bands of "
+        "confidence, or of a regression's values.",
+        needs_reference=True,
+        also=CELLS,
     ),
     _performance(
         "accuracy", "labelled rows with a predicted class", "Share of labelled predictions that are right."

@@ -121,6 +121,7 @@ _READERS: dict[str, _Reader] = {
     "entropy.mean": lambda r, _: confidence.entropy_mean(r.core),
     "class.share": lambda r, cls: classes.class_share(r.core, cls),
     "class.drift": lambda r, _: r.class_drift(),
+    "prediction.drift": lambda r, _: r.prediction_drift(),
     "performance.accuracy": lambda r, _: performance.accuracy(r.confusion),
     **{f"performance.{score}": _score(score) for score in performance.SCORES},
     **{f"performance.{score}_weighted": _weighted(score) for score in performance.SCORES},

@@ -13,6 +13,7 @@ from kedge.analysis.estimation import Estimation
 from kedge.analysis.expected_error import mean_error
 from kedge.analysis.metric import Metric
 from kedge.analysis.performance import Confusion
+from kedge.analysis.predictions import prediction_drift
 from kedge.analysis.scores import Scored, known_classes
 from kedge.sketch import VALUE, Cells, Core, Counts, EdgeSet, Labels, Moments, PartName, Summary
 from kedge.windows import Millis
@@ -131,6 +132,8 @@ class Reading:
                 return bool(self.core.entropy.n)
             case "class":
                 return bool(self.core.scores)
+            case "prediction":
+                return bool(self.core.scores or self.core.value.n)
             case "label" if name == "delay_seen_p50":
                 return bool(self.labels.rows)
         return True
@@ -225,6 +228,9 @@ class Reading:
 
     def class_drift(self) -> Metric:
         return classes.class_drift(self.core, self.reference.core or Core(), self.context.drift)
+
+    def prediction_drift(self) -> Metric:
+        return prediction_drift(self.summary, self.reference, self.edges.value, self.context.drift)
 
     def drift_of(self, name: str, feature: str) -> Metric:
         if feature in self.drifts:

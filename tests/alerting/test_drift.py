@@ -6,9 +6,9 @@ from kedge.alerting.finding import Finding, Severity, State
 from kedge.alerting.inputs import Inputs
 from kedge.alerting.lifecycle import NoData
 from kedge.analysis.variation import PREDICTED, AtLength
-from kedge.sketch import PartName, Summary
+from kedge.sketch import Core, Labels, PartName, Summary
 from kedge.windows import HOUR, Window
-from tests.alerting.make import NOW, counted, edges_of, find, predicted, rule
+from tests.alerting.make import NOW, counted, edges_of, find, predicted, rule, score_cells
 
 EDGES = edges_of("age", "amount", "hour", "rate")
 FLAT = (2000, 2000, 2000, 2000, 2000)
@@ -169,6 +169,33 @@ def test_a_share_by_a_named_test_counts_the_features_beyond_its_bound() -> None:
     assert [cause["feature"] for cause in found.causes] == ["age", "amount"]
     assert share("share: 60%, test: chi2", half).state is State.OK
     assert share("share: 10%, test: chi2, min_count: 5", half).state is State.INSUFFICIENT
+
+
+def sure(low: int, high: int) -> Summary:
+    """Rows of one class, so many less and so many more sure of it."""
+    cells = score_cells(high)
+    cells[60] = low
+    return Summary(Core(rows=low + high, scores={"yes": cells}), None, Labels())
+
+
+def test_predictions_that_are_less_sure_breach_though_the_classes_are_the_same() -> None:
+    before, after = sure(5_000, 5_000), sure(8_000, 2_000)
+    assert find("kind: drift, of: classes", after, before).state is State.OK
+    found = find("kind: drift, of: predictions", after, before)
+    assert (found.state, found.severity) == (State.BREACH, Severity.HIGH)
+    assert found.reason.startswith("the predictions against baseline b1 (effect 0.")
+    assert "yes at 0.00 to 0.61 50 % → 80 %" in found.reason
+    assert find("kind: drift, of: predictions", sure(5_050, 4_950), before).state is State.OK
+    assert find("kind: drift, of: predictions", sure(8, 2), before).state is State.INSUFFICIENT
+    assert find("kind: drift, of: predictions", Summary.zero(), before).state is State.NO_DATA
+    none = find("kind: drift, of: predictions", Summary(Core(rows=5), None, Labels()), Summary(Core()))
+    assert (none.state, none.reason) == (State.NO_DATA, "the predictions: no row has a prediction")
+
+
+def test_a_rule_reads_the_cells_for_the_predictions_of_a_regression() -> None:
+    both = {PartName.CORE, PartName.CELLS}
+    assert rule("kind: drift, of: predictions").parts == both
+    assert rule("metric: prediction.drift, above: 0.1").parts == both
 
 
 def test_classes_by_a_named_test() -> None:
