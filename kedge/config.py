@@ -5,6 +5,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
+from zoneinfo import ZoneInfo
 
 from pydantic import (
     AfterValidator,
@@ -80,6 +81,19 @@ Share = Annotated[float, BeforeValidator(_share), Field(gt=0, le=1)]
 Grouping = Annotated[tuple[str, ...], BeforeValidator(_grouping)]
 
 
+def _zone(name: str) -> str:
+    try:
+        ZoneInfo(name)
+    except (KeyError, ValueError, OSError):
+        raise ValueError(f'"{name}" is not the name of a time zone (write Europe/Berlin)') from None
+    return name
+
+
+def _off(raw: Any) -> Any:
+    """Some YAML writers make `off` a no."""
+    return "off" if raw is False else raw
+
+
 Kept = Annotated[Annotated[Millis, Field(ge=2 * DAY)] | Literal["off"] | None, BeforeValidator(_kept)]
 DEFAULT_RETENTION = Retention(rejected=30 * DAY, minutes=8 * DAY, hours=400 * DAY)
 
@@ -141,6 +155,13 @@ class ModelSettings(_Strict):
         le=1000,
     )
     labels: LabelSettings = Field(default_factory=lambda: LabelSettings.model_validate({}))
+    timezone: Annotated[str, AfterValidator(_zone)] = Field(
+        "UTC", description="IANA name of the zone whose midnights part the days of an automatic baseline."
+    )
+    baseline: Annotated[Literal["auto", "off"], BeforeValidator(_off)] = Field(
+        "auto",
+        description="auto: a model without a baseline gets a provisional one from its first good week.",
+    )
 
     @property
     def base(self) -> Millis | None:

@@ -82,14 +82,31 @@ def _print(rows: list[dict[str, Any]], as_json: bool) -> None:
     else:
         table(
             "",
-            ["id", "in use", "rows", "features", "from", "to", "source", "created"],
+            ["id", "in use", "rows", "features", "phi of", "restless", "from", "to", "source", "created"],
             [
-                [r["id"][:8], "yes" if r["in_use"] else "", f"{r['rows']:,}", r["features"], r["from"],
-                 r["to"], r["source"], r["created"]]
+                [r["id"][:8], _in_use(r), f"{r['rows']:,}", r["features"], " ".join(r["phi"]), _restless(r),
+                 r["from"], r["to"], r["source"], r["created"]]
                 for r in rows
             ],
             right=["rows", "features"],
         )  # fmt: skip
+        for r in rows:
+            if r["provisional"]:
+                click.echo(
+                    f"{r['id'][:8]} is provisional: what compares with it reaches info at most. "
+                    f"kedge baseline accept {r['model']} accepts it"
+                )
+
+
+def _in_use(row: dict[str, Any]) -> str:
+    if row["provisional"]:
+        return "provisional"
+    return "yes" if row["in_use"] else ""
+
+
+def _restless(row: dict[str, Any]) -> str:
+    """How many features are restless, in windows of each length: `1h 9, 1d 7`."""
+    return ", ".join(f"{length} {len(names)}" for length, names in row["restless"].items() if names)
 
 
 @baseline.command("list")
@@ -115,6 +132,9 @@ def show(ctx: click.Context, model: str, id: str, as_json: bool) -> None:
         json_line(row)
         return
     _print([row], as_json=False)
+    for length, names in row["restless"].items():
+        if names:
+            click.echo(f"restless in windows of {length}: {', '.join(names)}")
     for feature, edges in sorted(row["edges"].items()):
         cells = edges.get("edges") or edges.get("values")
         shown = ", ".join(f"{c:.4g}" if isinstance(c, float) else str(c) for c in cells[:8])
@@ -134,6 +154,26 @@ def use(ctx: click.Context, model: str, id: str, as_json: bool) -> None:
         json_line(row)
     else:
         click.echo(f"{model} now compares to baseline {row['id'][:8]}")
+
+
+@baseline.command()
+@click.argument("model")
+@click.argument("id", default="")
+@json_option
+@click.pass_context
+def accept(ctx: click.Context, model: str, id: str, as_json: bool) -> None:
+    """Accept the provisional baseline of MODEL, or the one whose id begins with ID: what compares with it may
+    then reach more than info.
+
+    \b
+    Example: kedge baseline accept fraud
+    """
+    with connect(settings_from(ctx)) as client:
+        row = client.post(f"/v1/baselines/{model}/accept", {"id": id})
+    if as_json:
+        json_line(row)
+    else:
+        click.echo(f"{model} now compares to baseline {row['id'][:8]}, accepted")
 
 
 def _use(client: Client, model: str, id: str) -> dict[str, Any]:

@@ -3,11 +3,14 @@ content.
 """
 
 import base64
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import reduce
+from operator import add
 from typing import Any, Protocol
 
 from kedge.analysis.dispersion import LEAST_WINDOWS
+from kedge.analysis.drift import TOLERANCE
 from kedge.analysis.variation import PREDICTED, AtLength, Variation, variation_of
 from kedge.errors import BadInput
 from kedge.pipeline.schema import Features
@@ -18,12 +21,13 @@ from kedge.store.base import (
     Group,
     Grouping,
     PartRow,
+    Stored,
     SummaryRequest,
     digest,
     group_key,
     parse_group,
 )
-from kedge.windows import DAY, HOUR, MINUTE, Millis, Window, ceil, floor, iso
+from kedge.windows import DAY, HOUR, MINUTE, Millis, Window, ceil, floor, format_duration, iso
 
 HOURS_OF = 100 * DAY
 """Longer references are cut into days, not hours, to learn how their windows vary."""
@@ -49,6 +53,8 @@ class Baseline:
     """How its own windows vary; older baselines, and those of rows without times, do not know."""
     generation: int = 0
     """Which `use` of a baseline this is, from 1: later ones win in versioned writes."""
+    provisional: bool = False
+    """It was made by itself, and nobody has accepted it yet: what compares with it reaches `info`."""
 
     @property
     def rows(self) -> int:
@@ -59,6 +65,11 @@ class Baseline:
         """For people: `3f2a91c0 (2013-01-01 to 2013-02-28, n=50,510)`."""
         last = max(self.window.end - 1, self.window.start)
         return f"{self.id[:8]} ({iso(self.window.start)[:10]} to {iso(last)[:10]}, n={self.rows:,})"
+
+    @property
+    def title(self) -> str:
+        """For people, in a sentence."""
+        return f"{'provisional ' if self.provisional else ''}baseline {self.label}"
 
     def at_length(self, length: Millis, group: Group = ()) -> AtLength:
         """What windows of a length are judged by. Rows are not counted by hour for each group: a group goes
@@ -88,14 +99,21 @@ def build_baseline(
     *,
     source: str,
     now: Millis,
+    days: Sequence[Window] = (),
 ) -> Baseline:
     """Freeze edges from the rows of a window, then summarise those rows on them. Raises BadInput without
     rows.
+
+    `days`: only the rows of these parts of the window count. The edges are drawn from all of it: where a cell
+    ends matters little, what it holds is what is compared with.
     """
     edges = log.edges(model, window, features.numeric, features.categorical)
-    bucket = next((w for w in (DAY, HOUR, MINUTE) if not window.start % w and not window.end % w), None)
+    spans = days or [window]
+    bounds = [bound for span in (window, *spans) for bound in span]
+    bucket = next((w for w in (DAY, HOUR, MINUTE) if not any(bound % w for bound in bounds)), None)
     if bucket is None:
         window = Window(floor(window.start, MINUTE), ceil(window.end, MINUTE))
+        spans = [window]
         bucket = MINUTE
     request = SummaryRequest(
         model=model,
@@ -110,7 +128,7 @@ def build_baseline(
         attributions=features.attributions,
     )
     by_group: dict[Group, dict[Millis, dict[PartName, AnyPart]]] = {}
-    for row in log.summarise(request):
+    for row in _rows_of(log, request, spans):
         by_group.setdefault(row.key.group, {}).setdefault(row.key.bucket, {})[row.key.part] = row.part
     if () not in by_group:
         raise BadInput(
@@ -120,8 +138,11 @@ def build_baseline(
         group: total((_summary(parts) for parts in buckets.values()), edges)
         for group, buckets in by_group.items()
     }
-    errors = None if edges.value is None else tuple(log.errors_by_value(model, window, edges.value))
-    variation = _variation(log, replace(request, groupings=((),), window=window))
+    errors = None
+    if edges.value is not None:
+        held = [log.errors_by_value(model, span, edges.value) for span in spans]
+        errors = tuple(reduce(add, cell) for cell in zip(*held, strict=True))
+    variation = _variation(log, replace(request, groupings=((),)), spans)
     packed = [base64.b64encode(pack(part)).decode() for part in _parts(summaries[()]).values()]
     # What is known of the variation follows from the rows and their hours, but its last digits are the
     # machine's: that it is known makes it another baseline, and not its figures.
@@ -130,12 +151,18 @@ def build_baseline(
     return Baseline(identity, model, now, source, window, edges, summaries, errors, variation)
 
 
-def _variation(log: Rows, request: SummaryRequest) -> Variation:
+def _rows_of(log: Rows, request: SummaryRequest, spans: Sequence[Window]) -> Iterator[PartRow]:
+    for span in spans:
+        yield from log.summarise(replace(request, window=span))
+
+
+def _variation(log: Rows, request: SummaryRequest, spans: Sequence[Window]) -> Variation:
     """How the windows of a reference vary: its rows are counted once more, by the hour, or by the day where
     the hours would be too many; some features at a time, so that many need little memory."""
     width = HOUR if request.window.length <= HOURS_OF else DAY
-    window = Window(ceil(request.window.start, width), floor(request.window.end, width))
-    if window.length < LEAST_WINDOWS * width or request.edges is None:
+    whole = [Window(ceil(span.start, width), floor(span.end, width)) for span in spans]
+    whole = [span for span in whole if span.length > 0]
+    if sum(span.length for span in whole) < LEAST_WINDOWS * width or request.edges is None:
         return Variation()
     names = list(request.edges.features)
     found = Variation()
@@ -143,7 +170,6 @@ def _variation(log: Rows, request: SummaryRequest) -> Variation:
         edges = EdgeSet({n: request.edges.features[n] for n in names[start : start + FEATURES_AT_ONCE]})
         part = replace(
             request,
-            window=window,
             bucket=width,
             parts=frozenset({PartName.CORE, PartName.CELLS}),
             edges=edges,
@@ -152,7 +178,7 @@ def _variation(log: Rows, request: SummaryRequest) -> Variation:
             invalid=(),
         )
         buckets: dict[Millis, dict[PartName, AnyPart]] = {}
-        for row in log.summarise(part):
+        for row in _rows_of(log, part, whole):
             buckets.setdefault(row.key.bucket, {})[row.key.part] = row.part
         sums = {bucket: bucket_summary(parts, part.parts) for bucket, parts in buckets.items()}
         found = found.joined(variation_of(sums, width, edges))
@@ -199,7 +225,7 @@ def encode_baseline(baseline: Baseline) -> dict[str, Any]:
     }
 
 
-def decode_baseline(value: dict[str, Any], generation: int = 0) -> Baseline:
+def decode_baseline(value: dict[str, Any], generation: int = 0, provisional: bool = False) -> Baseline:
     """From its JSON."""
     summaries = {}
     of_value = value.get("value")  # older ones have none, nor have those of classifiers
@@ -217,6 +243,7 @@ def decode_baseline(value: dict[str, Any], generation: int = 0) -> Baseline:
         None if of_value is None else tuple(map(_decode_moments, of_value["errors"])),
         Variation.from_json(value.get("dispersion", {})),
         generation,
+        provisional,
     )
 
 
@@ -232,9 +259,27 @@ def _decode_moments(values: list[float]) -> Moments:
     return Moments(int(values[0]), *map(float, values[1:])) if values else Moments.ZERO
 
 
+def propose_baseline(state: DocumentStore, baseline: Baseline) -> bool:
+    """Store a baseline and make it the provisional reference of a model that has none; False where it has."""
+    state.swap(f"baseline:{baseline.model}:{baseline.id}", encode_baseline(baseline), None)
+    use = {"id": baseline.id, "generation": 1, "provisional": True}
+    return state.swap(f"baseline-use:{baseline.model}", use, None)
+
+
+def accept_baseline(state: DocumentStore, model: str, id_prefix: str = "") -> str:
+    """Pin the reference that is in use, or the one that is named; returns its whole id. Raises BadInput where
+    there is none."""
+    if id_prefix:
+        return use_baseline(state, model, id_prefix)
+    used = state.get(f"baseline-use:{model}")
+    if used is None:
+        raise BadInput(f"model {model} has no baseline to accept (see kedge baseline create)")
+    return use_baseline(state, model, used.value["id"])
+
+
 def use_baseline(state: DocumentStore, model: str, id_prefix: str) -> str:
-    """Make a stored baseline the model's reference; returns its whole id. Raises BadInput where it is not
-    one.
+    """Make a stored baseline the model's reference, and no longer a provisional one; returns its whole id.
+    Raises BadInput where it is not one.
     """
     matching = [
         name for name in state.find(f"baseline:{model}:") if name.split(":")[-1].startswith(id_prefix)
@@ -247,14 +292,18 @@ def use_baseline(state: DocumentStore, model: str, id_prefix: str) -> str:
     identity = matching[0].split(":")[-1]
     while True:
         stored = state.get(f"baseline-use:{model}")
-        if stored and stored.value["id"] == identity:
+        same = stored is not None and stored.value["id"] == identity
+        if stored and same and not stored.value.get("provisional"):
             return identity
-        value = {"id": identity, "generation": (stored.value["generation"] if stored else 0) + 1}
+        # Accepted, it is the same reference: nothing that was computed with it needs to be written again.
+        generation = stored.value["generation"] if stored else 0
+        value = {"id": identity, "generation": generation if same else generation + 1}
         if state.swap(f"baseline-use:{model}", value, stored.token if stored else None):
             return identity
 
 
-_decoded: dict[tuple[str, str, int], Baseline] = {}
+_Use = tuple[str, str, int, bool]
+_decoded: dict[_Use, Baseline] = {}
 """Baselines are immutable: each is decoded once a process. Few and small (tens of kB)."""
 
 
@@ -263,26 +312,29 @@ def baseline_in_use(state: DocumentStore, model: str) -> Baseline | None:
     used = state.get(f"baseline-use:{model}")
     if used is None:
         return None
-    key = (model, used.value["id"], used.value["generation"])
+    key = _use_of(model, used)
     if key not in _decoded:
         stored = state.get(f"baseline:{model}:{used.value['id']}")
         if stored is None:
             return None
-        _decoded[key] = decode_baseline(stored.value, used.value["generation"])
+        _decoded[key] = decode_baseline(stored.value, *key[2:])
     return _decoded[key]
+
+
+def _use_of(model: str, used: Stored) -> _Use:
+    value = used.value
+    return model, value["id"], value["generation"], bool(value.get("provisional"))
 
 
 def baselines_in_use(state: DocumentStore, models: Collection[str]) -> dict[str, Baseline]:
     """The references of those of the models that have one."""
     used = state.get_many([f"baseline-use:{model}" for model in models])
     keys = {
-        model: (model, stored.value["id"], stored.value["generation"])
-        for model in models
-        if (stored := used.get(f"baseline-use:{model}"))
+        model: _use_of(model, stored) for model in models if (stored := used.get(f"baseline-use:{model}"))
     }
     unread = {f"baseline:{key[0]}:{key[1]}": key for key in keys.values() if key not in _decoded}
     for name, stored in (state.get_many(list(unread)) if unread else {}).items():
-        _decoded[unread[name]] = decode_baseline(stored.value, unread[name][2])
+        _decoded[unread[name]] = decode_baseline(stored.value, *unread[name][2:])
     return {model: _decoded[key] for model, key in keys.items() if key in _decoded}
 
 
@@ -299,18 +351,36 @@ def list_baselines(state: DocumentStore, model: str) -> list[dict[str, Any]]:
     """What `kedge baseline list` prints: one map each, newest first."""
     used = state.get(f"baseline-use:{model}")
     current = used.value["id"] if used else ""
+    provisional = bool(used and used.value.get("provisional"))
     rows = [
         {
             "id": v.value["id"],
             "model": model,
             "in_use": v.value["id"] == current,
+            "provisional": provisional and v.value["id"] == current,
             "created": iso(v.value["created"]),
             "source": v.value["source"],
             "from": iso(v.value["window"][0]),
             "to": iso(v.value["window"][1]),
             "rows": v.value["rows"],
             "features": len(v.value["edges"]),
+            "phi": _lengths(v.value),
+            "restless": _restless(v.value),
         }
         for v in state.find(f"baseline:{model}:").values()
     ]
     return sorted(rows, key=lambda r: r["created"], reverse=True)
+
+
+def _lengths(value: dict[str, Any]) -> list[str]:
+    """The lengths of windows for which a baseline knows phi, shortest first: `["1h", "6h", "1d"]`."""
+    return [format_duration(length) for length in sorted(map(int, value.get("dispersion", {})))]
+
+
+def _restless(value: dict[str, Any]) -> dict[str, list[str]]:
+    """By length of the windows: the features that normally exceed the default tolerance."""
+    known = Variation.from_json(value.get("dispersion", {}))
+    return {
+        format_duration(length): sorted(known.at(length, ()).restless(TOLERANCE))
+        for length in sorted(known.lengths)
+    }

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-from kedge.alerting.finding import AlertState, Finding
+from kedge.alerting.finding import AlertState, Finding, Severity, capped
 from kedge.alerting.inputs import Inputs
 from kedge.alerting.lifecycle import alert_id, fold, new_state
 from kedge.alerting.rule import Rule
@@ -24,6 +24,9 @@ SERVING = 0.05
 """A version with at least this share of the traffic is serving."""
 STEPS_A_TICK = 5_000
 """Steps of one rule that one tick catches up at most."""
+
+
+PROVISIONAL = "the baseline is provisional until someone accepts it (kedge baseline accept {})"
 
 
 @dataclass(frozen=True)
@@ -187,7 +190,7 @@ def _judge(
             varies=baseline.at_length(rule.window, group) if baseline else None,
             edges=baseline.edges if baseline else None,
             value_errors=baseline.value_errors if baseline else None,
-            reference_name=f"baseline {baseline.label}" if baseline else "",
+            reference_name=baseline.title if baseline else "",
             positive_class=one.state.settings.positive_class,
             groups=max(len(groups), 1),
             every=rule.step(one.feed.base),
@@ -205,6 +208,8 @@ def _judge(
             own = [state for state in known.values() if _group_of(rule, state) == group]
             found = compared.judge(inputs, step, group, read, state_of, own)
         for labels, finding in found:
+            if compared is None and baseline is not None and baseline.provisional and rule.compares:
+                finding = capped(finding, Severity.INFO, PROVISIONAL.format(one.model))
             yield version, values | labels, finding
 
 

@@ -1,7 +1,7 @@
 """One turn of the crank: join waiting labels, detect, summarise, judge, deliver."""
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from kedge.pipeline.context import Pipeline
 from kedge.pipeline.deliver import DeliveryCounts, deliver, project
@@ -9,6 +9,7 @@ from kedge.pipeline.evaluate import EvaluateCounts, evaluate_due
 from kedge.pipeline.faults import reach
 from kedge.pipeline.feed import detect
 from kedge.pipeline.lease import acquire, release
+from kedge.pipeline.provisional import propose_baselines
 from kedge.pipeline.retention import retire
 from kedge.pipeline.summarise import SummariseCounts, anything_due, summarise_due
 from kedge.store.base import PendingCounts
@@ -29,6 +30,8 @@ class TickReport:
     """Another worker was at it."""
     labels: PendingCounts = field(default_factory=lambda: PendingCounts(0, 0, 0, 0))
     summaries: SummariseCounts = field(default_factory=SummariseCounts)
+    baselines: tuple[str, ...] = ()
+    """Models that were given a provisional baseline."""
     alerts: EvaluateCounts = field(default_factory=EvaluateCounts)
     deliveries: DeliveryCounts | None = None
     projected: int = 0
@@ -57,7 +60,11 @@ def tick(pipe: Pipeline, now: Millis, *, lease: Millis = LEASE, patient: bool = 
         reach("tick:labels-joined")
         retired = retire(pipe, now)
         detect(pipe, now)
-        summaries = summarise_due(pipe, book, now, patient=patient, sealed=retired.sealed_before(now))
+        sealed = retired.sealed_before(now)
+        summaries = summarise_due(pipe, book, now, patient=patient, sealed=sealed)
+        if proposed := propose_baselines(pipe, book):
+            more = summarise_due(pipe, book, now, patient=patient, sealed=sealed)
+            summaries = replace(summaries.plus(more), left=more.left)
         alerts = evaluate_due(pipe, book, now)
         projected = project(pipe.store, pipe.receivers, pipe.wall())
         deliveries = deliver(pipe.store, pipe.receivers, pipe.wall(), pipe.holder, alone=pipe.sole_writer)
@@ -68,6 +75,7 @@ def tick(pipe: Pipeline, now: Millis, *, lease: Millis = LEASE, patient: bool = 
         now,
         labels=labels,
         summaries=summaries,
+        baselines=proposed,
         alerts=alerts,
         deliveries=deliveries,
         projected=projected,

@@ -16,6 +16,7 @@ from kedge.analysis.calibration import BINS
 from kedge.clock import Clock
 from kedge.errors import BadInput, KedgeError, StoreUnavailable
 from kedge.pipeline.baselines import (
+    accept_baseline,
     build_baseline,
     decode_baseline,
     import_baseline,
@@ -52,6 +53,11 @@ class BaselineWindow(_Body):
     start: str
     end: str
     use: bool = True
+
+
+class Accept(_Body):
+    id: str = ""
+    """The beginning of its id; empty is the one in use."""
 
 
 class Span(_Body):
@@ -340,6 +346,11 @@ def _baselines(router: APIRouter, pipe: Pipeline, clock: Clock) -> None:
     def use(model: str, baseline: str) -> Json:
         return {"model": model, "id": use_baseline(pipe.store.state, model, baseline)}
 
+    @router.post("/v1/baselines/{model}/accept")
+    def accept(model: str, body: Accept) -> Json:
+        """Pin the baseline that is in use, or the one that is named: it is provisional no longer."""
+        return {"model": model, "id": accept_baseline(pipe.store.state, model, body.id)}
+
 
 def tick_json(reports: list[TickReport]) -> Json:
     """Several ticks as one report."""
@@ -351,6 +362,7 @@ def tick_json(reports: list[TickReport]) -> Json:
         "buckets": sum(r.summaries.buckets for r in reports),
         "written": sum(r.summaries.written for r in reports),
         "left": last.summaries.left,
+        "baselines": sorted({model for r in reports for model in r.baselines}),
         "labels_joined": sum(r.labels.joined for r in reports),
         "labels_waiting": last.labels.waiting,
         "labels_expired": sum(r.labels.expired for r in reports),

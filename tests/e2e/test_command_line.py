@@ -108,6 +108,9 @@ def test_from_files_to_alerts(kedge_in: Kedge, tmp_path: Path) -> None:
     made = kedge_in("baseline", "create", "fraud", "--from", iso(T0), "--to", iso(T0 + 3 * DAY), "--json").row
     assert (made["rows"], made["features"], made["in_use"]) == (3 * 24 * 40, 3, True)
     assert [row["id"] for row in kedge_in("baseline", "list", "fraud", "--json").rows] == [made["id"]]
+    assert kedge_in("baseline", "accept", "fraud", "--json").row == {"model": "fraud", "id": made["id"]}
+    shown = kedge_in("baseline", "show", "fraud", made["id"][:6], "--json").row
+    assert (shown["provisional"], shown["phi"], shown["restless"]) == (False, ["1h"], {"1h": []})
     kedge_in("tick", "--drain", "--now", iso(T0 + 4 * DAY + 2 * MINUTE))
     assert [row for row in kedge_in("alerts", "--json").rows if row["state"] == "firing"] == []
 
@@ -439,3 +442,19 @@ def test_the_past_gets_what_was_configured_later(kedge_in: Kedge, tmp_path: Path
     assert again.out.startswith("24 buckets looked at, 0 parts written"), again.out
     none = kedge_in("summarise", "strange", "--from", iso(T0), code=2)
     assert "strange" in none.err
+
+
+def test_a_provisional_baseline_is_shown_and_accepted(kedge_in: Kedge, tmp_path: Path) -> None:
+    as_csv(tmp_path / "march.csv", rows_of(range(14)))
+    kedge_in("import", "march.csv", "--model", "fraud", "--label", "truth")
+    kedge_in("baseline", "accept", "fraud", code=2)
+    ticked = kedge_in("tick", "--drain", "--now", iso(T0 + 14 * DAY + 2 * MINUTE), "--json").row
+    assert ticked["baselines"] == ["fraud"]
+    (row,) = kedge_in("baseline", "list", "fraud", "--json").rows
+    assert (row["provisional"], row["in_use"]) == (True, True)
+    assert row["rows"] == 11 * 24 * 40
+    listed = kedge_in("baseline", "list", "fraud").out
+    assert "provisional" in listed
+    assert "kedge baseline accept fraud" in listed
+    assert "fraud now compares to baseline" in kedge_in("baseline", "accept", "fraud").out
+    assert not kedge_in("baseline", "list", "fraud", "--json").row["provisional"]
