@@ -1,5 +1,7 @@
 """`kedge baseline …`: references."""
 
+from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ def baseline() -> None:
     \b
     Example: kedge baseline create fraud --from 2026-09-01 --to 2026-10-01
              kedge baseline create fraud --file train.parquet --class predicted --label truth
+             kedge baseline accept fraud
              kedge baseline list fraud
     """
 
@@ -29,6 +32,15 @@ def baseline() -> None:
 )
 @click.option("--from", "start", metavar="TIME", help="Begin of a window of stored logs (RFC 3339).")
 @click.option("--to", "end", metavar="TIME", help="Its end.")
+@click.option(
+    "--version", metavar="V", help="Only stored logs of this model version; all of them unless --from."
+)
+@click.option(
+    "--mlflow", "uri", metavar="URI", help="A registered model of MLflow: models:/NAME@ALIAS, models:/NAME/3."
+)
+@click.option(
+    "--artifact", metavar="FILE", help="Its artifact with the reference; default: reference.parquet."
+)
 @column_options
 @json_option
 @click.pass_context
@@ -39,31 +51,49 @@ def create(
     file: str | None,
     start: str | None,
     end: str | None,
+    version: str | None,
+    uri: str | None,
+    artifact: str | None,
     as_json: bool,
     **columns: Any,
 ) -> None:
-    """Make a baseline of MODEL from a file or from a window of stored logs, and use it.
+    """Make a baseline of MODEL from a file, from stored logs or from an artifact in MLflow, and use it.
 
     \b
     Example: kedge baseline create fraud --file train.parquet
+             kedge baseline create fraud --version v6
+             kedge baseline create fraud --mlflow models:/fraud@champion
     """
     settings = settings_from(ctx)
-    if bool(file) == bool(start or end) or bool(start) != bool(end):
-        raise click.UsageError("give --file FILE, or both --from and --to")
-    with connect(settings) as client:
-        if file:
+    if [bool(file), bool(uri), bool(start or end or version)].count(True) != 1:
+        raise click.UsageError(
+            "give one of --file FILE, --mlflow URI, or of stored logs --from and --to, or --version V"
+        )
+    if not version and bool(start) != bool(end):
+        raise click.UsageError("give both --from and --to")
+    if artifact and not uri:
+        raise click.UsageError("--artifact goes with --mlflow")
+    with ExitStack() as stack:
+        client = stack.enter_context(connect(settings))
+        if file or uri:
+            from kedge.cli.mlflow_artifact import artifact_of
             from kedge.cli.reference import baseline_from_file
             from kedge.pipeline.baselines import encode_baseline
 
+            path, source = Path(file or ""), ""
+            if uri:
+                path, source = stack.enter_context(artifact_of(uri, artifact or "reference.parquet"))
             column_map = columns_from(columns)
             made = baseline_from_file(
-                Path(file), model, column_map, settings.of_model(model), settings.make_clock()()
+                path, model, column_map, settings.of_model(model), settings.make_clock()()
             )
             if column_map.positive:
                 client.post(f"/v1/models/{model}/positive", {"positive_class": column_map.positive})
-            row = client.post(f"/v1/baselines/{model}", encode_baseline(made))
+            content = encode_baseline(replace(made, source=source) if source else made)
+            row = client.post(f"/v1/baselines/{model}", content)
         else:
-            row = client.post(f"/v1/baselines/{model}/window", {"start": start, "end": end})
+            asked = {"start": start, "end": end, "version": version}
+            row = client.post(f"/v1/baselines/{model}/window", asked)
     if as_json:
         json_line(row)
     else:

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import reduce
 from operator import add
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from kedge.analysis.dispersion import LEAST_WINDOWS
 from kedge.analysis.drift import TOLERANCE
@@ -28,6 +28,14 @@ from kedge.store.base import (
     parse_group,
 )
 from kedge.windows import DAY, HOUR, MINUTE, Millis, Window, ceil, floor, format_duration, iso
+
+
+@runtime_checkable
+class OfVersion(Protocol):
+    """Rows of one version alone."""
+
+    version: str
+
 
 HOURS_OF = 100 * DAY
 """Longer references are cut into days, not hours, to learn how their windows vary."""
@@ -131,9 +139,9 @@ def build_baseline(
     for row in _rows_of(log, request, spans):
         by_group.setdefault(row.key.group, {}).setdefault(row.key.bucket, {})[row.key.part] = row.part
     if () not in by_group:
-        raise BadInput(
-            f"model {model} has no rows from {iso(window.start)} to {iso(window.end)}: nothing to refer to"
-        )
+        of = f" of version {log.version}" if isinstance(log, OfVersion) else ""
+        span = f"{iso(window.start)} to {iso(window.end)}"
+        raise BadInput(f"model {model} has no rows{of} from {span}: nothing to refer to")
     summaries = {
         group: total((_summary(parts) for parts in buckets.values()), edges)
         for group, buckets in by_group.items()

@@ -17,6 +17,7 @@ from kedge.store.base import (
     OTHER,
     DocumentStore,
     Group,
+    Grouping,
     LogStore,
     PartRow,
     Store,
@@ -83,17 +84,55 @@ class CappedLogs:
         self._cap = cap
 
     def edges(
-        self, model: str, window: Window, numeric: Sequence[str], categorical: Sequence[str]
+        self,
+        model: str,
+        window: Window,
+        numeric: Sequence[str],
+        categorical: Sequence[str],
+        version: str | None = None,
     ) -> EdgeSet:
-        return self._store.edges(model, window, numeric, categorical)
+        return self._store.edges(model, window, numeric, categorical, version)
 
-    def errors_by_value(self, model: str, window: Window, edges: NumericEdges) -> list[Moments]:
-        return self._store.errors_by_value(model, window, edges)
+    def errors_by_value(
+        self, model: str, window: Window, edges: NumericEdges, version: str | None = None
+    ) -> list[Moments]:
+        return self._store.errors_by_value(model, window, edges, version)
 
     def summarise(self, request: SummaryRequest) -> list[PartRow]:
         state, model = self._store.state, request.model
         known = {model: values_in(state.get(document_name(model)))}
         return summarise_capped(self._store, state, [request], {model: self._cap}, known)[0]
+
+
+class VersionLogs:
+    """The logs of one version of a model, read as if there were no others."""
+
+    def __init__(self, logs: CappedLogs, version: str) -> None:
+        self._logs = logs
+        self.version = version
+
+    def edges(
+        self, model: str, window: Window, numeric: Sequence[str], categorical: Sequence[str]
+    ) -> EdgeSet:
+        return self._logs.edges(model, window, numeric, categorical, self.version)
+
+    def errors_by_value(self, model: str, window: Window, edges: NumericEdges) -> list[Moments]:
+        return self._logs.errors_by_value(model, window, edges, self.version)
+
+    def summarise(self, request: SummaryRequest) -> list[PartRow]:
+        """Each grouping is counted with the version as one more dimension, which is then taken away."""
+        apart: dict[Grouping, list[Grouping]] = defaultdict(list)
+        for grouping in request.groupings:
+            apart[tuple(sorted({*grouping, "version"}))].append(grouping)
+        found = []
+        for row in self._logs.summarise(replace(request, groupings=tuple(apart))):
+            values = dict(row.key.group)
+            if values.get("version") != self.version:
+                continue
+            for grouping in apart[row.key.grouping]:
+                group = tuple((name, values[name]) for name in grouping)
+                found.append(row._replace(key=row.key._replace(group=group)))
+        return found
 
 
 def register(

@@ -292,14 +292,21 @@ class LogStore(Protocol):
         ...
 
     def edges(
-        self, model: str, window: Window, numeric: Sequence[str], categorical: Sequence[str]
+        self,
+        model: str,
+        window: Window,
+        numeric: Sequence[str],
+        categorical: Sequence[str],
+        version: str | None = None,
     ) -> EdgeSet:
-        """Edges from the rows in a window, and of the values predicted there; features without values are
-        left out.
+        """Edges from the rows in a window (with `version`, of those alone), and of the values predicted
+        there; features without values are left out.
         """
         ...
 
-    def errors_by_value(self, model: str, window: Window, edges: NumericEdges) -> list[Moments]:
+    def errors_by_value(
+        self, model: str, window: Window, edges: NumericEdges, version: str | None = None
+    ) -> list[Moments]:
         """The absolute errors of a window's labelled rows, by the cell of `edges` that the predicted value
         is in: as many as `edges.size`, those of rows without a value (none) last. Rows whose source has no
         errors stored are not counted.

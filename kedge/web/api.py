@@ -28,7 +28,7 @@ from kedge.pipeline.context import Pipeline, declare_positive, groupings_of, set
 from kedge.pipeline.curves import reliability_rows
 from kedge.pipeline.deliver import project
 from kedge.pipeline.feed import load_feed, mark_dirty
-from kedge.pipeline.groups import CappedLogs
+from kedge.pipeline.groups import CappedLogs, VersionLogs
 from kedge.pipeline.imports import forget_import, import_progress, keep_import
 from kedge.pipeline.query import alert_rows, history_rows, metric_series, model_feed
 from kedge.pipeline.schema import features_of
@@ -50,8 +50,11 @@ class TickBody(_Body):
 
 
 class BaselineWindow(_Body):
-    start: str
-    end: str
+    start: str | None = None
+    """RFC 3339; where the logs begin unless said, and only with `version`."""
+    end: str | None = None
+    version: str | None = None
+    """Only rows of this version."""
     use: bool = True
 
 
@@ -317,19 +320,24 @@ def _baselines(router: APIRouter, pipe: Pipeline, clock: Clock) -> None:
 
     @router.post("/v1/baselines/{model}/window")
     def from_window(model: str, body: BaselineWindow) -> Json:
-        """Make a baseline of the logs between two times."""
-        start, end = parse_time(body.start), parse_time(body.end)
+        """Make a baseline of the logs between two times, or of one version's."""
         known = model_feed(pipe, model)
+        if body.version is None and (body.start is None or body.end is None):
+            raise BadInput("a baseline is of a window (start and end), or of a version")
+        start = parse_time(body.start) if body.start else known.first
+        end = parse_time(body.end) if body.end else known.last + known.base
         window = Window(floor(start, known.base), ceil(end, known.base))
         if window.length <= 0:
             raise BadInput(f"the window ends ({body.end}) before it begins ({body.start})")
+        logs = CappedLogs(pipe.store, settings_of(pipe, model).max_groups)
+        source = f"window {iso(window.start)} to {iso(window.end)}"
         baseline = build_baseline(
-            CappedLogs(pipe.store, settings_of(pipe, model).max_groups),
+            logs if body.version is None else VersionLogs(logs, body.version),
             model,
             window,
             features_of(pipe.store.state, model),
             groupings_of(pipe, pipe.rules(), model),
-            source=f"window {iso(window.start)} to {iso(window.end)}",
+            source=source if body.version is None else f"version {body.version}, {source}",
             now=clock(),
         )
         return import_baseline(pipe.store.state, baseline, use=body.use)

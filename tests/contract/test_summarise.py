@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from kedge.errors import TooManyGroups
-from kedge.records import Prediction
+from kedge.records import Label, Prediction
 from kedge.sketch import VALUE, CategoricalEdges, Cells, Core, NumericEdges, PartName
 from kedge.store.base import MOST_GROUPS, OTHER, Grouping, Store, SummaryRequest
 from kedge.windows import DAY, HOUR, MINUTE, Millis, Window
@@ -252,6 +252,34 @@ def test_edges_of_a_regression_cut_what_it_predicts_and_are_counted_with_the_fea
     counts = sum(row.part.features[VALUE][1] for row in found.values())
     assert counts[-1] == len(stored["regression"]) - len(values)
     assert store.edges("two classes", window, ["age"], []).value is None
+
+
+def test_edges_and_errors_of_one_version_are_those_of_its_rows_alone(store: Store) -> None:
+    name = "versions apart"
+    rows = [
+        Prediction(
+            id=f"apart-{i:04d}",
+            timestamp=START + i * 1000,
+            ingested=START,
+            model=name,
+            version="new" if i % 4 == 0 else "old",
+            value=float(i % 4 * 100 + i % 7),
+            num={"amount": float(1000 + i if i % 4 == 0 else i)},
+            cat={"kind": "n" if i % 4 == 0 else "o"},
+            label=Label(id=f"apart-{i:04d}", timestamp=START + HOUR, ingested=START, value=float(i % 4)),
+        )
+        for i in range(400)
+    ]
+    append(store, rows)
+    window = Window(START, START + HOUR)
+    whole = store.edges(name, window, ["amount"], ["kind"])
+    new = store.edges(name, window, ["amount"], ["kind"], "new")
+    assert whole.numeric["amount"].edges[0] == 1.0
+    assert (new.numeric["amount"].edges[0], new.categorical["kind"].values) == (1000.0, ("n",))
+    assert store.edges(name, window, ["amount"], ["kind"], "never").features == {}
+    assert whole.value is not None
+    for version, errors in (("new", 100), ("old", 300), ("never", 0), (None, 400)):
+        assert sum(m.n for m in store.errors_by_value(name, window, whole.value, version)) == errors
 
 
 def test_errors_are_told_by_the_cell_of_the_predicted_value(

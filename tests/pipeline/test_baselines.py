@@ -3,12 +3,14 @@
 import json
 from collections.abc import Iterator
 
+import msgspec
 import numpy as np
 import pytest
 
 from kedge.alerting.finding import Severity, Status
 from kedge.alerting.loading import parse_rules
 from kedge.cli.reference import FileRows
+from kedge.errors import BadInput
 from kedge.pipeline.baselines import (
     Baseline,
     build_baseline,
@@ -16,6 +18,7 @@ from kedge.pipeline.baselines import (
     encode_baseline,
     import_baseline,
 )
+from kedge.pipeline.groups import CappedLogs, VersionLogs
 from kedge.pipeline.query import metric_series
 from kedge.pipeline.schema import features_of
 from kedge.records import Prediction
@@ -95,6 +98,49 @@ def test_many_features_are_counted_some_at_a_time(one: World, monkeypatch: pytes
     whole = baseline(one, 20).variation
     monkeypatch.setattr("kedge.pipeline.baselines.FEATURES_AT_ONCE", 1)
     assert baseline(one, 20).variation == whole
+
+
+def test_a_baseline_of_one_version_is_of_its_rows_alone(one: World) -> None:
+    def versioned(row: Prediction, i: int) -> Prediction:
+        new, region = i % 3 == 0, "eu" if i % 2 else "us"
+        num = {"steady": row.num["steady"] + (5 if new else 0)}
+        return msgspec.structs.replace(
+            row, version="v2" if new else "v1", num=num, segment={"region": region}
+        )
+
+    held = [versioned(row, i) for i, row in enumerate(rows(range(2)))]
+    send(one, iter(held))
+    window, grouping = Window(T0, T0 + 2 * DAY), ("segment.region",)
+    made = build_baseline(
+        VersionLogs(CappedLogs(one.store, 10), "v2"),
+        MODEL,
+        window,
+        features_of(one.store.state, MODEL),
+        [(), ("version",), grouping],
+        source="version v2",
+        now=one.now,
+    )
+    assert made.rows == 160
+    values = [row.num["steady"] for row in held if row.version == "v2"]
+    assert made.edges.numeric["steady"].edges[0] == pytest.approx(min(values), rel=1e-6)
+    groups = {group: summary.rows for group, summary in made.summaries.items()}
+    assert groups == {
+        (): 160,
+        (("version", "v2"),): 160,
+        (("segment.region", "eu"),): 80,
+        (("segment.region", "us"),): 80,
+    }
+    assert made.variation.lengths[HOUR].windows == 48
+    with pytest.raises(BadInput, match="has no rows"):
+        build_baseline(
+            VersionLogs(CappedLogs(one.store, 10), "v3"),
+            MODEL,
+            window,
+            features_of(one.store.state, MODEL),
+            [()],
+            source="version v3",
+            now=one.now,
+        )
 
 
 def test_a_long_reference_is_cut_into_days(one: World) -> None:

@@ -33,6 +33,13 @@ _LABEL_FIELDS = ("cls", "value", "timestamp", "ingested")
 _OUTCOME_FIELDS = ("correct", "log_loss", "brier", "error", "abs_error", "squared_error")
 
 
+def _within(code: int, window: Window, version: str | None) -> tuple[str, list[Any]]:
+    """The condition on rows, and what is put into it."""
+    if version is None:
+        return _WITHIN, [code, *window]
+    return f"{_WITHIN} AND version = $4", [code, *window, version]
+
+
 class Reader:
     """Reads predictions of one model in a window."""
 
@@ -41,7 +48,12 @@ class Reader:
         self._catalog = catalog
 
     def edges(
-        self, model: str, window: Window, numeric: Sequence[str], categorical: Sequence[str]
+        self,
+        model: str,
+        window: Window,
+        numeric: Sequence[str],
+        categorical: Sequence[str],
+        version: str | None = None,
     ) -> EdgeSet:
         """From linear quantiles (numpy's default) of all values, or of a sample from SAMPLED_FROM rows, and
         full value counts."""
@@ -52,20 +64,20 @@ class Reader:
         texts = [
             (name, p) for name in categorical if (p := known.slots["features.cat"].get(name)) is not None
         ]
-        within = [known.code, *window]
-        drawn = _Drawn(len(numbers) + 1, self._count(within, window))
+        within, asked = _within(known.code, window, version)
+        drawn = _Drawn(len(numbers) + 1, self._count(within, asked, window))
         counts: dict[str, Counter[str]] = defaultdict(Counter)
         read = partial(_read, numbers=[p for _, p in numbers], texts=[p for _, p in texts])
         for day in self._catalog.days_in(window):
-            sql = f"SELECT numbers, texts, value FROM {day.predictions} WHERE {_WITHIN}"
-            for values, times in self._database.counted(sql, within, read):
+            sql = f"SELECT numbers, texts, value FROM {day.predictions} WHERE {within}"
+            for values, times in self._database.counted(sql, asked, read):
                 drawn.add(values)
                 for (name, _), of_value in zip(texts, times, strict=True):
                     counts[name].update(of_value)
         found: dict[str, Edges] = {}
         columns = [(name, f"numbers[{position + 1}]") for name, position in numbers]
         for i, (name, column) in enumerate([*columns, (VALUE, "value::FLOAT")]):
-            quantiles = self._of_few(within, window, column) if drawn.few(i) else drawn.quantiles(i)
+            quantiles = self._of_few(within, asked, window, column) if drawn.few(i) else drawn.quantiles(i)
             if (cut := numeric_edges(quantiles)) is not None:
                 found[name] = cut
         for name, counter in counts.items():
@@ -74,39 +86,42 @@ class Reader:
         predicted = found.pop(VALUE, None)
         return EdgeSet(found, predicted if isinstance(predicted, NumericEdges) else None)
 
-    def errors_by_value(self, model: str, window: Window, edges: NumericEdges) -> list[Moments]:
+    def errors_by_value(
+        self, model: str, window: Window, edges: NumericEdges, version: str | None = None
+    ) -> list[Moments]:
         """Of the rows whose label was joined with an error."""
         sums = [Moments.ZERO] * edges.size
         known = self._catalog.models.get(model)
         if known is None:
             return sums
+        within, asked = _within(known.code, window, version)
         for day in self._catalog.days_in(window):
             labelled = (
-                f"SELECT p.value, l.abs_error FROM (SELECT * FROM {day.predictions} WHERE {_WITHIN}) p"
+                f"SELECT p.value, l.abs_error FROM (SELECT * FROM {day.predictions} WHERE {within}) p"
                 f" JOIN {day.labels} l USING (model, id) WHERE l.abs_error IS NOT NULL"
             )
-            for batch in self._database.batches(labelled, [known.code, *window]):
+            for batch in self._database.batches(labelled, [*asked]):
                 cells = numeric_cells(edges, finite_floats(batch.column("value")))
                 errors = finite_floats(batch.column("abs_error"))[:, None]
                 by_cell = Segments(cells, edges.size, slice(None)).moments(errors)
                 sums = [before + more for before, (more,) in zip(sums, by_cell, strict=True)]
         return sums
 
-    def _count(self, within: Sequence[Any], window: Window) -> int:
+    def _count(self, within: str, asked: Sequence[Any], window: Window) -> int:
         return sum(
-            self._database.rows(f"SELECT count(*) FROM {day.predictions} WHERE {_WITHIN}", within)[0][0]
+            self._database.rows(f"SELECT count(*) FROM {day.predictions} WHERE {within}", asked)[0][0]
             for day in self._catalog.days_in(window)
         )
 
-    def _of_few(self, within: Sequence[Any], window: Window, column: str) -> NDArray[np.float64]:
+    def _of_few(self, within: str, asked: Sequence[Any], window: Window, column: str) -> NDArray[np.float64]:
         """The quantiles of one numeric column from a count of each of its values."""
         times: Counter[float] = Counter()
         for day in self._catalog.days_in(window):
             sql = (
                 f"SELECT {column} AS held, count(*) FROM {day.predictions}"
-                f" WHERE {_WITHIN} AND isfinite(held) GROUP BY held"
+                f" WHERE {within} AND isfinite(held) GROUP BY held"
             )
-            times.update(dict(self._database.rows(sql, within)))
+            times.update(dict(self._database.rows(sql, asked)))
         values = sorted(times)
         return of_counts(np.array(values, np.float64), np.array([times[v] for v in values], np.int64))
 

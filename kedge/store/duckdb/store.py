@@ -179,12 +179,19 @@ class DuckStore:
         return self._summariser.summarise_many(requests)
 
     def edges(
-        self, model: str, window: Window, numeric: Sequence[str], categorical: Sequence[str]
+        self,
+        model: str,
+        window: Window,
+        numeric: Sequence[str],
+        categorical: Sequence[str],
+        version: str | None = None,
     ) -> EdgeSet:
-        return self._reader.edges(model, window, numeric, categorical)
+        return self._reader.edges(model, window, numeric, categorical, version)
 
-    def errors_by_value(self, model: str, window: Window, edges: NumericEdges) -> list[Moments]:
-        return self._reader.errors_by_value(model, window, edges)
+    def errors_by_value(
+        self, model: str, window: Window, edges: NumericEdges, version: str | None = None
+    ) -> list[Moments]:
+        return self._reader.errors_by_value(model, window, edges, version)
 
     def examples(self, model: str, window: Window, limit: int = 20) -> list[Json]:
         return self._reader.examples(model, window, limit)

@@ -35,13 +35,25 @@ Columns = dict[str, NDArray[np.float64]]
 class Quantiles:
     """`LogStore.edges`, and `errors_by_value` on them."""
 
-    def __init__(self, client: Client, place: Place) -> None:
+    def __init__(self, client: Client, place: Place, clauses: Sequence[Json] = ()) -> None:
+        """`clauses`: what else a row must fulfil."""
         self._client = client
         self._place = place
+        self._clauses = clauses
+
+    def _of(self, version: str) -> "Quantiles":
+        return Quantiles(self._client, self._place, of_version(self._place, version))
 
     def edges(
-        self, model: str, window: Window, numeric: Sequence[str], categorical: Sequence[str]
+        self,
+        model: str,
+        window: Window,
+        numeric: Sequence[str],
+        categorical: Sequence[str],
+        version: str | None = None,
     ) -> EdgeSet:
+        if version is not None:
+            return self._of(version).edges(model, window, numeric, categorical)
         numbers = {f: field for f in numeric if (field := self._place.numeric(f))}
         if value := self._place.field("prediction.value"):
             numbers[VALUE] = value
@@ -57,8 +69,12 @@ class Quantiles:
         features = {feature: edges for feature, edges in found.items() if edges is not None}
         return EdgeSet(features, predicted if isinstance(predicted, NumericEdges) else None)
 
-    def errors_by_value(self, model: str, window: Window, edges: NumericEdges) -> list[Moments]:
+    def errors_by_value(
+        self, model: str, window: Window, edges: NumericEdges, version: str | None = None
+    ) -> list[Moments]:
         """`LogStore.errors_by_value`."""
+        if version is not None:
+            return self._of(version).errors_by_value(model, window, edges)
         asked = errors_by_value(self._place, edges)
         answer = {} if asked is None else self._ask(model, window, asked)[1]
         return errors_of(answer, edges.size)
@@ -68,7 +84,7 @@ class Quantiles:
         body = {
             "size": 0,
             "track_total_hits": True,
-            "query": self._place.rows(model, window),
+            "query": self._place.rows(model, window, *self._clauses),
             "aggs": aggregations,
         }
         answer = self._client.search(
@@ -138,6 +154,14 @@ class Quantiles:
             buckets = answer.get(f"values{i}", {}).get("buckets", [])
             found[feature] = [(bucket["key"], bucket["doc_count"]) for bucket in buckets]
         return rows, found
+
+
+def of_version(place: Place, version: str | None) -> list[Json]:
+    """The query's clauses for the rows of one version; none is of a version where rows name none."""
+    if version is None:
+        return []
+    field = place.dimension("version")
+    return [{"term": {field.path: version}} if field else {"match_none": {}}]
 
 
 def _cardinalities(features: Fields) -> Json:

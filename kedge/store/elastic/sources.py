@@ -32,7 +32,7 @@ from kedge.store.elastic.feed import Feed
 from kedge.store.elastic.foreign import ForeignPlace, resolve
 from kedge.store.elastic.foreign_feed import ForeignFeed, features_in
 from kedge.store.elastic.foreign_rows import count_rows, foreign_examples
-from kedge.store.elastic.quantiles import Quantiles
+from kedge.store.elastic.quantiles import Quantiles, of_version
 from kedge.store.elastic.summarise import Summariser
 from kedge.store.sources import Source
 from kedge.windows import MINUTE, Millis, Window
@@ -158,21 +158,33 @@ class Sources:
                 yield place
 
     def edges(
-        self, model: str, window: Window, numeric: Sequence[str], categorical: Sequence[str]
+        self,
+        model: str,
+        window: Window,
+        numeric: Sequence[str],
+        categorical: Sequence[str],
+        version: str | None = None,
     ) -> list[tuple[int, EdgeSet]]:
         """From each source that has the model, with how many rows it has there."""
         return [
             (
-                count_rows(self._client, place.over(window), place.rows(model, window), place.wildcards),
-                Quantiles(self._client, place).edges(model, window, numeric, categorical),
+                count_rows(
+                    self._client,
+                    place.over(window),
+                    place.rows(model, window, *of_version(place, version)),
+                    place.wildcards,
+                ),
+                Quantiles(self._client, place).edges(model, window, numeric, categorical, version),
             )
             for place in self.places(model)
         ]
 
-    def errors_by_value(self, model: str, window: Window, edges: NumericEdges) -> list[list[Moments]]:
+    def errors_by_value(
+        self, model: str, window: Window, edges: NumericEdges, version: str | None = None
+    ) -> list[list[Moments]]:
         """From each source that has the model."""
         return [
-            Quantiles(self._client, place).errors_by_value(model, window, edges)
+            Quantiles(self._client, place).errors_by_value(model, window, edges, version)
             for place in self.places(model)
         ]
 

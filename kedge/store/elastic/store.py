@@ -35,7 +35,7 @@ from kedge.store.elastic.metrics import Metrics
 from kedge.store.elastic.names import Names
 from kedge.store.elastic.namespaces import Namespaces
 from kedge.store.elastic.place import OwnPlace
-from kedge.store.elastic.quantiles import Quantiles
+from kedge.store.elastic.quantiles import Quantiles, of_version
 from kedge.store.elastic.rejected import Rejected
 from kedge.store.elastic.setup import Setup
 from kedge.store.elastic.shared import SharedIds
@@ -124,20 +124,28 @@ class ElasticStore:
         return rows
 
     def edges(
-        self, model: str, window: Window, numeric: Sequence[str], categorical: Sequence[str]
+        self,
+        model: str,
+        window: Window,
+        numeric: Sequence[str],
+        categorical: Sequence[str],
+        version: str | None = None,
     ) -> EdgeSet:
-        own = self._quantiles.edges(model, window, numeric, categorical)
-        others = self._sources.edges(model, window, numeric, categorical) if self._sources else []
+        own = self._quantiles.edges(model, window, numeric, categorical, version)
+        others = self._sources.edges(model, window, numeric, categorical, version) if self._sources else []
         if not others:
             return own
         # Quantiles do not add: where a model has rows in several places, the largest speaks for all.
         place = self._place
-        rows = count_rows(self._client, place.over(window), place.rows(model, window), place.wildcards)
+        query = place.rows(model, window, *of_version(place, version))
+        rows = count_rows(self._client, place.over(window), query, place.wildcards)
         return max([(rows, own), *others], key=lambda found: found[0])[1]
 
-    def errors_by_value(self, model: str, window: Window, edges: NumericEdges) -> list[Moments]:
-        found = self._quantiles.errors_by_value(model, window, edges)
-        for more in self._sources.errors_by_value(model, window, edges) if self._sources else ():
+    def errors_by_value(
+        self, model: str, window: Window, edges: NumericEdges, version: str | None = None
+    ) -> list[Moments]:
+        found = self._quantiles.errors_by_value(model, window, edges, version)
+        for more in self._sources.errors_by_value(model, window, edges, version) if self._sources else ():
             found = [a + b for a, b in zip(found, more, strict=True)]
         return found
 
