@@ -45,7 +45,10 @@ class ThresholdRule(Rule):
     )
     feature: Text | None = Field(
         None,
-        description="The feature that is meant, for `quality.*` and `drift.*`; or split `by: [feature]`.",
+        description=(
+            "The feature that is meant, for `quality.*`, `drift.*` and `attribution.*`; or split "
+            "`by: [feature]`."
+        ),
     )
     compare: Compare | None = Field(
         None, description=f"What `rise`, `fall` and `change` are measured against. {MEANING}"
@@ -291,7 +294,7 @@ class ThresholdRule(Rule):
         )
         against = self._against(inputs).name if before is not None else ""
         sentence = _sentence(title, draft, condition, size, against)
-        sentence += f": {found.told}" if found.told else ""
+        sentence += f": {found.told}" if found.told and draft.state is State.BREACH else ""
         return replace(draft, reason=f"{sentence}; {ASSUMED}" if self.info.estimated else sentence)
 
     def _proof(self, found: Metric, before: Metric | None, inputs: Inputs) -> Interval | None:

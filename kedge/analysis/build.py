@@ -56,10 +56,10 @@ def rate(name: str, successes: int, trials: int, none: str, *, labels: Labels = 
     return present(name, successes / trials, trials, Rate(successes, trials), labels=labels)
 
 
-def mean(name: str, moments: Moments, none: str) -> Metric:
+def mean(name: str, moments: Moments, none: str, *, labels: Labels = _NONE) -> Metric:
     if not moments.n:
-        return absent(name, none)
-    return present(name, moments.mean, moments.n, Mean(moments))
+        return absent(name, none, labels=labels)
+    return present(name, moments.mean, moments.n, Mean(moments), labels=labels)
 
 
 def estimate(name: str, value: float, error: float | None, n: int) -> Metric:

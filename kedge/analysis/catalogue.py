@@ -411,7 +411,41 @@ _METRICS = (
     ),
 )
 
-METRICS: dict[str, MetricInfo] = {info.name: info for info in _METRICS}
+_ATTRIBUTIONS = (
+    MetricInfo(
+        "attribution.mean",
+        "",
+        Bad.BOTH,
+        "rows with an attribution of the feature",
+        CORE,
+        "Mean absolute attribution of one feature, where logs carry explanations.",
+        "mean",
+        takes="feature",
+        must=True,
+    ),
+    MetricInfo(
+        "attribution.shift",
+        "",
+        Bad.BOTH,
+        "rows with an attribution of the feature",
+        CORE,
+        "How much more a feature contributes than in the reference: 0.5 is half more, -1 nothing any more.",
+        needs_reference=True,
+        takes="feature",
+        must=True,
+    ),
+    MetricInfo(
+        "attribution.rank_shift",
+        "",
+        Bad.UP,
+        "rows with attributions",
+        CORE,
+        "How far the order of the features by what they contribute moved: 1 - NDCG, 0 for the reference's.",
+        needs_reference=True,
+    ),
+)
+
+METRICS: dict[str, MetricInfo] = {info.name: info for info in (*_METRICS, *_ATTRIBUTIONS)}
 """By name, in the order in which they are shown."""
 
 AGED: dict[str, MetricInfo] = {

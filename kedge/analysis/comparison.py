@@ -55,6 +55,7 @@ _FAMILIES = {
     "confidence": Family.PREDICTIONS,
     "entropy": Family.PREDICTIONS,
     "prediction": Family.PREDICTIONS,
+    "attribution": Family.PREDICTIONS,
 }
 
 
@@ -96,7 +97,7 @@ class Change:
             drifted = self.current.verdict is Verdict.DRIFTED
             unsure = self.current.verdict is Verdict.INSUFFICIENT
             return Tone.WORSE if drifted else Tone.UNKNOWN if unsure else Tone.SAME
-        if self.family is Family.QUALITY and METRICS[self.name].comparison:
+        if METRICS[self.name].comparison and self.name.startswith(("quality.", "attribution.")):
             within = interval_at(self.current, CREDIBLE_ALPHA)
             return Tone.UNKNOWN if within is None else Tone.WORSE if within[0] > 0 else Tone.SAME
         if self.by is None or self.reference is None or METRICS[self.name].evidence == "exact":

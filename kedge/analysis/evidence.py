@@ -4,6 +4,7 @@
 the rows are too few to show any spread. `stderr` is the standard error, or None.
 """
 
+import heapq
 import math
 from dataclasses import dataclass
 from statistics import median
@@ -15,6 +16,9 @@ from scipy import special
 from kedge.analysis import noncentral
 from kedge.analysis.intervals import Interval, mean_interval, quantile_ranks, wilson_of, z_of
 from kedge.sketch import Counts, Moments
+
+_MOST_LOG = 300.0
+"""Wider intervals of a logarithm would not have finite ends."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +137,120 @@ class Estimate:
 
 
 @dataclass(frozen=True, slots=True)
+class Ratio:
+    """The mean of a column that is never negative, over another's, less one; each of two values or more.
+
+    The interval is that of the logarithm by the delta method, Student's with Welch's degrees of freedom. Of a
+    column of zeros it reaches as far as if the share of rows that Wilson's interval allows were as in the
+    other.
+    """
+
+    column: Moments
+    base: Moments
+
+    @property
+    def value(self) -> float:
+        return self.column.mean / self.base.mean - 1
+
+    @property
+    def stderr(self) -> float | None:
+        return (1 + self.value) * math.hypot(*self._errors) if self.column.mean > 0 else None
+
+    @property
+    def _errors(self) -> tuple[float, float]:
+        """Of both logarithms."""
+        return (self.column.stderr / self.column.mean, self.base.stderr / self.base.mean)
+
+    def interval(self, alpha: float) -> Interval | None:
+        if self.column.mean <= 0:
+            return (-1.0, wilson_of(0.0, float(self.column.n), alpha)[1] - 1)
+        ours, theirs = self._errors
+        error = math.hypot(ours, theirs)
+        if not error:
+            return (self.value, self.value)
+        shares = ((ours / error) ** 4 / (self.column.n - 1), (theirs / error) ** 4 / (self.base.n - 1))
+        half = min(float(-special.stdtrit(1 / sum(shares), alpha)) * error, _MOST_LOG)
+        return (math.exp(-half) * (1 + self.value) - 1, math.exp(half) * (1 + self.value) - 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Ranking:
+    """1 - NDCG of the order of some columns by their means, the gains being the means of others.
+
+    Which of two columns stands first is certain where the intervals of their means (with the noise of both
+    sides, each at its part of alpha) do not meet; so each column has a first and a last place that it may
+    stand at. The interval reaches from the order nearest to the base's that these places allow to the
+    farthest one: no order that the certain pairs allow is beyond them.
+    """
+
+    base: tuple[Moments, ...]
+    columns: tuple[Moments, ...]
+
+    @property
+    def gains(self) -> NDArray[np.float64]:
+        return np.array([m.mean for m in self.base])
+
+    @property
+    def order(self) -> NDArray[np.intp]:
+        """Of the base, the greatest first."""
+        return np.argsort(-self.gains, kind="stable")
+
+    @property
+    def value(self) -> float:
+        # Equal means stand as in the base: that they do not differ is no change of places.
+        order = self.order
+        means = np.array([m.mean for m in self.columns])[order]
+        return self._lost(order[np.argsort(-means, kind="stable")])
+
+    @property
+    def stderr(self) -> float | None:
+        return None
+
+    def interval(self, alpha: float) -> Interval | None:
+        lower, upper = self._ends(alpha)
+        after = np.searchsorted(np.sort(upper), lower)  # columns that surely stand after each
+        farthest = self._filled(after)[::-1]
+        ends = self._lost(self.nearest(alpha)), self._lost(farthest)
+        return (min(ends[0], self.value), max(ends[1], self.value))
+
+    def nearest(self, alpha: float) -> NDArray[np.intp]:
+        """The order that is as much the base's as the noise allows, the greatest first."""
+        lower, upper = self._ends(alpha)
+        return self._filled(len(lower) - np.searchsorted(np.sort(lower), upper, side="right"))
+
+    def _filled(self, soonest: NDArray[np.intp]) -> NDArray[np.intp]:
+        """Place by place the greatest gain that may stand there, each having a soonest place, from 0."""
+        gains, waiting = self.gains, np.argsort(soonest, kind="stable").tolist()[::-1]
+        free: list[tuple[float, int]] = []
+        order = []
+        for place in range(len(waiting)):
+            while waiting and soonest[waiting[-1]] <= place:
+                heapq.heappush(free, (-gains[waiting[-1]], waiting.pop()))
+            order.append(heapq.heappop(free)[1])
+        return np.array(order, np.intp)
+
+    def _ends(self, alpha: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        means = np.array([m.mean for m in self.columns])
+        scale = means.sum() / self.gains.sum()
+        each = alpha / len(self.columns)
+        halves = [
+            math.hypot(_half(m, each), _half(b, each) * scale)
+            for m, b in zip(self.columns, self.base, strict=True)
+        ]
+        return means - halves, means + halves
+
+    def _lost(self, order: NDArray[np.intp]) -> float:
+        discounts = np.log2(np.arange(2, len(order) + 2))
+        gains = self.gains
+        ideal = float((np.sort(gains)[::-1] / discounts).sum())
+        return max(1 - float((gains[order] / discounts).sum()) / ideal, 0.0)
+
+
+def _half(moments: Moments, alpha: float) -> float:
+    return float(-special.stdtrit(moments.n - 1, alpha)) * moments.stderr
+
+
+@dataclass(frozen=True, slots=True)
 class Gaps:
     """A weighted sum of absolute gaps, such as calibration error, each gap known with normal noise.
 
@@ -235,4 +353,18 @@ class Median:
         return (median(low for low, _ in ends), median(high for _, high in ends))
 
 
-Evidence = Exact | Between | Chances | Rate | Mean | RootMean | Estimate | Gaps | Quantile | Shift | Median
+Evidence = (
+    Exact
+    | Between
+    | Chances
+    | Rate
+    | Mean
+    | RootMean
+    | Estimate
+    | Ratio
+    | Ranking
+    | Gaps
+    | Quantile
+    | Shift
+    | Median
+)

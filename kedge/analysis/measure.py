@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 
 from kedge.analysis import (
+    attribution,
     build,
     calibration,
     classes,
@@ -147,6 +148,9 @@ _READERS: dict[str, _Reader] = {
     "quality.invalid": lambda r, f: quality.invalid(f, r.feature_counts(f)),
     "quality.unseen": lambda r, f: r.in_cells("quality.unseen", f, quality.unseen),
     "quality.out_of_range": lambda r, f: r.in_cells("quality.out_of_range", f, quality.out_of_range),
+    attribution.MEAN: lambda r, f: attribution.mean(f, r.core.attributions),
+    attribution.SHIFT: lambda r, f: attribution.shift(f, r.attributed, r.core.attributions),
+    attribution.RANK_SHIFT: lambda r, _: attribution.rank_shift(r.attributed, r.core.attributions),
     quality_change.CONSTANT: lambda r, f: r.constant_of(f),
     quality_change.APPEARED: lambda r, _: r.changed(quality_change.appeared),
     quality_change.DISAPPEARED: lambda r, _: r.changed(quality_change.disappeared),

@@ -106,6 +106,11 @@ class Reading:
     def reference(self) -> Summary:
         return self.context.reference or Summary()
 
+    @property
+    def attributed(self) -> Mapping[str, Moments]:
+        """The attributions of the reference."""
+        return (self.reference.core or Core()).attributions
+
     # --- what there is to tell of -----------------------------------------------------------------------
 
     def applies(self, info: MetricInfo) -> bool:
@@ -134,6 +139,8 @@ class Reading:
                 return bool(self.core.scores)
             case "prediction":
                 return bool(self.core.scores or self.core.value.n)
+            case "attribution":
+                return bool(self.core.attributions) and (not info.needs_reference or bool(self.attributed))
             case "label" if name == "delay_seen_p50":
                 return bool(self.labels.rows)
         return True
@@ -162,6 +169,10 @@ class Reading:
                 return [f for f in self.edges.categorical if f in self.cells.features]
             case "quality.out_of_range":
                 return [f for f in self.edges.numeric if f in self.cells.features]
+            case "attribution.mean":
+                return sorted(self.core.attributions)
+            case "attribution.shift":
+                return sorted(self.core.attributions.keys() & self.attributed.keys())
             case quality_change.CONSTANT:
                 return self._counted_twice
         if info.name.startswith("drift."):

@@ -221,6 +221,22 @@ def test_features_that_went_are_named_in_the_finding() -> None:
     assert find("metric: quality.disappeared, above: 0", before, before).state is State.OK
 
 
+def explained(**sizes: float) -> Summary:
+    """100 rows, each feature with attributions from none to twice so much."""
+    held = {name: Moments.of(size * i / 50 for i in range(100)) for name, size in sizes.items()}
+    return Summary(Core(rows=100, attributions=held), None, None)
+
+
+def test_a_feature_that_contributes_more_than_it_did_is_found() -> None:
+    before, after = explained(age=1.0, shop=4.0), explained(age=20.0, shop=4.0)
+    shifted = find("metric: attribution.shift, feature: age, above: 1", after, before)
+    assert (shifted.state, shifted.value) == (State.BREACH, pytest.approx(19.0))
+    assert find("metric: attribution.shift, feature: shop, above: 1", after, before).state is State.OK
+    order = find("metric: attribution.rank_shift, above: 0.1", after, before)
+    assert order.state is State.BREACH
+    assert order.reason.endswith("above 0.1: age 2 → 1, shop 1 → 2")
+
+
 def test_what_too_few_rows_cannot_tell_is_no_recovery() -> None:
     few = Summary(Core(rows=1), None, None)
     rare = Summary(Core(rows=100, numeric={"age": Moments.of([1.0] * 40)}), None, None)

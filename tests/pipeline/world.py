@@ -77,6 +77,7 @@ def prediction(i: int, at: Millis, *, failed: bool | None = None) -> Prediction:
         probabilities={"fraud": probability, "ok": 1 - probability},
         entropy=0.1 * (i % 6),
         num={"amount": float(i % 50) + 0.1} if i % 11 else {},
+        attributions={"amount": float(i % 7) - 3.0} if i % 5 else {},
         cat={"country": ("de", "fr", "it")[i % 3]} | ({"channel": "web"} if i % 13 == 0 else {}),
         segment={"region": "eu" if i % 4 else "us", "plan": ("free", "paid")[i % 2]},
         latency_ms=float(5 + i % 90),
