@@ -54,6 +54,9 @@ def metrics(
     Example: kedge metrics fraud --metric performance.recall --window 1d
              kedge metrics fraud --metric errors.rate --window 1h --by segment.region --json
              kedge metrics fraud --metric errors.rate --compare-versions v7 v6 --margin 1pp
+
+    Rows behind quality.missing, invalid, unseen and out_of_range, with the commonest bad values:
+    GET /v1/models/MODEL/examples?feature=F&problem=unseen&from=T&to=T
     """
     with connect(settings_from(ctx)) as client:
         if versions is not None:

@@ -17,6 +17,7 @@ from kedge.errors import StoreUnavailable
 from kedge.record_table import PredictionTable
 from kedge.records import Label, OpenField, Prediction
 from kedge.sketch import AnyPart, EdgeSet, Moments, NumericEdges, PartName
+from kedge.store.flaws import Flaw
 from kedge.store.retention import Floors, Swept
 from kedge.windows import Millis, Window
 
@@ -313,8 +314,9 @@ class LogStore(Protocol):
         """
         ...
 
-    def examples(self, model: str, window: Window, limit: int = 20) -> list[Json]:
-        """The newest rows of a window as stored documents (nested maps, DESIGN §4 names)."""
+    def examples(self, model: str, window: Window, limit: int = 20, flaw: Flaw | None = None) -> list[Json]:
+        """The newest rows of a window as stored documents (nested maps, DESIGN §4 names); only those with a
+        flaw, where one is named."""
         ...
 
     def reject(self, rows: Sequence[RejectedRow]) -> None:

@@ -27,6 +27,7 @@ from kedge.pipeline.baselines import (
 from kedge.pipeline.context import Pipeline, declare_positive, groupings_of, settings_of
 from kedge.pipeline.curves import reliability_rows
 from kedge.pipeline.deliver import project
+from kedge.pipeline.examples import examples_of
 from kedge.pipeline.feed import load_feed, mark_dirty
 from kedge.pipeline.groups import CappedLogs, VersionLogs
 from kedge.pipeline.imports import forget_import, import_progress, keep_import
@@ -274,6 +275,18 @@ def _read(router: APIRouter, pipe: Pipeline, clock: Clock) -> None:
             bins=bins,
             now=clock(),
         )
+
+    @router.get("/v1/models/{model}/examples")
+    def flawed_examples(
+        model: str,
+        feature: str,
+        problem: str,
+        start: Annotated[str, Query(alias="from")],
+        to: str,
+        limit: Annotated[int, Query(ge=0, le=1000)] = 20,
+    ) -> Json:
+        """Rows behind a finding of data quality, and the commonest of the bad values."""
+        return examples_of(pipe, model, feature, problem, parse_time(start), parse_time(to), limit)
 
     @router.get("/v1/alerts")
     def alerts(every: bool = False) -> list[Json]:

@@ -4,13 +4,16 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import msgspec
+import numpy as np
+import pytest
 
 from kedge.records import Label, Prediction
-from kedge.sketch import PartName
+from kedge.sketch import CategoricalEdges, NumericEdges, PartName
 from kedge.store.base import Joined, Store, Written
+from kedge.store.flaws import Flaw, Problem
 from kedge.windows import DAY, HOUR, MINUTE, Millis, Window, floor, iso
 from tests.contract.helpers import ALL_PARTS, append, asking, assert_summarises, by_key, settle
-from tests.support.rows import SPAN, START, random_rows, table_of
+from tests.support.rows import EDGES, SPAN, START, random_rows, table_of
 
 
 def minutes(rows: Sequence[Prediction]) -> set[Millis]:
@@ -172,6 +175,64 @@ def test_examples_are_the_newest_rows_as_documents(store: Store, model: str) -> 
     assert document["label"]["delay_ms"] == newest.label.timestamp - newest.timestamp
     assert store.examples(model, Window(START - DAY, START - HOUR)) == []
     assert store.examples("no such model", window) == []
+
+
+Rows = Sequence[Prediction]
+
+
+@pytest.fixture(scope="module")
+def flawed_rows(store: Store) -> Rows:
+    rows = random_rows(17, 200, model="flawed rows")
+    append(store, rows)
+    return rows
+
+
+def is_flawed(row: Prediction, flaw: Flaw) -> bool:
+    """As the metrics of quality count it."""
+    name = flaw.feature
+    number, text = float(np.float32(row.num.get(name, np.nan))), row.cat.get(name)
+    match flaw.problem:
+        case Problem.MISSING:
+            return not np.isfinite(number) and text is None and name not in row.invalid
+        case Problem.INVALID:
+            return name in row.invalid or (text is not None if flaw.numeric else bool(np.isfinite(number)))
+        case Problem.UNSEEN:
+            return text is not None and text not in flaw.known
+        case Problem.OUT_OF_RANGE:
+            low, high = flaw.bounds
+            return bool(np.isfinite(number)) and not low <= number < high
+
+
+@pytest.mark.parametrize(
+    "flaw",
+    [
+        Flaw("age", Problem.MISSING),
+        Flaw("age", Problem.INVALID),
+        Flaw("merchant_type", Problem.INVALID, numeric=False),
+        Flaw("mixed", Problem.INVALID),
+        Flaw("mixed", Problem.INVALID, numeric=False),
+        Flaw("země", Problem.MISSING, numeric=False),
+        Flaw("a.b", Problem.UNSEEN, numeric=False, edges=CategoricalEdges(("x",), ("never",))),
+        Flaw("merchant_type", Problem.UNSEEN, numeric=False, edges=EDGES.features["merchant_type"]),
+        Flaw("amount", Problem.OUT_OF_RANGE, edges=NumericEdges(EDGES.features["amount"].edges[2:5])),
+        Flaw("größe.über.null", Problem.OUT_OF_RANGE, edges=NumericEdges((0.0, 1.0))),
+        Flaw("größe.über.null", Problem.OUT_OF_RANGE, edges=NumericEdges((-1.0, 0.0))),
+        Flaw("tiny", Problem.OUT_OF_RANGE, edges=NumericEdges(EDGES.features["tiny"].edges[:2])),
+        Flaw("never logged", Problem.MISSING),
+        Flaw("never logged", Problem.UNSEEN, numeric=False, edges=CategoricalEdges(("x",))),
+        Flaw("never logged", Problem.OUT_OF_RANGE, edges=NumericEdges((0.0, 1.0))),
+    ],
+    ids=lambda flaw: f"{flaw.problem} {flaw.feature} {'num' if flaw.numeric else 'cat'}",
+)
+def test_rows_with_a_flaw_are_those_that_the_metrics_count(
+    store: Store, flawed_rows: Rows, flaw: Flaw
+) -> None:
+    expected = {row.id for row in flawed_rows if is_flawed(row, flaw)}
+    found = store.examples(flawed_rows[0].model, SPAN, 1_000, flaw)
+    assert {document["event"]["id"] for document in found} == expected
+    assert bool(expected) is not (flaw.feature == "never logged" and flaw.problem is not Problem.MISSING)
+    few = store.examples(flawed_rows[0].model, SPAN, 3, flaw)
+    assert [d["@timestamp"] for d in few] == [d["@timestamp"] for d in found[:3]]
 
 
 def test_what_was_never_seen_is_empty(store: Store) -> None:

@@ -17,6 +17,7 @@ from kedge.store.base import PartRow, SummaryKey, SummaryRequest
 from kedge.store.elastic import ElasticStore, open_elastic
 from kedge.store.elastic.client import Client
 from kedge.store.elastic.foreign import ForeignField
+from kedge.store.flaws import Flaw, Problem
 from kedge.store.sources import Mapped, Source
 from kedge.windows import HOUR
 from tests.store.conftest import remove
@@ -253,6 +254,25 @@ def test_examples_come_under_kedges_names(
     assert shown["label"]["class"] == row.label.cls
     assert shown["latency_ms"] == pytest.approx(row.latency_ms, rel=1e-6)
     assert shown["features"]["num"] == pytest.approx(row.num, rel=1e-6)
+
+
+def test_examples_of_a_flaw_are_found_by_their_own_fields(
+    store: ElasticStore, logger: Logger, models: tuple[str, str]
+) -> None:
+    rows = rows_of(120, models[:1])
+    logger.log(rows)
+    store.changed({})
+
+    def found(flaw: Flaw) -> set[str]:
+        return {row["event"]["id"] for row in store.examples(models[0], SPAN, 500, flaw)}
+
+    old = Flaw("age", Problem.OUT_OF_RANGE, edges=NumericEdges((20.0, 40.0)))
+    assert found(old) == {r.id for r in rows if "age" in r.num and not 20 <= r.num["age"] < 40}
+    pubs = Flaw("merchant", Problem.UNSEEN, numeric=False, edges=CategoricalEdges(("shop",), ("casino",)))
+    assert found(pubs) == {r.id for r in rows if r.cat.get("merchant") == "pub"}
+    assert found(Flaw("age", Problem.MISSING)) == {r.id for r in rows if "age" not in r.num}
+    assert found(old)
+    assert found(pubs)
 
 
 def test_a_mapping_that_is_edited_is_read_anew(

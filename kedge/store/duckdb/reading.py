@@ -16,6 +16,7 @@ from kedge.store.base import Json
 from kedge.store.duckdb.catalog import SOURCES, Catalog, Model
 from kedge.store.duckdb.database import Database
 from kedge.store.duckdb.rows import Lists, names_at
+from kedge.store.flaws import Flaw, Problem
 from kedge.windows import Window, iso
 
 SAMPLED_FROM = 200_000
@@ -125,23 +126,26 @@ class Reader:
         values = sorted(times)
         return of_counts(np.array(values, np.float64), np.array([times[v] for v in values], np.int64))
 
-    def examples(self, model: str, window: Window, limit: int) -> list[Json]:
-        """The newest rows, newest first, as documents in DESIGN's names."""
+    def examples(self, model: str, window: Window, limit: int, flaw: Flaw | None = None) -> list[Json]:
+        """The newest rows, newest first, as documents in DESIGN's names; only those with the flaw, if any."""
         known = self._catalog.models.get(model)
         documents: list[Json] = []
         if known is None:
             return documents
+        flawed, more = _flawed(known, flaw) if flaw is not None else ("", [])
         for day in reversed(self._catalog.days_in(window)):
             if len(documents) >= limit:
                 break
             labels = ", ".join(f"l.{name} AS label_{name}" for name in _LABEL_FIELDS)
             outcomes = ", ".join(f"l.{name} AS outcome_{name}" for name in _OUTCOME_FIELDS)
             with_labels = (
-                f"SELECT p.*, {labels}, {outcomes} FROM (SELECT * FROM {day.predictions} WHERE {_WITHIN}"
+                f"SELECT p.*, {labels}, {outcomes} FROM (SELECT * FROM {day.predictions}"
+                f" WHERE {_WITHIN}{flawed}"
                 " ORDER BY timestamp DESC, id DESC LIMIT $4) p"
                 f" LEFT JOIN {day.labels} l USING (model, id) ORDER BY p.timestamp DESC, p.id DESC"
             )
-            for batch in self._database.batches(with_labels, [known.code, *window, limit - len(documents)]):
+            lacking = limit - len(documents)
+            for batch in self._database.batches(with_labels, [known.code, *window, lacking, *more]):
                 documents += [_document(row, known) for row in batch.to_pylist()]
         return documents
 
@@ -209,6 +213,26 @@ class _Drawn:
         if len(pieces) > 1:
             pieces[:] = [np.concatenate(pieces)]
         return pieces[0] if pieces else np.zeros(0, np.float32)
+
+
+def _flawed(known: Model, flaw: Flaw) -> tuple[str, list[Any]]:
+    """The condition that a row has a flaw, and its parameters from $5 on."""
+    number, text, invalid = (
+        f"{within}[{position + 1}]" if position is not None else "NULL"
+        for within, source in (("numbers", "num"), ("texts", "cat"), ("numbers", "invalid"))
+        for position in [known.slots[f"features.{source}"].get(flaw.feature)]
+    )
+    is_number, is_text = f"coalesce(isfinite({number}::FLOAT), false)", f"{text} IS NOT NULL"
+    is_invalid = f"{invalid} IS NOT NULL"
+    match flaw.problem:
+        case Problem.MISSING:
+            return f" AND NOT ({is_number} OR {is_text} OR {is_invalid})", []
+        case Problem.INVALID:
+            return f" AND ({is_text if flaw.numeric else is_number} OR {is_invalid})", []
+        case Problem.UNSEEN:
+            return f" AND {is_text} AND NOT list_contains($5, {text})", [flaw.known]
+        case Problem.OUT_OF_RANGE:
+            return f" AND {is_number} AND ({number} < $5 OR {number} >= $6)", [*flaw.bounds]
 
 
 def _document(row: Mapping[str, Any], model: Model) -> Json:

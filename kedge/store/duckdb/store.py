@@ -38,6 +38,7 @@ from kedge.store.duckdb.retirement import Retirement
 from kedge.store.duckdb.summaries import Metrics, Summaries
 from kedge.store.duckdb.summarise import Summariser
 from kedge.store.duckdb.writer import Transaction, Writer
+from kedge.store.flaws import Flaw
 from kedge.store.retention import Floors, Swept
 from kedge.windows import Millis, Window
 
@@ -193,8 +194,8 @@ class DuckStore:
     ) -> list[Moments]:
         return self._reader.errors_by_value(model, window, edges, version)
 
-    def examples(self, model: str, window: Window, limit: int = 20) -> list[Json]:
-        return self._reader.examples(model, window, limit)
+    def examples(self, model: str, window: Window, limit: int = 20, flaw: Flaw | None = None) -> list[Json]:
+        return self._reader.examples(model, window, limit, flaw)
 
     def reject(self, rows: Sequence[RejectedRow]) -> None:
         self._rejected.reject(rows)

@@ -5,7 +5,9 @@ from typing import Any
 
 from kedge.store.base import Json
 from kedge.store.elastic.client import SEARCH_PAGE, Client
+from kedge.store.elastic.flawed import flawed
 from kedge.store.elastic.foreign import ForeignPlace
+from kedge.store.flaws import Flaw
 from kedge.windows import Window, iso
 
 
@@ -16,7 +18,7 @@ def count_rows(client: Client, index: str, query: Json, wildcards: str) -> int:
 
 
 def foreign_examples(
-    client: Client, place: ForeignPlace, model: str, window: Window, limit: int
+    client: Client, place: ForeignPlace, model: str, window: Window, limit: int, flaw: Flaw | None
 ) -> list[Json]:
     """Rows as documents by kedge's names (DESIGN §4), whatever theirs are."""
     shown = {name: field.path for name, field in place.fields.items() if name != "timestamp"}
@@ -25,7 +27,7 @@ def foreign_examples(
         {"field": place.timestamp, "format": "epoch_millis"} if place.dated else {"field": place.timestamp}
     )
     body = {
-        "query": place.rows(model, window),
+        "query": place.rows(model, window, *flawed(place, flaw)),
         "sort": [{place.timestamp: "desc"}],
         "size": min(limit, SEARCH_PAGE),
         "track_total_hits": False,

@@ -8,6 +8,7 @@ from kedge.records import OpenField, Prediction, open_fields
 from kedge.store.base import AppendResult, Json, PartlyAppended, Written
 from kedge.store.elastic.client import SEARCH_PAGE, Client, Refused
 from kedge.store.elastic.encode import decode, encode
+from kedge.store.elastic.flawed import flawed
 from kedge.store.elastic.indices import Addressed, Indices
 from kedge.store.elastic.names import Names, period_start
 from kedge.store.elastic.namespaces import Namespaces, Stays, namespace_at, stored_name
@@ -15,6 +16,7 @@ from kedge.store.elastic.operations import Item, Operation, PartlyWritten
 from kedge.store.elastic.place import Place
 from kedge.store.elastic.shared import ID_BYTES, SharedIds, marked_id, plain
 from kedge.store.elastic.templates import open_mapping
+from kedge.store.flaws import Flaw
 from kedge.windows import DAY, Millis, Window
 
 _LIVE = 2 * DAY
@@ -202,9 +204,9 @@ class Logs:
 
     # --- reading ----------------------------------------------------------------------------------
 
-    def examples(self, model: str, window: Window, limit: int) -> list[Json]:
+    def examples(self, model: str, window: Window, limit: int, flaw: Flaw | None = None) -> list[Json]:
         body = {
-            "query": self._place.rows(model, window),
+            "query": self._place.rows(model, window, *flawed(self._place, flaw)),
             "sort": [{"@timestamp": "desc"}],
             "size": min(limit, SEARCH_PAGE),
             "track_total_hits": False,

@@ -34,6 +34,7 @@ from kedge.store.elastic.foreign_feed import ForeignFeed, features_in
 from kedge.store.elastic.foreign_rows import count_rows, foreign_examples
 from kedge.store.elastic.quantiles import Quantiles, of_version
 from kedge.store.elastic.summarise import Summariser
+from kedge.store.flaws import Flaw
 from kedge.store.sources import Source
 from kedge.windows import MINUTE, Millis, Window
 
@@ -188,11 +189,11 @@ class Sources:
             for place in self.places(model)
         ]
 
-    def examples(self, model: str, window: Window, limit: int) -> list[Json]:
+    def examples(self, model: str, window: Window, limit: int, flaw: Flaw | None) -> list[Json]:
         return [
             row
             for place in self.places(model)
-            for row in foreign_examples(self._client, place, model, window, limit)
+            for row in foreign_examples(self._client, place, model, window, limit, flaw)
         ]
 
     def _holding(self, models: set[str]) -> list[tuple[Source, set[str]]]:

@@ -43,6 +43,7 @@ from kedge.store.elastic.sources import Sources
 from kedge.store.elastic.summaries import Summaries
 from kedge.store.elastic.summarise import Summariser
 from kedge.store.elastic.table import TableWriter
+from kedge.store.flaws import Flaw
 from kedge.store.retention import Floors, Retention, Swept
 from kedge.store.sources import Source
 from kedge.windows import Millis, Window
@@ -149,10 +150,10 @@ class ElasticStore:
             found = [a + b for a, b in zip(found, more, strict=True)]
         return found
 
-    def examples(self, model: str, window: Window, limit: int = 20) -> list[Json]:
-        found = self._logs.examples(model, window, limit)
+    def examples(self, model: str, window: Window, limit: int = 20, flaw: Flaw | None = None) -> list[Json]:
+        found = self._logs.examples(model, window, limit, flaw)
         if self._sources:
-            found += self._sources.examples(model, window, limit)
+            found += self._sources.examples(model, window, limit, flaw)
             found.sort(key=lambda row: str(row["@timestamp"]), reverse=True)
         return found[:limit]
 

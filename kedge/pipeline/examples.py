@@ -1,0 +1,66 @@
+"""Rows to look at behind a finding of data quality: those in which a feature is bad, and its bad values."""
+
+from collections import Counter
+
+from kedge.analysis.quality import Kind, counts_of, feature_names
+from kedge.errors import BadInput
+from kedge.pipeline.baselines import baseline_in_use
+from kedge.pipeline.context import Pipeline
+from kedge.pipeline.feed import load_feed
+from kedge.pipeline.query import model_feed
+from kedge.sketch import Core, PartName
+from kedge.store.base import Json
+from kedge.store.flaws import Flaw, Problem
+from kedge.windows import Millis, Window, ceil, floor
+
+MOST_ROWS = 1_000
+"""Rows that are read, of which the values are counted."""
+MOST_VALUES = 10
+
+
+def examples_of(
+    pipe: Pipeline, model: str, feature: str, problem: str, start: Millis, end: Millis, limit: int
+) -> Json:
+    """{"examples": the newest `limit` rows, "values": [{"value", "rows"}] the commonest bad values among the
+    newest MOST_ROWS, "of": rows that were read}. A missing value is none, and is not listed."""
+    flaw = _flaw(pipe, model, feature, problem, Window(start, end))
+    rows = pipe.store.examples(model, Window(start, end), MOST_ROWS, flaw)
+    values = Counter(value for row in rows if (value := _value(row, feature)) is not None)
+    ranked = sorted(values.items(), key=lambda item: (-item[1], str(item[0])))[:MOST_VALUES]
+    return {
+        "examples": rows[: max(0, min(limit, MOST_ROWS))],
+        "values": [{"value": value, "rows": n} for value, n in ranked],
+        "of": len(rows),
+    }
+
+
+def _flaw(pipe: Pipeline, model: str, feature: str, problem: str, window: Window) -> Flaw:
+    if problem not in list(Problem):
+        raise BadInput(f'unknown problem "{problem}" (known: {", ".join(Problem)})')
+    known = model_feed(pipe, model)
+    baseline = baseline_in_use(pipe.store.state, model)
+    edges = baseline.edges if baseline else None
+    reader = pipe.reading(load_feed(pipe.store.state))
+    span = Window(floor(window.start, known.base), ceil(window.end, known.base))
+    summary = reader.window(model, known.base, span, frozenset({PartName.CORE}), ()).get(())
+    core = summary.core if summary is not None and summary.core is not None else Core()
+    if feature not in feature_names(core, edges, {}):
+        raise BadInput(f'model {model} has no feature "{feature}" there')
+    numeric = counts_of(core, feature, edges, {}).kind is Kind.NUMERIC
+    wanted = Problem(problem)
+    frozen = edges.features.get(feature) if edges else None
+    if wanted in (Problem.UNSEEN, Problem.OUT_OF_RANGE):
+        if frozen is None:
+            raise BadInput(f"{problem} is told against a baseline, and {model} has none with {feature}")
+        if numeric is (wanted is Problem.UNSEEN):
+            raise BadInput(f"{feature} is {'numeric' if numeric else 'categorical'}: {problem} is not for it")
+    return Flaw(feature, wanted, numeric, frozen)
+
+
+def _value(row: Json, feature: str) -> str | float | None:
+    features: Json = row.get("features", {})
+    for kind in ("cat", "num"):
+        value: str | float | None = features.get(kind, {}).get(feature)
+        if value is not None:
+            return value
+    return None
