@@ -46,9 +46,25 @@ _MAX_CLASSES = 100
 class Lane:
     """How the columns of one file or request become predictions of one model."""
 
-    def __init__(self, places: Collection[Place], *, model: str, version: str | None, now: Millis) -> None:
-        """Raises NotPlain for columns that the row path must read."""
+    def __init__(
+        self,
+        places: Collection[Place],
+        *,
+        model: str,
+        version: str | None,
+        now: Millis,
+        default_time: Millis | None = None,
+        counted: bool = False,
+    ) -> None:
+        """Raises NotPlain for columns that the row path must read.
+
+        Args:
+            default_time: of rows without a time; None leaves them to the row path.
+            counted: the rows are counted and not kept: those without an id get an empty one, and what is
+                derived of probabilities is good to the last bit but one.
+        """
         self._model, self._version, self._now = model, version, now
+        self._default_time, self._counted = default_time, counted
         self._places = frozenset(places)
         try:
             model_name(model)
@@ -83,7 +99,7 @@ class Lane:
         """The plain rows, and which they are among those of the chunk. Raises NotPlain for none of them."""
         columns = {place: array_of(cells) for place, cells in chunk.columns.items()}
         table, plain = self.read(ArrowReading(columns, len(chunk.indices), self._now))
-        if Place("id") not in columns and len(table):
+        if not self._counted and Place("id") not in columns and len(table):
             chosen = columns if plain.all() else {p: c.filter(pa.array(plain)) for p, c in columns.items()}
             ids = self._content.of(chosen, chunk.indices[plain], table.timestamps)
             table = replace(table, ids=ids)
@@ -107,12 +123,13 @@ class Lane:
     def _whole(self, reading: Reading) -> PredictionTable:
         """All rows; those that `reading.plain` denies hold anything."""
         columns, count = reading.columns, reading.count
-        timestamps = reading.times(Place("timestamp"))
+        timestamps = self._times(reading)
         cls = reading.texts(Place("class"), lambda value: class_text(value, "class"))
         cls, probabilities = self._probabilities(reading, cls)
         value = reading.exact(Place("value"))
         errors = self._errors(reading)
-        label_cls, label_value, label_times = self._labels(reading, cls, value)
+        entropies = reading.near_entropies if self._counted else reading.entropies
+        label_cls, label_value, label_times = self._labels(reading, cls, value, timestamps)
         num: dict[str, Floats] = {}
         cat: dict[str, Texts] = {}
         for place in columns:
@@ -123,7 +140,7 @@ class Lane:
             return {p.key: reading.measurements(p) for p in columns if p.field == field}
 
         def plain_texts(field: str) -> Texts | None:
-            return reading.texts(Place(field), lambda value: text(scalar_text(value, field), field))
+            return reading.texts(Place(field), lambda value: text(scalar_text(value, field), field) or None)
 
         return PredictionTable(
             model=self._model,
@@ -134,7 +151,7 @@ class Lane:
             cls=cls,
             probability=self._confidence(reading, cls, probabilities),
             probabilities=probabilities,
-            entropy=reading.not_negative(Place("entropy"), reading.entropies(probabilities)),
+            entropy=reading.not_negative(Place("entropy"), entropies(probabilities)),
             value=value,
             num=num,
             cat=cat,
@@ -156,6 +173,15 @@ class Lane:
             label_value=label_value,
             label_timestamps=label_times,
         )
+
+    def _times(self, reading: Reading) -> Times:
+        place = Place("timestamp")
+        if self._default_time is None:
+            return reading.times(place)
+        if place not in reading.columns:
+            return np.full(reading.count, self._default_time, np.int64)
+        held = reading.times(place, needed=False)
+        return np.where(held < 0, self._default_time, held)
 
     def _versions(self, reading: Reading) -> Texts | None:
         default = scalar_text(self._version, "version")
@@ -249,7 +275,7 @@ class Lane:
         return kinds, said(Place("error", "message"), "error.message", MAX_MESSAGE)
 
     def _labels(
-        self, reading: Reading, cls: Texts | None, value: Floats | None
+        self, reading: Reading, cls: Texts | None, value: Floats | None, timestamps: Times
     ) -> tuple[Texts | None, Floats | None, Times | None]:
         """Class, value and time of each row's own label (enrich._own_label)."""
         either = Place("label")
@@ -257,7 +283,7 @@ class Lane:
             times = None
             if Place("label", "timestamp") in reading.columns:
                 held = reading.times(Place("label", "timestamp"), needed=False)
-                times = np.where(held < 0, reading.times(Place("timestamp")), held)
+                times = np.where(held < 0, timestamps, held)
             said = reading.texts(Place("label", "class"), lambda value: class_text(value, "label.class"))
             return said, reading.exact(Place("label", "value")), times
         said = reading.need(reading.texts(either, lambda value: class_text(value, "label")))

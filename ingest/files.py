@@ -27,6 +27,7 @@ from ingest.tables import (
     Rows,
     is_csv,
     kind_of,
+    large_batch,
     number_in,
     parquet_names,
     places_of,
@@ -100,14 +101,22 @@ def read_columns(
     version: str | None = None,
     columns: ColumnMap | None = None,
     now: Millis,
+    default_time: Millis | None = None,
     start: int = 0,
+    counted_only: bool = False,
 ) -> Iterator[Batch[Prediction]]:
     """The predictions of a file from row `start` on: those of tables mostly as columns (Batch.table).
 
     Rows, ids and rejections are those of `read_predictions`; no id is both in a batch's table and among its
     rows. Raises like it.
+
+    Args:
+        counted_only: the rows are counted and not kept. Those without an id of their own need none (it is
+            empty in a table, and anything in a row), and tables come in large batches.
     """
-    return _predictions(path, model, version, columns, now, None, start=start, columnar=True)
+    return _predictions(
+        path, model, version, columns, now, default_time, start=start, columnar=True, counted=counted_only
+    )
 
 
 def _predictions(
@@ -120,6 +129,7 @@ def _predictions(
     *,
     start: int = 0,
     columnar: bool = False,
+    counted: bool = False,
 ) -> Iterator[Batch[Prediction]]:
     columns = columns or ColumnMap()
 
@@ -133,16 +143,23 @@ def _predictions(
         wire = PREDICTION.convert(row)
         if wire.timestamp is None:
             raise BadInput("is missing: name its column with --timestamp", "timestamp")
-        if wire.id is None:
+        if wire.id is None and not counted:
             wire.id = content_id(index, wire, now)
         return prediction_of(wire, now)
 
     needed = () if default_time is not None else ("timestamp",)
-    source = _open(str(path), _Plan(columns, cache(columns.place), friendly, needed), start)
+    source = _open(str(path), _Plan(columns, cache(columns.place), friendly, needed), start, counted)
     lane = None
     if columnar and source.places and model is not None:
         try:
-            lane = Lane(source.places, model=model, version=version, now=now)
+            lane = Lane(
+                source.places,
+                model=model,
+                version=version,
+                now=now,
+                default_time=default_time,
+                counted=counted,
+            )
         except NotPlain:
             pass
     return _batches(source.pieces, build, lane)
@@ -244,8 +261,8 @@ class _Source(NamedTuple):
     """Where the columns go; none for lines of JSON."""
 
 
-def _open(path: str, plan: _Plan, start: int = 0) -> _Source:
-    """A file from row `start` on."""
+def _open(path: str, plan: _Plan, start: int = 0, large: bool = False) -> _Source:
+    """A file from row `start` on, its tables in small or large batches."""
     if path == "-":
         return _Source(_jsonl(sys.stdin.buffer, "standard input", plan, start))
     file = Path(path)
@@ -254,13 +271,15 @@ def _open(path: str, plan: _Plan, start: int = 0) -> _Source:
     if is_csv(file):
         table = CsvFile(file)
         places = plan.places(table.names, path)
-        return _Source(table.read(places, start), places.values())
+        batch_rows = large_batch(len(places)) if large else BATCH_ROWS
+        return _Source(table.read(places, start, batch_rows), places.values())
     match kind_of(file):
         case ".jsonl" | ".ndjson" | ".json":
             return _Source(_jsonl_file(file, plan, start))
         case ".parquet" | ".pq":
             places = plan.places(parquet_names(file), path)
-            return _Source(read_parquet(file, places, start), places.values())
+            batch_rows = large_batch(len(places)) if large else BATCH_ROWS
+            return _Source(read_parquet(file, places, start, batch_rows), places.values())
     raise BadInput("what kind of file is this? Its name should end in .jsonl, .csv, .tsv or .parquet", path)
 
 

@@ -83,6 +83,22 @@ class Reading(ABC):
         rows = zip(*(listed(column, self.count) for column in probabilities.values()), strict=True)
         return np.array([entropy([p for p in row if p is not None]) for row in rows], np.float64)
 
+    def near_entropies(self, probabilities: Mapping[str, Floats]) -> Floats | None:
+        """The same by numpy's logarithm, which may differ in the last bit, in a twentieth of the time: for
+        rows that are counted and not kept.
+        """
+        if not probabilities:
+            return None
+        known, total = np.zeros(self.count, np.int64), np.zeros(self.count)
+        alone = np.zeros(self.count)
+        for column in probabilities.values():
+            held = ~np.isnan(column)
+            known += held
+            alone = np.where(held, column, alone)
+            total += _surprise(np.where(held, column, 0.0))
+        total += np.where(known == 1, _surprise(1.0 - alone), 0.0)
+        return np.where(known > 0, total + 0.0, math.nan)
+
     def _texts(self, codes: NDArray[np.int32], values: list[str]) -> Texts:
         """The codes of `told`, one each row."""
         self.plain &= codes != REFUSED
@@ -111,6 +127,12 @@ class Reading(ABC):
         given = self.known(place)
         with np.errstate(invalid="ignore"):
             return np.where(np.abs(given) <= FLOAT32_MAX, given, np.nan)
+
+
+def _surprise(p: Floats) -> Floats:
+    """-p log p; none of what is no probability, whose row is not plain."""
+    inside = (p > 0.0) & (p <= 1.0)
+    return np.where(inside, -p * np.log(np.where(inside, p, 1.0)), 0.0)
 
 
 REFUSED = -2

@@ -26,6 +26,9 @@ from ingest.wire import Place, Row
 from kedge.errors import BadInput
 
 BATCH_ROWS = 5_000
+MOST_ROWS = 65_536
+_MOST_CELLS = 2_000_000
+"""Of a large batch."""
 _BLOCK = 8 * 2**20
 """Bytes of CSV read at once; also the longest row."""
 
@@ -84,6 +87,11 @@ def _chosen(cells: Cells, chosen: NDArray[np.bool_]) -> Cells:
     if isinstance(cells, list):
         return [cells[i] for i in np.flatnonzero(chosen).tolist()]
     return cells.filter(pa.array(chosen))
+
+
+def large_batch(columns: int) -> int:
+    """Rows that make work on whole columns worth its calls, and take a few ten MB."""
+    return max(BATCH_ROWS, min(MOST_ROWS, _MOST_CELLS // max(columns, 1)))
 
 
 def kind_of(path: Path) -> str:
@@ -151,14 +159,16 @@ def parquet_names(path: Path) -> list[str]:
         raise BadInput(f"is not a Parquet file: {_first_line(error)}", str(path)) from None
 
 
-def read_parquet(path: Path, places: Mapping[str, Place], start: int = 0) -> Iterator[Chunk]:
+def read_parquet(
+    path: Path, places: Mapping[str, Place], start: int = 0, batch_rows: int = BATCH_ROWS
+) -> Iterator[Chunk]:
     """The rows from number `start` on; row groups before it are not read."""
     at = start
     try:
         # Otherwise whole row groups would be in memory, as they are in the file.
         with pa.parquet.ParquetFile(path, buffer_size=_BUFFER, pre_buffer=False) as file:
             groups, skip = _groups_from(file.metadata, start)
-            for batch in file.iter_batches(BATCH_ROWS, row_groups=groups, columns=list(places)):
+            for batch in file.iter_batches(batch_rows, row_groups=groups, columns=list(places)):
                 if skip:
                     skipped = min(skip, batch.num_rows)
                     batch, skip = batch.slice(skipped), skip - skipped
@@ -253,7 +263,9 @@ class CsvFile:
         self._share = 0.0
         self.names: list[str] = next(csv.reader(io.StringIO(head), delimiter=self._separator))
 
-    def read(self, places: Mapping[str, Place], start: int = 0) -> Iterator[Chunk]:
+    def read(
+        self, places: Mapping[str, Place], start: int = 0, batch_rows: int = BATCH_ROWS
+    ) -> Iterator[Chunk]:
         """Rows from number `start` on, in batches; raises BadInput where the file cannot be read on."""
         kinds = self._kinds({name: place for name, place in places.items() if place.field == "features"})
         fields = {place.field for place in places.values()}
@@ -261,7 +273,7 @@ class CsvFile:
             kinds |= {name: _cells for name, place in places.items() if place.field == "label"}
         index = 0
         skipped: dict[int, Rejection] = {}
-        for batch in self._batches(list(places), skipped):
+        for batch in self._batches(list(places), skipped, batch_rows):
             indices: list[int] = []
             rejections = []
             while len(indices) < batch.num_rows:
@@ -290,7 +302,7 @@ class CsvFile:
         possible: dict[str, list[Callable[[pa.Array], Cells]]] = {
             name: [_numbers, _booleans] for name in places
         }
-        for batch in self._batches(list(places), {}) if places else ():
+        for batch in self._batches(list(places), {}, MOST_ROWS) if places else ():
             for i, name in enumerate(places):
                 for kind in tuple(possible[name]):
                     try:
@@ -299,7 +311,9 @@ class CsvFile:
                         possible[name].remove(kind)
         return {name: kinds[0] if kinds else _text for name, kinds in possible.items()}
 
-    def _batches(self, names: list[str], skipped: dict[int, Rejection]) -> Iterator[pa.RecordBatch]:
+    def _batches(
+        self, names: list[str], skipped: dict[int, Rejection], rows: int
+    ) -> Iterator[pa.RecordBatch]:
         """Cells as bytes, so that one that is not UTF-8 costs its row and not the file."""
 
         def skip(row: Any) -> str:
@@ -328,8 +342,8 @@ class CsvFile:
                 size = max(self.path.stat().st_size, 1)
                 for batch in reader:
                     self._share = raw.tell() / size
-                    for start in range(0, batch.num_rows, BATCH_ROWS):
-                        yield batch.slice(start, BATCH_ROWS)
+                    for start in range(0, batch.num_rows, rows):
+                        yield batch.slice(start, rows)
         except (pa.ArrowException, OSError, EOFError) as error:
             raise BadInput(f"cannot be read: {_first_line(error)}", str(self.path)) from None
 

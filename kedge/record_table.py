@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from kedge.records import Label, Outcome, Prediction, outcome_of
+from kedge.records import PROBABILITY_FLOOR, Label, Outcome, Prediction, outcome_of
 from kedge.windows import Millis
 
 Floats = NDArray[np.float64]
@@ -153,6 +153,26 @@ class PredictionTable:
             )
         ]
 
+    @cached_property
+    def outcome_columns(self) -> dict[str, Floats]:
+        """The numbers of `outcomes` for all rows at once, NaN where there is none: the same to the last bit
+        but that of numpy's logarithm.
+        """
+        count = len(self)
+        error = np.full(count, np.nan)
+        if self.value is not None and self.label_value is not None:
+            error = self.value - self.label_value
+        log_loss, brier = np.full(count, np.nan), np.full(count, np.nan)
+        if self.label_cls is not None and self.probabilities:
+            log_loss, brier = _losses(self.label_cls, self.probabilities)
+        return {
+            "log_loss": log_loss,
+            "brier": brier,
+            "error": error,
+            "abs_error": np.abs(error),
+            "squared_error": error * error,
+        }
+
     def rows(self) -> list[Prediction]:
         """The same as records."""
         count = len(self)
@@ -210,6 +230,30 @@ class PredictionTable:
         }
         members |= {name: dict.fromkeys(names(getattr(self, name)), "") for name in ("cat", "segment")}
         return Prediction(id="", timestamp=0, ingested=self.ingested, model=self.model, **members)
+
+
+def _losses(labels: Texts, probabilities: Mapping[str, Floats]) -> tuple[Floats, Floats]:
+    """Log loss and Brier score of each row that has a class as its label and a probability."""
+    of_label = {name: code for code, name in enumerate(labels.values)}
+    count = len(labels.codes)
+    known, named = np.zeros(count, np.int64), np.zeros(count, np.bool_)
+    own, only, squares = np.zeros(count), np.zeros(count), np.zeros(count)
+    for name, column in probabilities.items():
+        held = ~np.isnan(column)
+        is_label = held & (labels.codes == of_label.get(name, -2))
+        known += held
+        named |= is_label
+        own = np.where(is_label, column, own)
+        only = np.where(held, column, only)
+        squares += np.where(held, (column - is_label) ** 2, 0.0)
+    # One probability alone is of a binary model: the other class has the rest.
+    alone = known == 1
+    own = np.where(alone & ~named, 1.0 - only, own)
+    squares += np.where(alone, np.where(named, (1.0 - only) ** 2, (1.0 - only - 1.0) ** 2), ~named)
+    brier = np.where(known <= 2, squares / 2, squares)
+    log_loss = -np.log(np.clip(own, PROBABILITY_FLOOR, 1 - PROBABILITY_FLOOR))
+    told = (known > 0) & labels.present
+    return np.where(told, log_loss, np.nan), np.where(told, brier, np.nan)
 
 
 def dicts(columns: Mapping[str, Column], rows: int) -> list[dict[str, Any]]:

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from kedge.records import Prediction
-from kedge.sketch import numeric_edges
+from kedge.sketch import draw, numeric_edges
 from kedge.store.base import Written
-from kedge.store.duckdb import DuckStore, catalog, database, documents, open_duckdb, reading
+from kedge.store.duckdb import DuckStore, catalog, database, documents, open_duckdb
 from kedge.store.duckdb.idfilter import IdFilter
 from kedge.store.duckdb.logs import hashes_of
 from kedge.windows import DAY, HOUR, Window
@@ -183,8 +183,8 @@ def test_edges_of_many_rows_come_of_a_sample_with_the_extremes_and_few_values_ex
     ]
     store.append(rows)
     monkeypatch.setattr(database, "BATCH_ROWS", 2048)
-    monkeypatch.setattr(reading, "SAMPLED_FROM", 8_000)
-    monkeypatch.setattr(reading, "SAMPLE", 2_000)
+    monkeypatch.setattr(draw, "SAMPLED_FROM", 8_000)
+    monkeypatch.setattr(draw, "SAMPLE", 2_000)
     names, window = ["many", "few", "rare", "never"], Window(START, START + 6 * HOUR)
     found = store.edges("m", window, names, [])
     assert found.hash == store.edges("m", window, names, []).hash

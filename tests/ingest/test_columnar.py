@@ -211,3 +211,11 @@ def test_any_csv_file_gives_the_same_rows_by_both_ways(tmp_path: Path, table: pa
         return
     pcsv.write_csv(table.select(kept), tmp_path / "t.csv")
     assert_same(tmp_path / "t.csv", None)
+
+
+def test_a_service_of_no_letters_is_none_by_both_ways(tmp_path: Path) -> None:
+    empty = {"timestamp": pa.array([NOW]), "service": pa.array([b""]), "trace_id": pa.array([""])}
+    pq.write_table(pa.table(empty), tmp_path / "t.parquet")
+    (batch,) = assert_same(tmp_path / "t.parquet", None)
+    assert batch.table is not None
+    assert batch.table.rows()[0].service is None

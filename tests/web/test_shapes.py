@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kedge.analysis.comparison import FeatureComparison, compare_summaries
@@ -21,6 +21,7 @@ def one(before, after, kind: str = "x") -> FeatureComparison:
     return compare_summaries(reference, current, Context(None, reference, edges)).features[0]
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(-1e6, 1e6, width=32), min_size=1, max_size=60))
 def test_no_bin_holds_more_than_all_and_all_within_the_axis_is_drawn(values):
     shape = shape_of(one(np.array(values), np.array(values)))

@@ -9,8 +9,9 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from kedge.sketch import VALUE, Edges, EdgeSet, Moments, NumericEdges, categorical_edges, numeric_edges
-from kedge.sketch.quantiles import of_column, of_counts
+from kedge.sketch import VALUE, EdgeSet, Moments, NumericEdges
+from kedge.sketch.draw import Drawn, edges_of
+from kedge.sketch.quantiles import of_counts
 from kedge.sketch.tally import Segments, finite_floats, numeric_cells
 from kedge.store.base import Json
 from kedge.store.duckdb.catalog import SOURCES, Catalog, Model
@@ -18,16 +19,6 @@ from kedge.store.duckdb.database import Database
 from kedge.store.duckdb.rows import Lists, names_at
 from kedge.store.flaws import Flaw, Problem
 from kedge.windows import Window, iso
-
-SAMPLED_FROM = 200_000
-SAMPLE = 50_000
-"""Of so many rows, features of many values are cut at the quantiles of a sample, as on Elasticsearch: to hold
-and partition every value would take more memory than all the rest, and half the time. Ranks are then within
-about 0.7 % (three standard errors) of a cell's 5 %; the extremes are exact, and the reference is counted
-exactly on whatever edges come of it."""
-FEW_VALUES = 256
-"""Up to so many values in a sample all of them are counted: the cells of flags and ratings do not hang on
-which rows were drawn."""
 
 _WITHIN = "model = $1 AND timestamp >= $2 AND timestamp < $3"
 _LABEL_FIELDS = ("cls", "value", "timestamp", "ingested")
@@ -66,7 +57,7 @@ class Reader:
             (name, p) for name in categorical if (p := known.slots["features.cat"].get(name)) is not None
         ]
         within, asked = _within(known.code, window, version)
-        drawn = _Drawn(len(numbers) + 1, self._count(within, asked, window))
+        drawn = Drawn(len(numbers) + 1, self._count(within, asked, window))
         counts: dict[str, Counter[str]] = defaultdict(Counter)
         read = partial(_read, numbers=[p for _, p in numbers], texts=[p for _, p in texts])
         for day in self._catalog.days_in(window):
@@ -75,17 +66,12 @@ class Reader:
                 drawn.add(values)
                 for (name, _), of_value in zip(texts, times, strict=True):
                     counts[name].update(of_value)
-        found: dict[str, Edges] = {}
         columns = [(name, f"numbers[{position + 1}]") for name, position in numbers]
-        for i, (name, column) in enumerate([*columns, (VALUE, "value::FLOAT")]):
-            quantiles = self._of_few(within, asked, window, column) if drawn.few(i) else drawn.quantiles(i)
-            if (cut := numeric_edges(quantiles)) is not None:
-                found[name] = cut
-        for name, counter in counts.items():
-            if name not in found and (kept := categorical_edges(counter.items())) is not None:
-                found[name] = kept
-        predicted = found.pop(VALUE, None)
-        return EdgeSet(found, predicted if isinstance(predicted, NumericEdges) else None)
+        quantiles = {
+            name: self._of_few(within, asked, window, column) if drawn.few(i) else drawn.quantiles(i)
+            for i, (name, column) in enumerate([*columns, (VALUE, "value::FLOAT")])
+        }
+        return edges_of(quantiles, counts)
 
     def errors_by_value(
         self, model: str, window: Window, edges: NumericEdges, version: str | None = None
@@ -162,57 +148,6 @@ def _read(
         times.append(dict(zip(values.values, counts, strict=True)))
     matrix = Lists(batch.column("numbers")).numbers(numbers)
     return [*matrix.T, finite_floats(batch.column("value"))], times
-
-
-class _Drawn:
-    """The values of numeric features of so many rows: all, or of a sample, the same whenever these rows are
-    read."""
-
-    def __init__(self, features: int, rows: int) -> None:
-        self._places: NDArray[np.int64] | None = None
-        if rows >= SAMPLED_FROM:
-            # One of each run of rows, anywhere in it: even over time, and in step with no period of theirs.
-            starts = np.arange(0, rows, run := rows // SAMPLE)
-            self._places = starts + np.random.default_rng(rows).integers(0, run, len(starts))
-        self._seen = 0
-        self._pieces: list[list[NDArray[np.float32]]] = [[] for _ in range(features)]
-        self._ends: list[list[np.float32]] = [[] for _ in range(features)]
-
-    def add(self, columns: Sequence[NDArray[np.float32]]) -> None:
-        """Some of the rows, a column each, nan where missing."""
-        rows = len(columns[0])
-        picked = None
-        if self._places is not None:
-            first, last = np.searchsorted(self._places, [self._seen, self._seen + rows])
-            picked = self._places[first:last] - self._seen
-        self._seen += rows
-        for i, column in enumerate(columns):
-            held = column[picked] if picked is not None else column
-            finite = np.isfinite(held)
-            self._pieces[i].append(held.copy() if finite.all() else held[finite])
-            if picked is not None:
-                ends = (np.fmin.reduce(column), np.fmax.reduce(column))
-                self._ends[i] += [end for end in ends if np.isfinite(end)]
-
-    def few(self, feature: int) -> bool:
-        """Whether only a sample is here, of a feature with so few values that all should be counted."""
-        if self._places is None:
-            return False
-        values = self._whole(feature)
-        beginning = np.unique(values[: 8 * FEW_VALUES]).size  # tells it of most, without sorting all
-        return beginning <= FEW_VALUES and np.unique(values).size <= FEW_VALUES
-
-    def quantiles(self, feature: int) -> NDArray[np.float64]:
-        quantiles = of_column(self._whole(feature))
-        if self._ends[feature]:
-            quantiles[0], quantiles[-1] = min(self._ends[feature]), max(self._ends[feature])
-        return quantiles
-
-    def _whole(self, feature: int) -> NDArray[np.float32]:
-        pieces = self._pieces[feature]
-        if len(pieces) > 1:
-            pieces[:] = [np.concatenate(pieces)]
-        return pieces[0] if pieces else np.zeros(0, np.float32)
 
 
 def _flawed(known: Model, flaw: Flaw) -> tuple[str, list[Any]]:

@@ -13,24 +13,19 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from kedge.errors import TooManyGroups
 from kedge.sketch import VALUE, PartName
 from kedge.sketch.tally import (
     Batch,
     CellCounter,
     Floats,
     LabelColumns,
-    Segments,
     core_parts,
     finite_floats,
     label_parts,
 )
 from kedge.store.base import (
     EPOCH_SHIFT,
-    MOST_GROUPS,
-    OTHER,
     Group,
-    Grouping,
     PartRow,
     SummaryKey,
     SummaryRequest,
@@ -38,6 +33,7 @@ from kedge.store.base import (
 from kedge.store.duckdb.catalog import Catalog, Day, Model
 from kedge.store.duckdb.database import Database
 from kedge.store.duckdb.rows import Lists, Texts
+from kedge.store.segments import Grouper
 from kedge.windows import HOUR, Millis, Window
 
 _ALWAYS = "p.model, p.timestamp, p.version"
@@ -218,8 +214,9 @@ class _Piece:
         labels = _labels(table) if "l_revision" in table.schema.names else None
         cells = self._cells(batch)
         buckets = table.column("timestamp").to_numpy() // request.bucket * request.bucket
+        grouper = Grouper(request, self._dimension, buckets)
         for grouping in request.groupings:
-            segments, keys = self._segments(grouping, buckets)
+            segments, keys = grouper.segments(grouping)
             rows = segments.total().tolist()
             if PartName.CORE in request.parts:
                 names = (request.numeric, request.categorical, request.invalid, request.attributions)
@@ -278,74 +275,12 @@ class _Piece:
         texts = dict(zip(_categorical(request), batch.texts, strict=True))
         return CellCounter(request.edges, numbers, texts, self._table.num_rows)
 
-    def _segments(self, grouping: Grouping, buckets: Any) -> tuple[Segments, list[tuple[Millis, Group]]]:
-        """Number the (bucket, group) pairs that occur; rows without one of the dimensions are in none."""
-        columns = [self._column(name) for name in grouping]
-        rows: Any = slice(None)
-        if columns:
-            rows = np.flatnonzero(np.logical_and.reduce([c.codes >= 0 for c in columns]))
-            if not len(rows):
-                return Segments(np.zeros(0, np.int64), 0, rows), []
-        starts, of = _numbered(buckets[rows])
-        index = of
-        for name, column in zip(grouping, columns, strict=True):
-            self._listed(name, column, rows, of)
-            # Renumber after each dimension: a product of all their sizes could overflow.
-            pairs = index * len(column.values) + column.codes[rows]
-            _, index = np.unique(pairs, return_inverse=True)
-        if columns or len(starts) > 1:
-            numbers, first = np.unique(index, return_index=True)
-        else:
-            numbers = first = np.zeros(1, np.int64)
-        keys = []
-        for i in first.tolist():
-            row = i if isinstance(rows, slice) else int(rows[i])
-            values = [column.values[column.codes[row]] for column in columns]
-            keys.append((int(starts[of[i]]), tuple(sorted(zip(grouping, values, strict=True)))))
-        return Segments(index, len(numbers), rows), keys
-
-    def _column(self, name: str) -> Texts:
-        """A dimension's group in each row: its value, or OTHER beyond its list."""
-        column, known = self._dimension(name), self._request.known.get(name)
-        if known is None:
-            return column
-        kept = [value for value in column.values if value in known and value != OTHER]
-        place = {value: i for i, value in enumerate(kept)}
-        codes = [place.get(value, len(kept)) for value in column.values]
-        missing = -1  # which is the code that it has, and so takes the last
-        return Texts(np.array([*codes, missing], np.int32)[column.codes], [*kept, OTHER])
-
-    def _listed(self, name: str, column: Texts, rows: Any, buckets: Any) -> None:
-        """Raises TooManyGroups where a bucket has more values of a dimension than the contract lists."""
-        if len(column.values) <= MOST_GROUPS or name in self._request.known:
-            return
-        pairs, counts = np.unique(buckets * len(column.values) + column.codes[rows], return_counts=True)
-        at = pairs // len(column.values)
-        sizes = np.bincount(at)
-        fullest = int(sizes.argmax())
-        if sizes[fullest] > MOST_GROUPS:
-            inside = at == fullest
-            ranked = pairs[inside][np.argsort(-counts[inside], kind="stable")][:MOST_GROUPS]
-            raise TooManyGroups(
-                f"model {self._request.model}: a bucket has more than {MOST_GROUPS} values of {name}: "
-                "group by a coarser dimension",
-                name,
-                tuple(column.values[pair % len(column.values)] for pair in ranked.tolist()),
-            )
-
     def _dimension(self, name: str) -> Texts:
         """A dimension's value in each row."""
         if name == "version":
             return Texts.of(self._table.column("version"))
         source = _source(name)
         return self._text(*source) if source else Texts.missing(self._table.num_rows)
-
-
-def _numbered(buckets: Any) -> tuple[Any, Any]:
-    """The buckets that occur, and of each row the number of its own."""
-    if buckets[0] == buckets[-1] and (buckets == buckets[0]).all():
-        return buckets[:1], np.zeros(len(buckets), np.int64)
-    return np.unique(buckets, return_inverse=True)
 
 
 def _labels(table: pa.RecordBatch) -> LabelColumns:
