@@ -140,7 +140,7 @@ class Lane:
             return {p.key: reading.measurements(p) for p in columns if p.field == field}
 
         def plain_texts(field: str) -> Texts | None:
-            return reading.texts(Place(field), lambda value: text(scalar_text(value, field), field) or None)
+            return reading.texts(Place(field), lambda value: text(scalar_text(value, field), field))
 
         return PredictionTable(
             model=self._model,

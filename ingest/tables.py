@@ -220,12 +220,14 @@ def values_of(cells: Cells, place: Place) -> list[Any]:
     if isinstance(cells, list):
         return cells
     kind = cells.type
+    values: list[Any]
     if pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
-        return _decoded(cells)
-    try:
-        values: list[Any] = cells.to_pylist()
-    except UnicodeDecodeError:  # a file may say text of what is none
-        return _decoded(cells.cast(pa.binary()))
+        values = _decoded(cells)
+    else:
+        try:
+            values = cells.to_pylist()
+        except UnicodeDecodeError:  # a file may say text of what is none
+            values = _decoded(cells.cast(pa.binary()))
     if pa.types.is_map(kind):
         return [None if value is None else dict(value) for value in values]
     if place.field == "id" or place.field in _TEXTS:
