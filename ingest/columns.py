@@ -34,6 +34,8 @@ class ColumnMap:
     """Only these are features; None: all columns that are nothing else."""
     positive: str | None = None
     """The positive class: a setting of the model, for the caller to store. No column follows from it."""
+    label_may_lack: bool = False
+    """A file without the column of `label` has no labels, and is not refused."""
 
     @cached_property
     def flags(self) -> dict[str, tuple[str, Place]]:
@@ -84,7 +86,7 @@ class ColumnMap:
     def check(self, names: Collection[str], place: str) -> None:
         """Raise BadInput for a flag that names a column that the file at `place` has not."""
         for column, (flag, _) in self.flags.items():
-            if column not in names:
+            if column not in names and not (flag == "--label" and self.label_may_lack):
                 near = get_close_matches(column, names, 1)
                 hint = f' (did you mean "{near[0]}"?)' if near else f"; its columns are {_some(list(names))}"
                 raise BadInput(f'no column "{column}", which {flag} names{hint}', place)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
 
+from kedge.analysis.calibration import Bin
 from kedge.analysis.catalogue import METRICS, Bad
 from kedge.analysis.drift import FeatureDrift
 from kedge.analysis.intervals import Interval, change_interval, interval_at
@@ -146,6 +147,21 @@ class FeatureComparison:
 
 
 @dataclass(frozen=True)
+class Calibration:
+    """The reliability curves of both sides; a side without labels or scores has no bins."""
+
+    of: str
+    """Whose score it is: the positive class, or `predicted class`."""
+    reference: Sequence[Bin]
+    current: Sequence[Bin]
+
+    def pairs(self) -> list[tuple[Bin | None, Bin | None]]:
+        """By bin, both sides."""
+        a, b = ({held.low: held for held in side} for side in (self.reference, self.current))
+        return [(a.get(low), b.get(low)) for low in sorted(a.keys() | b.keys())]
+
+
+@dataclass(frozen=True)
 class Comparison:
     """What there is to tell of two sets of rows."""
 
@@ -160,6 +176,13 @@ class Comparison:
     features: Sequence[FeatureComparison]
     """By effect, the largest first."""
     positive_class: str | None = None
+    calibration: Calibration | None = None
+    """None where neither side has labelled scores."""
+
+    @property
+    def unsure(self) -> list[FeatureComparison]:
+        """Those with too few rows to be judged."""
+        return [f for f in self.features if f.drift.verdict is Verdict.INSUFFICIENT]
 
     @property
     def drifted(self) -> list[FeatureComparison]:
@@ -189,13 +212,23 @@ class Comparison:
         """What has a value, in the order in which it is looked at; the drift of features stands by itself."""
         shown = [c for c in (*self.quality, *self.changes) if c.current.value is not None]
         shown = [c for c in shown if not c.name.startswith(("drift.", "label.delay"))]
+        if self._unlabelled:
+            shown = [c for c in shown if c.name != "label.coverage"]
         groups = [(family, [c for c in shown if c.family is family]) for family in Family]
         return [(family, changes) for family, changes in groups if changes]
+
+    @property
+    def _unlabelled(self) -> bool:
+        """Neither side has a label, which is not worth a line."""
+        coverage = next((c for c in self.changes if c.name == "label.coverage"), None)
+        return coverage is not None and not coverage.current.value and coverage.by == 0.0
 
     @property
     def steady(self) -> list[Change]:
         """What has been measured on both sides and did not change credibly."""
         same = [c for c in self.changes if c.tone is Tone.SAME and "class" not in c.current.labels]
+        if self._unlabelled:
+            same = [c for c in same if c.name != "label.coverage"]
         return [c for c in same if not c.name.startswith("label.delay") and not c.name.endswith("_weighted")]
 
 
@@ -204,7 +237,8 @@ def compare_summaries(reference: Summary, current: Summary, context: Context) ->
     reading = Reading(current, context)
     found = measure(current, context)
     # A reference against itself has no drift to tell, so it is measured against none.
-    before = {m.key: m for m in measure(reference, Context(context.positive_class, None, context.edges))}
+    alone = Context(context.positive_class, None, context.edges)
+    before = {m.key: m for m in measure(reference, alone)}
     changes = [Change(before.get(m.key), m) for m in found if "feature" not in m.labels]
     quality = [Change(before.get(m.key), m) for m in found if m.name.startswith("quality.") if m.labels]
     moved = [c for c in quality if c.tone not in (Tone.SAME, Tone.UNKNOWN)]
@@ -219,7 +253,14 @@ def compare_summaries(reference: Summary, current: Summary, context: Context) ->
             key=lambda f: (-f.drift.effect, f.name),
         ),
         positive_class=context.positive_class,
+        calibration=_calibration(Reading(reference, alone), reading),
     )
+
+
+def _calibration(reference: Reading, current: Reading) -> Calibration | None:
+    curves = [side.reliability() for side in (reference, current)]
+    a, b = ([] if isinstance(curve, str) else curve for curve in curves)
+    return Calibration(current.context.positive_class or "predicted class", a, b) if a or b else None
 
 
 def _features(

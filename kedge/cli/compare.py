@@ -1,10 +1,10 @@
 """`kedge compare`: two files, side by side, without any store."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from rich.markup import escape
 
 from kedge.cli.columns import column_options, columns_from
 from kedge.cli.common import json_option, settings_from
@@ -12,10 +12,14 @@ from kedge.cli.output import json_line, table
 from kedge.errors import BadInput
 
 if TYPE_CHECKING:
-    from kedge.analysis.comparison import Comparison, FeatureComparison
+    from kedge.analysis.calibration import Bin
+    from kedge.analysis.comparison import Calibration, Comparison, FeatureComparison
 
 _WIDTH = 16
 """Characters of a feature's two little histograms, each."""
+_ROWS = 40
+"""Features and credible changes of features that the table shows; the page and --json have all."""
+_CHANGES = 12
 _COLOURS = {"worse": "red", "better": "green", "moved": "yellow"}
 
 
@@ -75,13 +79,16 @@ def _print(found: "Comparison", reference: str, current: str) -> None:
     from kedge.cli.output import out
     from kedge.web.report import row_of, title_of
 
-    click.echo(f"{reference}: {found.reference_rows:,} rows   {current}: {found.current_rows:,} rows")
+    sides = ((reference, found.reference_rows), (current, found.current_rows))
+    click.echo("   ".join(f"{name}: {rows:,} {'row' if rows == 1 else 'rows'}" for name, rows in sides))
     out.print(f"\n[bold]{_summary(found)}[/bold]")
     notable = [(c, row_of(c)) for c in found.notable]
-    for change, row in notable:
+    for change, row in notable[:_CHANGES]:
         colour = _COLOURS[change.tone]
         was = f"{row.reference} → {row.current} ({row.change})" if row.reference else row.current
-        out.print(f"  [{colour}]{row.title}[/{colour}]  {was}, n={row.n}")
+        out.print(f"  [{colour}]{escape(row.title)}[/{colour}]  {was}, n={row.n}")
+    if len(notable) > _CHANGES:
+        out.print(f"  and {len(notable) - _CHANGES} more changes, below")
     for family, changes in found.by_family():
         click.echo()
         table(
@@ -94,18 +101,30 @@ def _print(found: "Comparison", reference: str, current: str) -> None:
         click.echo(f"\nAs before: {', '.join(title_of(c.current) for c in found.steady)}")
     if found.features:
         click.echo()
-        _features(found.features)
+        _features(found)
+    if found.calibration:
+        click.echo()
+        _calibration(found.calibration)
+    elif not any(c.name.startswith("class.") or c.name == "prediction.mean" for c in found.changes):
+        click.echo(
+            "\nOnly features were compared. --class C or --value C names the column of the predictions, "
+            "--label C that of the truth."
+        )
 
 
 def _summary(found: "Comparison") -> str:
     features = len(found.features)
     if not features:
         return "No feature could be compared." if not found.notable else "What changed"
-    drifted = len(found.drifted)
-    return f"{drifted or 'None'} of {features} features drifted."
+    drifted, unsure = len(found.drifted), len(found.unsure)
+    few = f" {unsure} could not be judged: too few rows." if unsure else ""
+    if unsure == features:
+        return f"No feature could be judged, of {features}: too few rows."
+    return f"{drifted or 'None'} of {features} features drifted.{few}"
 
 
-def _features(features: "Sequence[FeatureComparison]") -> None:
+def _features(found: "Comparison") -> None:
+    shown = found.features[: max(_ROWS, len(found.drifted))] if len(found.drifted) < _ROWS else found.drifted
     table(
         "Features, most moved first",
         ["feature", "verdict", "effect", "PSI", "reference", "current", "what it says"],
@@ -118,10 +137,35 @@ def _features(features: "Sequence[FeatureComparison]") -> None:
                 *_pictures(f),
                 f.drift.explain(),
             ]
-            for f in features
+            for f in shown
         ],
         right=["effect", "PSI"],
     )
+    if len(shown) < len(found.features):
+        click.echo(
+            f" and {len(found.features) - len(shown)} more that moved less (--html and --json have all)"
+        )
+
+
+def _calibration(found: "Calibration") -> None:
+    """The reliability curves as numbers."""
+    click.echo(f"How often a score came true ({found.of}):")
+    table(
+        "Calibration",
+        ["score", "reference", "n", "current", "n "],
+        [
+            [
+                f"{(a or b).low:.1f} to {(a or b).high:.1f}",  # type: ignore[union-attr]
+                *(text for side in (a, b) for text in (("–", "0") if side is None else _bin(side))),
+            ]
+            for a, b in found.pairs()
+        ],
+        right=["reference", "n", "current", "n "],
+    )
+
+
+def _bin(side: "Bin") -> tuple[str, str]:
+    return f"{side.rate:.3f}", f"{side.n:,}"
 
 
 def _pictures(feature: "FeatureComparison") -> tuple[str, str]:

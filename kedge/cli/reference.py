@@ -3,8 +3,9 @@
 import pickle
 import tempfile
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
@@ -302,13 +303,40 @@ def baseline_from_file(
 def summary_of_file(
     reference: Path, current: Path, columns: ColumnMap, settings: ModelSettings, now: Millis
 ) -> tuple[Baseline, Summary, Millis]:
-    """The reference file as a baseline; the other one summarised on its edges, and how much time it is of."""
+    """The reference file as a baseline; the other one summarised on its edges, which may have no labels, and
+    how much time it is of.
+
+    Raises BadInput where they have nothing in common.
+    """
     base = baseline_from_file(reference, "compare", columns, settings, now)
     request = SummaryRequest(
         model="compare", window=base.window, bucket=DAY, parts=frozenset(PartName), edges=base.edges
     )
-    counted, rows = Counted(request, whatever=True), FileRows(current, "compare", columns, now)
+    counted = Counted(request, whatever=True)
+    rows = FileRows(current, "compare", replace(columns, label_may_lack=True), now)
     for piece in rows.read():
         counted.add(piece)
+    _common(reference, current, base.edges, rows.features)
     parts = {row.key.part: row.part for row in counted.parts()}
     return base, total([bucket_summary(parts, request.parts)], base.edges), rows.length
+
+
+def _common(reference: Path, current: Path, edges: EdgeSet, features: Features) -> None:
+    """Tell which features are on one side only; raises BadInput where all are."""
+    ours, theirs = {*features.numeric, *features.categorical}, edges.features.keys()
+    if theirs and not ours & theirs:
+        raise BadInput(
+            f"has no feature of {reference}: that one has {_some(theirs)}; this one {_some(ours)}. "
+            "Are the columns named alike?",
+            str(current),
+        )
+    for file, other, names in ((current, reference, ours - theirs), (reference, current, theirs - ours)):
+        if names:
+            err.print(f"only in {file}, not in {other}: {_some(names)}", markup=False)
+
+
+def _some(names: Collection[str]) -> str:
+    listed = sorted(names)
+    if not listed:
+        return "none"
+    return ", ".join(listed[:8]) + (f" and {len(listed) - 8} more" if len(listed) > 8 else "")

@@ -133,6 +133,14 @@ def _shares(feature: FeatureComparison, name: str, cell: int) -> list[tuple[str,
     return [(name, text(shares[0]), text(shares[1]))]
 
 
+def shortened(name: str, most: int = 17) -> str:
+    """What is left out comes from the middle: long names of categories differ at their ends."""
+    if len(name) <= most:
+        return name
+    end = (most - 1) // 2
+    return f"{name[: most - 1 - end]}…{name[-end:]}"
+
+
 @cache
 def _environment() -> Environment:
     environment = Environment(
@@ -143,6 +151,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters["count"] = count
+    environment.filters["middle"] = shortened
     environment.filters["short"] = lambda value: notation("", value)(value)
     environment.filters["percent"] = lambda value: (
         f"{100 * value:.2g}{THIN}%" if value < 0.995 else f"100{THIN}%"

@@ -219,6 +219,27 @@ def test_a_baseline_from_a_file_and_a_comparison_of_files(kedge_in: Kedge, tmp_p
     assert sum(n) == 3 * 24 * 40  # every row of the reference has a label and a probability
 
 
+def test_a_comparison_says_what_the_files_do_not_have_in_common(kedge_in: Kedge, tmp_path: Path) -> None:
+    rows = rows_of(range(2))
+    as_parquet(tmp_path / "train.parquet", rows)
+    as_csv(tmp_path / "unlabelled.csv", [{k: v for k, v in row.items() if k != "truth"} for row in rows])
+    as_csv(tmp_path / "other.csv", [{"a": 1, "b": 2}])
+    as_csv(tmp_path / "more.csv", [{**row, "extra": 1} for row in rows])
+    flags = ("--label", "truth", "--json")
+    found = {
+        row["metric"]: row for row in kedge_in("compare", "train.parquet", "unlabelled.csv", *flags).rows
+    }
+    assert found["performance.accuracy"]["value"] is None
+    assert found["estimated.accuracy"]["value"] is not None
+    assert "has no feature of train.parquet" in kedge_in("compare", "train.parquet", "other.csv", code=2).err
+    assert (
+        "only in more.csv, not in train.parquet: extra"
+        in kedge_in("compare", "train.parquet", "more.csv").err
+    )
+    unknown = kedge_in("compare", "unlabelled.csv", "train.parquet", *flags, code=2).err
+    assert 'no column "truth"' in unknown
+
+
 def test_probabilities_that_are_no_numbers_are_missing_and_0_and_1_are_scores(
     kedge_in: Kedge, tmp_path: Path
 ) -> None:

@@ -73,3 +73,36 @@ def test_a_page_without_features_or_with_one_row_is_a_page():
     one = featured({"x": [1.0]}, {})
     for before, after in ((one, one), (classified(["a"], ["a"]), classified(["b"], [None]))):
         assert Page(page_of(before, after)).open == []
+
+
+def test_long_names_of_categories_keep_both_their_ends():
+    names = [f"A category that somebody typed into a form, number {i}" for i in range(3)]
+    page = Page(page_of(featured({}, {"s": names * 200}), featured({}, {"s": names * 200})))
+    assert [text for text in page.texts if "…" in text] == [f"A catego…number {i}" for i in range(3)]
+    assert set(names) <= set(page.texts)  # whole in the title that a pointer shows
+
+
+def test_both_reliability_curves_are_drawn_and_written():
+    truth = GENERATOR.random(4_000)
+    label = ["yes" if GENERATOR.random() < p else "no" for p in truth]
+    before = classified(["yes"] * 4_000, label, confidence=truth.tolist())
+    after = classified(["yes"] * 4_000, label, confidence=(truth**2).tolist())
+    found = compare_summaries(summarised(before), summarised(after), Context(None, summarised(before), None))
+    page = Page(comparison_page(found, "a.csv", "b.csv", made=0))
+    curves = [attrs["d"] for tag, attrs in page.tags if tag == "path" and "curve" in (attrs["class"] or "")]
+    assert [curve.count("L") for curve in curves] == [9, 9]
+    rows = [text for text in page.texts if " to 0." in text or " to 1." in text]
+    assert "0.4 to 0.5" in rows
+    assert page.open == []
+
+
+def test_no_curve_is_drawn_without_labels():
+    rows = classified(["yes"] * 100, [None] * 100)
+    found = compare_summaries(summarised(rows), summarised(rows), Context(None, summarised(rows), None))
+    assert found.calibration is None
+    assert "Calibration" not in comparison_page(found, "a.csv", "b.csv", made=0)
+
+
+def test_where_no_feature_has_enough_rows_the_page_says_so():
+    few = featured({"x": [1.0, 2.0]}, {})
+    assert "No feature could be judged, of 1" in page_of(few, few)
