@@ -57,7 +57,7 @@ def by_store(path: Path, model: ModelSettings) -> Baseline:
     features = Features(
         *(
             tuple(sorted({n for row in rows for n in getattr(row, kind)}))
-            for kind in ("num", "cat", "invalid")
+            for kind in ("num", "cat", "invalid", "attributions")
         )
     )
     window = Window(
@@ -92,6 +92,7 @@ def assert_equal(found: Baseline, expected: Baseline) -> None:
     assert (found.value_errors is None) == (expected.value_errors is None)
     for a, b in zip(found.value_errors or (), expected.value_errors or (), strict=True):
         assert oracle.same_moments(a, b)
+    assert found.variation.lengths.keys() == expected.variation.lengths.keys()
 
 
 @ANY_FILE
@@ -136,21 +137,22 @@ def test_lines_with_values_of_every_kind_are_counted_as_their_stored_rows_are(tm
 def test_records_as_columns_are_counted_as_the_plainest_loops_count_them(kind: Any) -> None:
     rows = random_rows(3, 3_000, model="m", kind=kind)
     names = {
-        n: tuple(sorted({f for row in rows for f in getattr(row, n)})) for n in ("num", "cat", "invalid")
+        n: tuple(sorted({f for row in rows for f in getattr(row, n)}))
+        for n in ("num", "cat", "invalid", "attributions")
     }
     request = SummaryRequest(
         model="m",
         window=Window(floor(SPAN.start, DAY), floor(SPAN.start, DAY) + 2 * DAY),
-        bucket=2 * DAY,
+        bucket=DAY,
         parts=frozenset(PartName),
         groupings=((), ("segment.region",), ("host", "version")),
         edges=EDGES,
         numeric=names["num"],
         categorical=names["cat"],
         invalid=names["invalid"],
+        attributions=names["attributions"],
     )
-    start = floor(SPAN.start, DAY)
-    expected = {key._replace(bucket=start): part for key, part in oracle.answer_to(request, rows).items()}
+    expected = oracle.answer_to(request, rows)
     counted = reference.Counted(request)
     for first in range(0, len(rows), 700):
         counted.add(Columns.of_rows(rows[first : first + 700]))
