@@ -1,7 +1,7 @@
 """One rule on one model: which steps are due, what they read, and what they find."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from kedge.alerting.finding import AlertState, Finding, Severity, capped
@@ -9,6 +9,7 @@ from kedge.alerting.inputs import Inputs
 from kedge.alerting.lifecycle import alert_id, fold, new_state
 from kedge.alerting.rule import Rule
 from kedge.alerting.versions import VersionsRule
+from kedge.analysis.variation import AtLength
 from kedge.pipeline.baselines import Baseline
 from kedge.pipeline.dirty import ModelFeed
 from kedge.pipeline.models import ModelState
@@ -187,7 +188,7 @@ def _judge(
             summary=summary,
             reference=references[group] if group in references else reference_of(baseline, group),
             negative_after=one.negatives.after if one.negatives else None,
-            varies=baseline.at_length(rule.window, group) if baseline else None,
+            varies=_varies(baseline, rule, group) if baseline else None,
             edges=baseline.edges if baseline else None,
             value_errors=baseline.value_errors if baseline else None,
             reference_name=baseline.title if baseline else "",
@@ -208,9 +209,21 @@ def _judge(
             own = [state for state in known.values() if _group_of(rule, state) == group]
             found = compared.judge(inputs, step, group, read, state_of, own)
         for labels, finding in found:
-            if compared is None and baseline is not None and baseline.provisional and rule.compares:
+            if baseline is not None and baseline.provisional and against_baseline(rule):
                 finding = capped(finding, Severity.INFO, PROVISIONAL.format(one.model))
             yield version, values | labels, finding
+
+
+def against_baseline(rule: Rule) -> bool:
+    """Whether the rule compares with the baseline: where it names nothing else."""
+    compare = getattr(rule, "compare", None)
+    return rule.compares and (compare is None or compare.to == "baseline")
+
+
+def _varies(baseline: Baseline, rule: Rule, group: Group) -> AtLength:
+    """A feature is restless against a fixed reference: what it is against its own history tells something."""
+    varies = baseline.at_length(rule.window, group)
+    return varies if against_baseline(rule) else replace(varies, normal={})
 
 
 def reference_of(baseline: Baseline | None, group: Group) -> Summary | None:

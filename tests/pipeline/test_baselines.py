@@ -66,6 +66,10 @@ def baseline(one: World, days: int) -> Baseline:
 def test_a_baseline_of_stored_logs_knows_how_its_windows_vary(one: World) -> None:
     send(one, rows(range(21)))
     made = baseline(one, 21)
+    listed = import_baseline(one.store.state, made, use=True)
+    assert listed["phi"] == ["1h", "6h", "1d"]
+    # Ten rows an hour tell nothing credible of an hour.
+    assert listed["restless"] == {"1h": [], "6h": ["season"], "1d": ["season"]}
     assert {length: v.windows for length, v in made.variation.lengths.items()} == {
         HOUR: 21 * 24,
         6 * HOUR: 21 * 4,
