@@ -357,6 +357,19 @@ def test_rules_check_names_every_problem_by_its_place(kedge_in: Kedge, tmp_path:
     assert {row["line"] for row in rows} >= {3, 6}
 
 
+def test_rules_check_warns_of_what_is_rarely_meant_and_does_not_fail(kedge_in: Kedge, tmp_path: Path) -> None:
+    (tmp_path / "rules" / "heals.yml").write_text(
+        "version: 1\nrules:\n"
+        "  - {name: heals, model: m, metric: errors.rate, window: 1h, compare: {to: previous}, rise: 2x}\n"
+    )
+    done = kedge_in("rules", "check")
+    assert done.out == "4 rules in 2 files, 0 problems, 1 warnings\n"
+    assert done.err.startswith(
+        'rules/heals.yml:3: warning: rule "heals": compares with the window just before'
+    )
+    assert [row.get("line") for row in kedge_in("rules", "check", "--json").rows] == [3, None]
+
+
 def test_bad_rows_are_told_and_the_good_ones_loaded(kedge_in: Kedge, tmp_path: Path) -> None:
     lines = [json.dumps(row) for row in rows_of(range(1))[:3]]
     lines.insert(1, '{"id": "x", "class": "ok", "probability": 7}')

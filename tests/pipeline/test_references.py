@@ -200,6 +200,32 @@ def test_history_ends_where_the_window_begins_and_leaves_out_when_the_alert_fire
         )
 
 
+def test_each_alert_of_a_rule_has_a_history_of_its_own() -> None:
+    """Amounts are missing for three hours: what fires for the amount is normal for the country."""
+    rules = book(
+        "name: gone, metric: quality.missing, by: [feature], window: 2h, "
+        "compare: {to: history, window: 24h}, rise: 30pp"
+    )
+    bad = range(T0 + 10 * HOUR, T0 + 13 * HOUR)
+    with world(book=rules, settings=BY_HOUR) as one:
+        for h in range(20):
+            at = T0 + h * HOUR
+            rows = [msgspec.structs.replace(row, num={"amount": 1.0}) for row in hourly([at], 6, lambda _: 0)]
+            one.now = max(one.now, at + HOUR)
+            one.send([msgspec.structs.replace(r, num={}) if at in bad else r for r in rows])
+            one.tick(at + HOUR + 2 * MINUTE)
+        fired = [e["group"] for e in one.events() if e["after"] == "firing"]
+        assert fired == [{"feature": "amount"}]
+        (ended,) = [e["step"] for e in one.events() if e["after"] == "resolved"]
+        began = one.alert("gone", feature="amount").fired_before[0][0] - HOUR
+        start = found(one, "gone", feature="country").window[0]
+        every = between(one, T0, start)
+        assert found(one, "gone", feature="country").reference_n == len(every)
+        own = [row for row in every if not began <= row.timestamp < ended]
+        amount = found(one, "gone", feature="amount")
+        assert (amount.reference_n, amount.reference) == (len(own), 0.0)
+
+
 def test_an_alert_does_not_heal_itself_however_long_it_fires() -> None:
     with world(book=HISTORY, settings=BY_HOUR) as one:
         run(one, range(30 + 36), lambda hour: 5 if hour >= T0 + 30 * HOUR else 1)
