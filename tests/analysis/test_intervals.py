@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from kedge.analysis import build
 from kedge.analysis.evidence import Exact, Mean, Quantile, Rate
 from kedge.analysis.intervals import (
     change_interval,
@@ -110,3 +111,31 @@ def test_a_recall_that_truly_is_the_bound_is_called_below_it_about_alpha_of_the_
     found = [rate(int(k), 200) for k in generator.binomial(200, 0.8, 2_000)]
     below = sum(interval_at(m, alpha)[1] < 0.8 for m in found)
     assert 0.025 * 2_000 < below < 0.08 * 2_000
+
+
+def test_a_change_from_the_median_of_four_windows_is_called_at_most_alpha_of_the_time():
+    """Nothing changed: rates of one true share, and means of one true mean. Each side at most 5 %."""
+    generator = np.random.default_rng(12)
+    calls, n = 0, 2_000
+    for _ in range(n):
+        *weeks, now = (build.rate("r", int(k), 400, "") for k in generator.binomial(400, 0.1, 5))
+        low, high = change_interval(now, build.median_of(weeks), 0.05)
+        calls += not low <= 0 <= high
+    assert calls / n <= 0.10
+    means = [build.mean("m", Moments.of(generator.normal(5, 2, 50).tolist()), "") for _ in range(5_000)]
+    wrong = sum(
+        not (low <= 0 <= high)
+        for i in range(0, len(means), 5)
+        for low, high in [change_interval(means[i], build.median_of(means[i + 1 : i + 5]), 0.05)]
+    )
+    assert wrong / (len(means) / 5) <= 0.10
+
+
+def test_a_median_lies_within_its_interval_and_needs_evidence_of_every_window():
+    three = [build.rate("r", k, 100, "") for k in (10, 30, 20)]
+    found = build.median_of(three)
+    assert (found.value, found.n) == (0.2, 300)
+    assert interval_at(found, 0.01) == interval_at(three[2], 0.01)
+    assert found.interval[0] < 0.2 < found.interval[1]
+    two = build.median_of([*three[:1], build.present("r", 0.5, 10, None)])
+    assert (two.value, interval_at(two, 0.01)) == (0.3, None)
