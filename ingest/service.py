@@ -19,6 +19,7 @@ from ingest.answers import (
     notice,
     unknown_names,
 )
+from ingest.arrivals import Arrivals
 from ingest.body import decode, rows_at
 from ingest.drain import Drainer
 from ingest.enrich import label_of, prediction_of
@@ -73,6 +74,7 @@ class IngestService:
         self._clock = clock
         self._drainer = drainer
         self._keeper = Keeper(logs, drainer)
+        self._arrivals = Arrivals()
 
     def schema(self, model: str) -> Features:
         """The features that a model has logged so far."""
@@ -138,7 +140,8 @@ class IngestService:
         appended = Appended([None] * len(rows), frozenset())
         if not self._holding:
             appended = self._tried(lambda: self._writer.predictions(rows), len(rows))
-        self._settle(appended, lambda: rows, indices, told)
+        duplicates = self._settle(appended, lambda: rows, indices, told)
+        self._arrivals.note(rows, duplicates)
 
     def _store_table(self, table: PredictionTable, indices: Sequence[int], told: "_Told") -> None:
         if self._holding:
@@ -148,7 +151,8 @@ class IngestService:
         if appended is None:
             self._store_rows(table.rows(), indices, told)
         else:
-            self._settle(appended, table.rows, indices, told)
+            duplicates = self._settle(appended, table.rows, indices, told)
+            self._arrivals.note_table(table, len(duplicates))
 
     def _tried(self, write: Callable[[], Wrote], count: int) -> Wrote | Appended:
         """What was written; raises where some was not and there is no spool for it."""
@@ -171,8 +175,10 @@ class IngestService:
         rows_of: Callable[[], Sequence[Prediction]],
         indices: Sequence[int],
         told: "_Told",
-    ) -> None:
-        """Tell what became of rows, keep those that the store refused, and spool those that are left."""
+    ) -> list[int]:
+        """Tell what became of rows, keep those that the store refused, and spool those that are left. Returns
+        the places of those that were stored before.
+        """
         created = Written.CREATED
         others = [
             (i, result)
@@ -181,7 +187,7 @@ class IngestService:
         ]
         told.counts[created] += len(appended.results) - len(others)
         if not others:
-            return
+            return []
         rows = rows_of()
         refused: list[RejectedRow] = []
         for i, result in others:
@@ -195,6 +201,7 @@ class IngestService:
         problem = str(appended.failure or "")
         told.spooled += self._spool(Kind.PREDICTIONS, rows, appended.left, indices, told.rejected, problem)
         self._keeper.keep(refused)
+        return [i for i, result in others if result is not None and result.written is Written.DUPLICATE]
 
     def store_labels(
         self,
@@ -234,6 +241,7 @@ class IngestService:
         return {
             "spool": self._drainer.status() if self._drainer else None,
             "rejected": self._keeper.counts,
+            "arrived": self._arrivals.counts(),
         }
 
     # --- what is not written ----------------------------------------------------------------------

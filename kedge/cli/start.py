@@ -11,7 +11,7 @@ import click
 from kedge.cli.common import json_option, settings_from
 from kedge.cli.output import json_line
 from kedge.errors import KedgeError
-from kedge.store.base import Check
+from kedge.store.base import Check, Json
 from kedge.windows import Millis
 
 if TYPE_CHECKING:
@@ -132,7 +132,7 @@ def doctor(ctx: click.Context, as_json: bool) -> None:
     checks = [_server(ctx)] if settings.embedded else [_store(ctx), _redis(settings.redis)]
     if not settings.embedded:
         checks += _spools(ctx, reachable=checks[0].ok)
-    checks += [*_sources(ctx), *_labels(ctx), _rules(ctx), _receivers(ctx)]
+    checks += [*_sources(ctx), *_labels(ctx), *_arrivals(ctx), _rules(ctx), _receivers(ctx)]
     _print(checks, as_json)
     if not all(c.ok for c in checks):
         sys.exit(1)
@@ -203,6 +203,36 @@ def _labels(ctx: click.Context) -> list[Check]:
     detail = f"{total:,} were given up because their prediction never came ({named}), the last at {last}"
     remedy = "GET /v1/rejected shows them: do their ids match those of the predictions? See labels.expire"
     return [Check("labels", not recent, detail, remedy)]
+
+
+def _arrivals(ctx: click.Context) -> list[Check]:
+    """Rows of wrong clocks and rows sent twice, as a running server counted them; none where none runs."""
+    from kedge.cli.client import connect, running_server
+
+    settings = settings_from(ctx)
+    if not running_server(settings):
+        return []
+    try:
+        with connect(settings) as client:
+            arrived = client.get("/v1/status")["arrived"]
+    except KedgeError:
+        return []
+    return [arrivals_check(arrived)]
+
+
+def arrivals_check(arrived: Json) -> Check:
+    """What there is to tell of what arrived since the start."""
+    taken = f"{arrived['rows']:,} rows since the start, {arrived['duplicate']:,} of them stored before"
+    if not arrived["ahead"]:
+        return Check("arrivals", True, f"{taken}, none ahead of its arrival")
+    models = sorted(arrived["models"].items(), key=lambda item: -item[1]["ahead"])
+    named = ", ".join(name for name, counts in models[:3] if counts["ahead"])
+    ahead = (
+        f"{arrived['ahead']:,} ahead of their arrival by up to {arrived['ahead_ms'] / 1000:,.0f} s ({named})"
+    )
+    return Check(
+        "arrivals", False, f"{taken}, {ahead}", "set the clocks of the services that log these models"
+    )
 
 
 def _spools(ctx: click.Context, *, reachable: bool) -> list[Check]:

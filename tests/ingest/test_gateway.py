@@ -16,6 +16,7 @@ from fastapi import FastAPI
 from ingest.auth import Keys, new_key
 from ingest.gateway import MAX_BODY, gateway_router
 from ingest.service import IngestService
+from kedge.cli.start import arrivals_check
 from kedge.errors import StoreUnavailable
 from kedge.records import Label, Prediction
 from kedge.store.base import AppendResult, Joined
@@ -312,6 +313,35 @@ class TestOutages:
         assert response.status_code == 503
         assert int(response.headers["Retry-After"]) > 0
         assert "internal-host" not in response.text
+
+
+class TestArrivals:
+    def test_rows_sent_twice_and_rows_of_clocks_ahead_are_counted_by_model(self, client: Client) -> None:
+        late = NOW + 90_000
+        post(client, [row("a"), row("b", model="n", timestamp=late), row("c", timestamp=NOW + 30_000)])
+        post(client, [row("a"), row("a"), row("d", model="n", timestamp=NOW + 61_000)])
+        arrived = client.get("/v1/status").json()["arrived"]
+        assert arrived == {
+            "rows": 6,
+            "duplicate": 2,
+            "ahead": 2,
+            "ahead_ms": 90_000,
+            "models": {
+                "m": {"duplicate": 2, "ahead": 0, "ahead_ms": 0},
+                "n": {"duplicate": 0, "ahead": 2, "ahead_ms": 90_000},
+            },
+        }
+        told = arrivals_check(arrived)
+        assert not told.ok
+        assert "2 ahead of their arrival by up to 90 s (n)" in told.detail
+
+    def test_columns_are_counted_as_rows_are(self, service: IngestService, client: Client) -> None:
+        many = [row(str(i), timestamp=NOW + 70_000 if i < 3 else NOW) for i in range(400)]
+        post(client, many)
+        post(client, many[:300])
+        arrived = client.get("/v1/status").json()["arrived"]
+        assert (arrived["rows"], arrived["duplicate"], arrived["ahead"]) == (700, 300, 6)
+        assert arrivals_check({**arrived, "ahead": 0}).ok
 
 
 @pytest.fixture
