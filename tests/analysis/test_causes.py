@@ -201,6 +201,11 @@ def test_bad_data_are_told_once_and_before_moved_inputs() -> None:
     assert feature_causes(drifts)[0].to_json()["effect"] == drifts[0].effect
 
 
+def test_values_of_the_wrong_type_are_told_in_words() -> None:
+    pair = (quality("invalid", "age", 0, 9_000), quality("invalid", "age", 40, 1_000))
+    assert [c.text for c in quality_causes([pair])] == ["4 % of the wrong type (usual 0 %)"]
+
+
 def test_a_feature_that_froze_or_is_new_is_told_with_what_it_is() -> None:
     labels = {"feature": "age"}
     frozen = build.present(

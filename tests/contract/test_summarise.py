@@ -323,7 +323,7 @@ def test_attributions_of_any_sign_are_summed_by_their_size(store: Store, model: 
     assert (found.attributions["x"].low, found.attributions["x"].n) == (0.0, 8)
 
 
-def test_a_model_without_attributions_costs_its_requests_nothing(store: Store, model: str) -> None:
+def test_a_model_without_attributions_has_a_part_without_them(store: Store, model: str) -> None:
     rows = [Prediction(id=f"{model} 1", timestamp=START, ingested=START, model=model, num={"x": 1.0})]
     append(store, rows)
     plain = replace(asking(model), attributions=())

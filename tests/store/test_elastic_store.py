@@ -1,6 +1,7 @@
 """What only a search server can get wrong: limits, edges of cells, names, dropped and closed indices."""
 
 import dataclasses
+import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -31,8 +32,11 @@ from kedge.store.base import (
     Written,
 )
 from kedge.store.elastic import ElasticStore, open_elastic, quantiles, summaries
+from kedge.store.elastic.aggregations import cost, time_buckets
 from kedge.store.elastic.client import Client
+from kedge.store.elastic.names import Names
 from kedge.store.elastic.operations import Item, Operation, Search
+from kedge.store.elastic.place import OwnPlace
 from kedge.windows import DAY, HOUR, MINUTE, Window, parse_time
 from tests.store.conftest import indices
 from tests.support.oracle import answer_to, differences
@@ -363,6 +367,18 @@ def test_edges_are_the_linear_quantiles_of_the_rows(
     assert drawn.edges[-1] == np.nextafter(np.float32(columns["normal"].max()), np.float32(np.inf))
     exactly = (found.features[feature] for feature in ("few", "one", "name"))
     assert [sampled[feature] for feature in ("few", "one", "name")] == list(exactly)
+
+
+def test_attributions_are_asked_for_only_where_logs_have_them() -> None:
+    def asked(*names: str) -> str:
+        wanted = request("m", PartName.CORE, attributions=names)
+        return json.dumps(time_buckets(OwnPlace(Names("kedge")), wanted, wanted.parts, [()]))
+
+    assert "attributions" not in asked()
+    assert asked("x").count('"attributions.x"') == 2
+    assert cost(request("m", PartName.CORE), frozenset({PartName.CORE})) + 2 == cost(
+        request("m", PartName.CORE, attributions=("x",)), frozenset({PartName.CORE})
+    )
 
 
 def test_a_single_bucket_beyond_the_limit_says_so(store: ElasticStore) -> None:
