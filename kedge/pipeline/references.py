@@ -122,29 +122,45 @@ class References:
     def _against(self, inputs: Inputs, group: Group, read: Read) -> Against:
         if self.compare.to == "version":
             other = tuple((n, self.compare.version or "" if n == "version" else v) for n, v in group)
-            held = _of(read(inputs.window), other, inputs.edges)
+            held = read(inputs.window).get(other, Summary.zero(inputs.edges))
             return Against(f"version {self.compare.version} in the same window (n={held.rows:,})", (held,))
         windows = self.windows(inputs.window)
         if self.compare.to == "previous":
-            held = _of(read(windows[0]), group, inputs.edges)
-            return Against(f"the window before ({self._span(windows)}, n={held.rows:,})", (held,))
-        weeks = [_of(read(w), group, inputs.edges) for w in windows if self._usable(w)]
+            held, whose = self._held([read(windows[0])], group, inputs.edges)
+            return Against(f"the window before ({self._span(windows)}, n={held.rows:,}{whose})", (held,))
+        weeks = [self._held([read(w)], group, inputs.edges) for w in windows if self._usable(w)]
         times = _local_times(windows[0], ZoneInfo(self.rule.timezone))
-        n = sum(summary.rows for summary in weeks)
-        name = f"the same time of the last {WEEKS} weeks ({times} {self.rule.timezone}, n={n:,})"
-        return Against(name, tuple(weeks), USABLE)
+        n = sum(summary.rows for summary, _ in weeks)
+        whose = next((whose for _, whose in weeks if whose), "")
+        name = f"the same time of the last {WEEKS} weeks ({times} {self.rule.timezone}, n={n:,}{whose})"
+        return Against(name, tuple(summary for summary, _ in weeks), USABLE)
 
     def _against_history(self, inputs: Inputs, group: Group, read: Read, fired: Spans) -> Against:
         pieces = self._without(inputs.window, fired)
-        held = total([s for piece in pieces if (s := read(piece).get(group))], inputs.edges)
-        if inputs.edges is None:
-            held = Summary(held.core, None, held.labels)
+        held, whose = self._held([read(piece) for piece in pieces], group, inputs.edges)
         whole = format_duration(self.compare.history)
         if not pieces:
             return Against(f"the {whole} before, in all of which it fired", (held,))
         out = pieces[-1].end - pieces[0].start - sum(piece.length for piece in pieces)
         left_out = f" without {format_duration(out)} in which it fired" if out else ""
-        return Against(f"the {whole} before{left_out} ({self._span(pieces)}, n={held.rows:,})", (held,))
+        return Against(
+            f"the {whole} before{left_out} ({self._span(pieces)}, n={held.rows:,}{whose})", (held,)
+        )
+
+    def _held(
+        self, reads: Iterable[Mapping[Group, Summary]], group: Group, edges: EdgeSet | None
+    ) -> tuple[Summary, str]:
+        """The rows of a group in several windows together, and whose they are where that is not the group: a
+        version that had none yet is compared to all versions' rows, as with a baseline. Not so for counts, of
+        which a new version takes over but a part.
+        """
+        parts = list(reads)
+        held = total([groups[group] for groups in parts if group in groups], edges)
+        if held.rows or self.rule.grows or "version" not in dict(group):
+            return held, ""
+        rest = _but_version(group)
+        every = [s for groups in parts for other, s in groups.items() if _but_version(other) == rest]
+        return total(every, edges), ", of all versions" if every else ""
 
     def _usable(self, window: Window) -> bool:
         """Whether it lies in a time from which there are rows: before that, none would be no traffic."""
@@ -178,8 +194,8 @@ def weeks_before(window: Window, weeks: int, zone: tzinfo, base: Millis, *, exac
     return Window(floor(end - window.length, HOUR), ceil(end, HOUR))
 
 
-def _of(groups: Mapping[Group, Summary], group: Group, edges: EdgeSet | None) -> Summary:
-    return groups[group] if group in groups else Summary.zero(edges)
+def _but_version(group: Group) -> Group:
+    return tuple((name, value) for name, value in group if name != "version")
 
 
 def _local_times(window: Window, zone: tzinfo) -> str:

@@ -338,6 +338,33 @@ def test_a_version_without_rows_is_insufficient() -> None:
         assert "version v9 in the same window (n=0)" in alert.finding.reason
 
 
+def test_a_version_that_is_new_is_compared_with_the_history_of_all_versions_and_counts_are_not() -> None:
+    of_v7 = "window: 2h, version: v7"
+    rules = book(
+        f"name: worse, metric: errors.rate, {of_v7}, compare: {{to: history, window: 24h}}, rise: 2x",
+        f"name: jumped, metric: errors.rate, {of_v7}, compare: {{to: previous}}, rise: 2x",
+        f"name: busier, metric: volume.count, {of_v7}, compare: {{to: previous}}, rise: 2x",
+    )
+    with world(book=rules, settings=BY_HOUR) as one:
+        for h in range(9):
+            at = T0 + h * HOUR
+            rows = hourly([at], 6, lambda hour: hour // HOUR % 4)
+            one.now = max(one.now, at + HOUR)
+            one.send([msgspec.structs.replace(row, version="v7") if h >= 7 else row for row in rows])
+            one.tick(at + HOUR + 2 * MINUTE)
+        start = T0 + 7 * HOUR
+        for name, since in (("worse", T0), ("jumped", start - 2 * HOUR)):
+            (alert,) = [s for s in one.alerts().values() if s.rule == name]
+            shown = alert.finding
+            assert shown is not None
+            assert shown.window == (start, start + 2 * HOUR)
+            assert shown.reference == pytest.approx(rate(between(one, since, start)))
+            assert ", of all versions)" in shown.reason
+        (alert,) = [s for s in one.alerts().values() if s.rule == "busier"]
+        assert alert.finding is not None
+        assert (alert.finding.value, alert.finding.reference) == (12, 0)
+
+
 # --- drift --------------------------------------------------------------------------------------------------
 
 
