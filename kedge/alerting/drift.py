@@ -310,8 +310,7 @@ class DriftRule(Rule):
         value = inputs.edges.value if inputs.edges else None
         looks = []
         for severity, tolerance in self.rungs:
-            settings = DriftSettings(tolerance, self.alpha(inputs))
-            shift = prediction_shift(summary, reference, value, settings)
+            shift = prediction_shift(summary, reference, value, self._settings(tolerance, inputs))
             if isinstance(shift, str):
                 return replace(draft, state=State.NO_DATA, reason=f"the predictions: {shift}")
             looks.append((severity, shift))

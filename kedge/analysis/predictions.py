@@ -8,6 +8,7 @@ one cell: bands of a handful would only add noise.
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -16,6 +17,7 @@ from kedge.analysis import build
 from kedge.analysis.drift import DriftSettings, FeatureDrift, shift_of_counts
 from kedge.analysis.drift_metrics import judged
 from kedge.analysis.metric import Metric
+from kedge.analysis.variation import PREDICTED
 from kedge.sketch import SCORE_CELLS, SCORE_WIDTH, VALUE, Core, Counts, NumericEdges, Summary
 
 NAME = "prediction.drift"
@@ -48,7 +50,15 @@ def prediction_shift(
         )
     else:
         return NONE
-    return shift_of_counts("prediction", before, now, settings)
+    return shift_of_counts("prediction", before, now, _of_classes(settings))
+
+
+def _of_classes(settings: DriftSettings) -> DriftSettings:
+    """The dispersion of the predicted classes stands in for that of the finer cells, and is marked so."""
+    if PREDICTED not in settings.phi and PREDICTED not in settings.borrowed:
+        return settings
+    phi = {"prediction": settings.phi.get(PREDICTED, 1.0)}
+    return replace(settings, phi=phi, borrowed=frozenset(phi))
 
 
 def prediction_drift(

@@ -7,6 +7,7 @@ from kedge.analysis.drift import DriftSettings
 from kedge.analysis.measure import Context, metric
 from kedge.analysis.metric import Verdict
 from kedge.analysis.predictions import NOT_COUNTED, OTHERS, bands_of, by_confidence
+from kedge.analysis.variation import PREDICTED
 from kedge.sketch import VALUE, Cells, Core, EdgeSet, Labels, Summary, numeric_edges
 from tests.analysis.rows import GRID, classified, featured, regressed, summarised
 
@@ -105,3 +106,17 @@ def test_a_regression_drifts_by_the_cells_of_its_values():
 def test_rows_without_a_prediction_have_no_such_drift():
     rows = summarised(featured({"age": [1.0, 2.0]}))
     assert metric("prediction.drift", rows, Context(reference=rows)).reason == "no row has a prediction"
+
+
+def test_rows_that_depend_on_each_other_count_as_fewer_as_far_as_the_classes_tell():
+    """What is known of the classes stands in for their bands of confidence, and is marked as borrowed."""
+    generator = np.random.default_rng(3)
+    before, after = (summarised(predicted(generator, 3_000, a=a)) for a in (6.0, 4.2))
+    plain = metric("prediction.drift", after, Context(None, before))
+    settings = DriftSettings(phi={PREDICTED: 40.0})
+    held = metric("prediction.drift", after, Context(None, before, drift=settings))
+    assert held.value == plain.value
+    assert plain.verdict is Verdict.DRIFTED
+    assert held.verdict is Verdict.INSUFFICIENT
+    assert held.detail["borrowed"]
+    assert not plain.detail["borrowed"]
