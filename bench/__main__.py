@@ -19,6 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bench import (
+    compare,
     compute,
     delay,
     false_alarms,
@@ -56,6 +57,10 @@ def _delay(pool: Pool, _: Options) -> dict[str, object]:
 
 def _compute(pool: Pool, _: Options) -> dict[str, object]:
     return compute.measure(pool.url("elasticsearch"))
+
+
+def _compare(_: Pool, options: Options) -> dict[str, object]:
+    return compare.measure(say, count=options.get("drift_rows", 1_000_000))
 
 
 def _parquet(pool: Pool, _: Options) -> dict[str, object]:
@@ -103,6 +108,7 @@ PARTS: dict[str, Callable[[Pool, Options], dict[str, object]]] = {
     "tick": _tick,
     "visits": _visits,
     "drift": _drift,
+    "compare": _compare,
     "versions": _versions,
     "windows": _windows,
     "delay": _delay,
@@ -119,6 +125,7 @@ TITLES = {
     "labels": "Labels a second",
     "visits": "Rows that summarising reads, for each row that came in",
     "drift": "Baseline plus drift of a million rows, beside Evidently",
+    "compare": "Two files compared by one command, beside Evidently's report of the same",
     "versions": "Version against version, looked at again and again",
     "windows": "A window of 30 days beside one of an hour",
     "false_alarms": "False alarms of drift verdicts with nothing drifting, and power; simulated",
@@ -166,7 +173,7 @@ def main() -> int:
     sizes.add_argument("--days", type=int, metavar="N", help="days of history before the tenth hour (3)")
     sizes.add_argument("--stages", nargs="+", choices=("first", "tenth"), help="both")
     sizes.add_argument("--profile", action="store_true", default=None, help="print cProfile of the ticks")
-    sizes = parser.add_argument_group("of drift")
+    sizes = parser.add_argument_group("of drift and compare")
     sizes.add_argument("--drift-rows", type=int, metavar="N", help="rows of both halves (1000000)")
     sizes = parser.add_argument_group("of false_alarms")
     sizes.add_argument("--repetitions", type=int, metavar="N", help="of each cell of the grid (5000)")
@@ -179,7 +186,7 @@ def main() -> int:
     on = machine.describe()
     _show("Measured on", on)
     pool = Pool()
-    if set(chosen) != {"false_alarms"}:
+    if set(chosen) - {"false_alarms", "compare"}:
         pool.expect("elasticsearch")
     if "storage" in chosen:
         pool.expect("opensearch")

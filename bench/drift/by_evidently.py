@@ -1,5 +1,5 @@
-"""Run by the interpreter that has Evidently: `by_evidently.py FILE REFERENCE_ROWS`. Imports nothing of
-kedge."""
+"""Run by the interpreter that has Evidently: `by_evidently.py FILE REFERENCE_ROWS [PAGE]`. Imports nothing of
+kedge; its report goes to PAGE."""
 
 import json
 import sys
@@ -33,6 +33,8 @@ def main() -> None:
     )
     metrics = snapshot.dict()["metrics"]
     seconds = time.perf_counter() - began
+    for page in sys.argv[3:]:
+        snapshot.save_html(page)
     drifted = [
         m["config"]["column"]
         for m in metrics

@@ -13,6 +13,7 @@ from kedge.analysis.drift import FeatureDrift
 from kedge.analysis.intervals import Interval, change_interval, interval_at
 from kedge.analysis.measure import Context, measure
 from kedge.analysis.metric import Metric, Verdict
+from kedge.analysis.multivariate import Separation
 from kedge.analysis.reading import Reading
 from kedge.sketch import Counts, Edges, Moments, Summary
 
@@ -178,6 +179,8 @@ class Comparison:
     positive_class: str | None = None
     calibration: Calibration | None = None
     """None where neither side has labelled scores."""
+    separation: Separation | str | None = None
+    """Whether a classifier tells the two apart, or why that is not known; None where nobody asked."""
 
     @property
     def unsure(self) -> list[FeatureComparison]:
@@ -191,6 +194,8 @@ class Comparison:
     @property
     def found(self) -> bool:
         """Whether a verdict says *drifted*."""
+        if isinstance(self.separation, Separation) and self.separation.drifted:
+            return True
         return any(m.verdict is Verdict.DRIFTED and not m.detail.get("restless") for m in self.metrics)
 
     @property

@@ -1,5 +1,7 @@
 """`kedge compare`: two files, side by side, without any store."""
 
+import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +16,8 @@ from kedge.errors import BadInput
 if TYPE_CHECKING:
     from kedge.analysis.calibration import Bin
     from kedge.analysis.comparison import Calibration, Comparison, FeatureComparison
+    from kedge.analysis.multivariate import Separation
+    from kedge.sketch.sample import Sample
 
 _WIDTH = 16
 """Characters of a feature's two little histograms, each."""
@@ -28,10 +32,31 @@ _COLOURS = {"worse": "red", "better": "green", "moved": "yellow"}
 @click.argument("current", metavar="CUR")
 @column_options
 @click.option("--html", "page", metavar="FILE", help="Write a page with charts to FILE, beside the table.")
+@click.option(
+    "--multivariate",
+    is_flag=True,
+    help="Also ask whether a classifier tells the rows apart by all features together: takes seconds.",
+)
+@click.option(
+    "--sample",
+    default=5_000,
+    show_default=True,
+    metavar="N",
+    type=click.IntRange(200, 200_000),
+    help="Rows of each file that --multivariate looks at.",
+)
 @json_option
 @click.pass_context
 def compare(
-    ctx: click.Context, /, reference: str, current: str, page: str | None, as_json: bool, **columns: Any
+    ctx: click.Context,
+    /,
+    reference: str,
+    current: str,
+    page: str | None,
+    multivariate: bool,
+    sample: int,
+    as_json: bool,
+    **columns: Any,
 ) -> None:
     """Compare two files of predictions: drift, quality and performance of CUR against REF. Needs no store.
 
@@ -40,9 +65,11 @@ def compare(
     \b
     Example: kedge compare january.parquet february.parquet --html report.html
              kedge compare train.csv live.jsonl --class predicted --label truth --json
+             kedge compare train.csv live.csv --multivariate
     """
     from kedge.analysis.comparison import compare_summaries
-    from kedge.cli.reference import summary_of_file
+    from kedge.analysis.multivariate import metric_of
+    from kedge.cli.reference import compared_files
     from kedge.pipeline.measure import context_for
     from kedge.pipeline.query import metric_row
 
@@ -52,18 +79,36 @@ def compare(
     model = settings.of_model("compare")
     if column_map.positive:
         model = model.model_copy(update={"positive_class": column_map.positive})
-    base, summary, length = summary_of_file(Path(reference), Path(current), column_map, model, now)
+    base, summary, samples, length = compared_files(
+        Path(reference), Path(current), column_map, model, now, sample if multivariate else None
+    )
     found = compare_summaries(base.summaries[()], summary, context_for(model, base, (), length))
+    if samples:
+        found = replace(found, separation=_separated(*samples))
     if page:
         _write(page, found, Path(reference).name, Path(current).name, now)
     if as_json:
         for metric in found.metrics:
             json_line(metric_row(metric, None))
+        if found.separation is not None:
+            json_line(metric_row(metric_of(found.separation), None))
     else:
         _print(found, reference, current)
         if page:
             click.echo(f"\nthe page with charts: {page}")
     ctx.exit(int(found.found))
+
+
+def _separated(*samples: "Sample") -> "Separation | str":
+    """Tells what it costs."""
+    from kedge.analysis.multivariate import Rows, separate
+
+    began = time.monotonic()
+    reference, current = (Rows(s.names, s.categorical, s.matrix) for s in samples)
+    found = separate(reference, current)
+    sizes = " and ".join(f"{len(s.matrix):,} of {s.rows:,}" for s in samples)
+    click.echo(f"--multivariate: {sizes} rows, {time.monotonic() - began:.1f} s", err=True)
+    return found
 
 
 def _write(path: str, found: "Comparison", reference: str, current: str, now: int) -> None:
@@ -89,6 +134,14 @@ def _print(found: "Comparison", reference: str, current: str) -> None:
         out.print(f"  [{colour}]{escape(row.title)}[/{colour}]  {was}, n={row.n}")
     if len(notable) > _CHANGES:
         out.print(f"  and {len(notable) - _CHANGES} more changes, below")
+    if found.separation is not None:
+        said = found.separation
+        text = (
+            f"not known whether a classifier tells them apart: {said}"
+            if isinstance(said, str)
+            else said.explain()
+        )
+        out.print(f"  All features together: {escape(text)}")
     for family, changes in found.by_family():
         click.echo()
         table(

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, Self
+from typing import IO, Any, NamedTuple, Self
 
 import numpy as np
 
@@ -27,6 +27,7 @@ from kedge.sketch import VALUE, EdgeSet, Moments, NumericEdges, PartName, Summar
 from kedge.sketch.columns import Columns
 from kedge.sketch.draw import Drawn, distinct, edges_of
 from kedge.sketch.quantiles import of_counts
+from kedge.sketch.sample import Sample
 from kedge.sketch.tally import Segments, core_parts, label_parts, numeric_cells
 from kedge.store.base import Group, Grouping, PartRow, SummaryKey, SummaryRequest
 from kedge.store.segments import Grouper
@@ -176,7 +177,7 @@ class HeldRows:
             reason = f"has no room for the rows of a large reference: {error.strerror} (TMPDIR names another)"
             raise BadInput(reason, tempfile.gettempdir()) from None
 
-    def _pieces(self) -> Iterator[Columns]:
+    def pieces(self) -> Iterator[Columns]:
         yield from self._held
         if self._spilled is None:
             return
@@ -192,7 +193,7 @@ class HeldRows:
         names = [*numeric, VALUE]
         drawn = Drawn(len(names), self.rows)
         counts: dict[str, Counter[str]] = defaultdict(Counter)
-        for piece in self._pieces():
+        for piece in self.pieces():
             nothing = np.full(piece.count, np.nan, np.float32)
             drawn.add([*(piece.numbers.get(name, nothing) for name in numeric), piece.value])
             for name, texts in piece.texts.items():
@@ -205,7 +206,7 @@ class HeldRows:
     def _of_few(self, names: Sequence[str]) -> dict[str, Any]:
         """The quantiles of features of few values, from a count of each."""
         times: dict[str, Counter[float]] = {name: Counter() for name in names}
-        for piece in self._pieces() if names else ():
+        for piece in self.pieces() if names else ():
             for name, counter in times.items():
                 column = piece.value if name == VALUE else piece.numbers.get(name)
                 if column is not None:
@@ -221,7 +222,7 @@ class HeldRows:
     def summarise(self, request: SummaryRequest) -> list[PartRow]:
         """Of the buckets in the request's window."""
         counted = Counted(request)
-        for piece in self._pieces():
+        for piece in self.pieces():
             counted.add(piece)
         self._errors = counted.errors
         return counted.parts()
@@ -293,22 +294,49 @@ def baseline_from_file(
     path: Path, model: str, columns: ColumnMap, settings: ModelSettings, now: Millis
 ) -> Baseline:
     """A baseline of a file's rows, of the total and of the model's configured groupings."""
-    groupings: tuple[Grouping, ...] = ((), *settings.groups)
     with HeldRows(FileRows(path, model, columns, now)) as rows:
-        return build_baseline(
-            rows, model, rows.window, rows.features, groupings, source=f"file {path.name}", now=now
-        )
+        return _baseline(rows, model, path, settings, now)
 
 
-def summary_of_file(
-    reference: Path, current: Path, columns: ColumnMap, settings: ModelSettings, now: Millis
-) -> tuple[Baseline, Summary, Millis]:
-    """The reference file as a baseline; the other one summarised on its edges, which may have no labels, and
-    how much time it is of.
+def _baseline(rows: HeldRows, model: str, path: Path, settings: ModelSettings, now: Millis) -> Baseline:
+    groupings: tuple[Grouping, ...] = ((), *settings.groups)
+    return build_baseline(
+        rows, model, rows.window, rows.features, groupings, source=f"file {path.name}", now=now
+    )
 
-    Raises BadInput where they have nothing in common.
+
+class Compared(NamedTuple):
+    """Two files read side by side."""
+
+    base: Baseline
+    """Of the reference."""
+    summary: Summary
+    """Of the other, on the same edges."""
+    samples: tuple[Sample, Sample] | None
+    """Some rows of both, where they were asked for."""
+    length: Millis
+    """How much time the other is of; 0 where its rows do not tell."""
+
+
+def compared_files(
+    reference: Path,
+    current: Path,
+    columns: ColumnMap,
+    settings: ModelSettings,
+    now: Millis,
+    sample: int | None = None,
+) -> Compared:
+    """The reference file as a baseline, and the other one, which may have no labels, summarised on its edges.
+
+    `sample`: how many rows of each to keep besides. Raises BadInput where they have nothing in common.
     """
-    base = baseline_from_file(reference, "compare", columns, settings, now)
+    with HeldRows(FileRows(reference, "compare", columns, now)) as held:
+        base = _baseline(held, "compare", reference, settings, now)
+        samples = None
+        if sample:
+            samples = Sample(base.edges, sample, seed=0), Sample(base.edges, sample, seed=1)
+            for piece in held.pieces():
+                samples[0].add(piece)
     request = SummaryRequest(
         model="compare", window=base.window, bucket=DAY, parts=frozenset(PartName), edges=base.edges
     )
@@ -316,9 +344,11 @@ def summary_of_file(
     rows = FileRows(current, "compare", replace(columns, label_may_lack=True), now)
     for piece in rows.read():
         counted.add(piece)
+        if samples:
+            samples[1].add(piece)
     _common(reference, current, base.edges, rows.features)
     parts = {row.key.part: row.part for row in counted.parts()}
-    return base, total([bucket_summary(parts, request.parts)], base.edges), rows.length
+    return Compared(base, total([bucket_summary(parts, request.parts)], base.edges), samples, rows.length)
 
 
 def _common(reference: Path, current: Path, edges: EdgeSet, features: Features) -> None:

@@ -257,7 +257,7 @@ class CellCounter:
                 if name in self._numbers:
                     column = numeric_cells(frozen, self._numbers[name])
             elif name in self._texts:
-                column = _categorical_cells(frozen, self._texts[name])
+                column = categorical_cells(frozen, self._texts[name])
             if column is None:
                 column = np.full(self._rows, frozen.size - 1)
             columns.append(column + self._starts[name])
@@ -327,7 +327,8 @@ def _categorical_counts(edges: CategoricalEdges, column: Texts, run: slice) -> C
     return counts
 
 
-def _categorical_cells(edges: CategoricalEdges, column: Texts) -> Ints:
+def categorical_cells(edges: CategoricalEdges, column: Texts) -> Ints:
+    """The cell of each value."""
     return _cell_of_code(edges, column)[column.codes]
 
 

@@ -9,6 +9,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from kedge.analysis.comparison import Change, Comparison, FeatureComparison, Tone, shown_interval
 from kedge.analysis.metric import Metric
+from kedge.analysis.multivariate import Separation
 from kedge.notify.formatting import THIN, count, notation
 from kedge.sketch import NumericEdges
 from kedge.web.shapes import Bar, Shape, Whisker, bars_of, is_drawn_as_bars, shape_of, whiskers
@@ -63,6 +64,9 @@ def comparison_page(found: Comparison, reference: str, current: str, *, made: Mi
             families=families,
             steady=", ".join(title_of(c.current) for c in found.steady),
             cards=[card_of(f) for f in found.features],
+            separation=found.separation.explain()
+            if isinstance(found.separation, Separation)
+            else found.separation,
             made=iso(made),
         )
     )

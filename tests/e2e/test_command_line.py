@@ -240,6 +240,23 @@ def test_a_comparison_says_what_the_files_do_not_have_in_common(kedge_in: Kedge,
     assert 'no column "truth"' in unknown
 
 
+def test_a_relation_that_changed_is_found_when_it_is_asked_for(kedge_in: Kedge, tmp_path: Path) -> None:
+    grid = [i * 0.618 % 1 for i in range(600)]
+    as_csv(tmp_path / "before.csv", [{"x": x, "y": grid[(7 * i) % 600]} for i, x in enumerate(grid)])
+    as_csv(tmp_path / "after.csv", [{"x": x, "y": x} for x in grid])
+    plain = kedge_in("compare", "before.csv", "after.csv").out
+    assert "All features together" not in plain
+    asked = kedge_in("compare", "before.csv", "after.csv", "--multivariate", "--html", "p.html", code=1)
+    assert "a classifier tells the rows apart" in asked.out
+    assert "600 of 600 and 600 of 600 rows" in asked.err
+    assert "a classifier tells the rows apart" in (tmp_path / "p.html").read_text()
+    rows = kedge_in("compare", "before.csv", "after.csv", "--multivariate", "--json", code=1).rows
+    assert {row["metric"] for row in rows if row["verdict"] == "drifted"} == {"drift.multivariate"}
+    assert rows[-1]["value"] > 0.8
+    same = kedge_in("compare", "before.csv", "before.csv", "--multivariate").out
+    assert "cannot tell the rows apart" in same
+
+
 def test_probabilities_that_are_no_numbers_are_missing_and_0_and_1_are_scores(
     kedge_in: Kedge, tmp_path: Path
 ) -> None:
