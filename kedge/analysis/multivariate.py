@@ -9,15 +9,16 @@ whose own distributions stayed. Pure: seeded, on arrays.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import norm, rankdata
-from sklearn.ensemble import HistGradientBoostingClassifier
-from threadpoolctl import threadpool_limits
+from scipy import special
 
 from kedge.analysis.metric import Metric, Verdict
+
+if TYPE_CHECKING:
+    from sklearn.ensemble import HistGradientBoostingClassifier
 
 NAME = "drift.multivariate"
 ROWS = 5_000
@@ -103,6 +104,8 @@ def separate(reference: Rows, current: Rows, *, seed: int = 0) -> Separation | s
     matrix = np.concatenate([reference.matrix, current.matrix])
     new = np.repeat([False, True], sizes)
     half = np.concatenate([draw.permutation(n) % 2 for n in sizes])
+    from threadpoolctl import threadpool_limits
+
     # Threads wait for each other after each level of a tree: on busy cores that took ten times as long.
     with threadpool_limits(1, user_api="openmp"):
         return _separated(reference, sizes, matrix, new, half, draw, seed)
@@ -117,6 +120,8 @@ def _separated(
     draw: np.random.Generator,
     seed: int,
 ) -> Separation:
+    from sklearn.ensemble import HistGradientBoostingClassifier  # a second to load, and few ask
+
     areas, variances, nulls = [], [], []
     losses = np.zeros(len(reference.names))
     for held in (0, 1):
@@ -139,7 +144,7 @@ def _separated(
     return Separation(
         auc,
         float(np.sqrt(np.mean(variances))),
-        float(norm.sf((auc - 0.5) / np.sqrt(np.mean(nulls)))),
+        float(special.ndtr(-(auc - 0.5) / np.sqrt(np.mean(nulls)))),
         sizes,
         [
             (reference.names[i], float(losses[i]))
@@ -153,6 +158,8 @@ def _area(scores: Floats, new: NDArray[np.bool_]) -> tuple[float, float, float]:
     """The area under the ROC curve, its variance by DeLong, DeLong and Clarke-Pearson (1988), and what the
     variance is where both sides are alike (Mann and Whitney, 1947; with ties it is less).
     """
+    from scipy.stats import rankdata
+
     n1, n0 = int(new.sum()), int((~new).sum())
     ranks = rankdata(scores)
     above = (ranks[new] - rankdata(scores[new])) / n0
@@ -162,7 +169,7 @@ def _area(scores: Floats, new: NDArray[np.bool_]) -> tuple[float, float, float]:
 
 
 def _losses(
-    model: HistGradientBoostingClassifier,
+    model: "HistGradientBoostingClassifier",
     rows: NDArray[np.float32],
     new: NDArray[np.bool_],
     area: float,
