@@ -106,7 +106,7 @@ def separate(reference: Rows, current: Rows, *, seed: int = 0) -> Separation | s
     half = np.concatenate([draw.permutation(n) % 2 for n in sizes])
     from threadpoolctl import threadpool_limits
 
-    # Threads wait for each other after each level of a tree: on busy cores that took ten times as long.
+    # On busy cores many threads took far longer than one.
     with threadpool_limits(1, user_api="openmp"):
         return _separated(reference, sizes, matrix, new, half, draw, seed)
 
