@@ -2,11 +2,13 @@
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 
 import msgspec
 import numpy as np
 import pytest
 
+from ingest.files import ColumnMap
 from kedge.alerting.finding import Severity, Status
 from kedge.alerting.loading import parse_rules
 from kedge.cli.reference import FileRows
@@ -22,7 +24,7 @@ from kedge.pipeline.groups import CappedLogs, VersionLogs
 from kedge.pipeline.query import metric_series
 from kedge.pipeline.schema import features_of
 from kedge.records import Prediction
-from kedge.windows import DAY, HOUR, MINUTE, WEEK, Millis, Window
+from kedge.windows import DAY, HOUR, MINUTE, WEEK, Millis, Window, iso
 from tests.pipeline.world import MODEL, T0, World, settings, world
 
 DRIFT = """
@@ -199,9 +201,10 @@ def test_what_moves_beside_a_restless_feature_is_found(one: World) -> None:
     ],
 )
 def test_a_file_is_a_window_of_the_time_that_its_rows_are_of(
-    first: Millis, last: Millis, length: Millis
+    first: Millis, last: Millis, length: Millis, tmp_path: Path
 ) -> None:
-    made = FileRows.__new__(FileRows)
-    made.times = Window(T0 + first, T0 + last + 1)
-    made.window = Window(T0, T0 + (last // DAY + 1) * DAY)
-    assert made.length == length
+    file = tmp_path / "rows.csv"
+    file.write_text("timestamp,x\n" + "".join(f"{iso(T0 + t)},1\n" for t in (first, last)))
+    rows = FileRows(file, "m", ColumnMap(), T0 + 30 * DAY)
+    assert sum(piece.count for piece in rows.read()) == 2
+    assert rows.length == length
