@@ -68,7 +68,8 @@ def _evidence(value: float, variance: float, positives: int, negatives: int) -> 
     No area varies more than as many trials as the smaller class has rows (van Dantzig 1951). Of few rows
     DeLong's variance is itself mostly noise: one pair out of order, of twenty positives, and it is nearly 0.
     So it is not let below a mean, weighted by the smaller class, with the variance that scores without any
-    skill would give; simulated, 95 % intervals from 10 to 3,000 rows a class then miss 0 to 3.5 % at an end.
+    skill would give. Simulated for 10 to 3,000 rows a class and areas of 0.5 to 0.98 (288 settings of 1,500
+    draws), 95 % intervals then miss 3.7 % at an end at most.
     """
     least, spread = float(min(positives, negatives)), value * (1 - value)
     if variance <= 1e-15 or spread <= 1e-15:
