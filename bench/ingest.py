@@ -14,6 +14,7 @@ import msgspec
 import psutil
 
 from bench import rows as generated
+from bench.meter import Meter, Spent, busy, cpu_of, server_process, usual
 from bench.processes import kedge_on
 from bench.targets import at_least
 from kedge.clock import system_clock
@@ -37,7 +38,7 @@ class Round:
     """From the first request to all rows visible to a search."""
     posting_s: float
     """Of these, until the last answer."""
-    gateway_cpu_s: float = 0.0
+    spent: Spent
 
     @property
     def rate(self) -> float:
@@ -106,29 +107,34 @@ def _all_created(answer: Any) -> None:
         raise RuntimeError("the server refused rows of a bulk request")
 
 
-def measure(url: str, *, count: int = 15_000, rounds: int = 5, connections: int = 4) -> dict[str, object]:
-    """Both sides in turn, `rounds` times each, each time into a fresh index of the same template."""
+def measure(url: str, *, count: int = 40_000, rounds: int = 6, connections: int = 4) -> dict[str, object]:
+    """Both sides in turn, `rounds` times each, each time into a fresh index of the same template.
+
+    Each begins every second pair, and each has one round before those that count: a server that has just
+    started takes rows three times as slowly.
+    """
+    server = server_process(url)
     with kedge_on(url) as (kedge, store, client):
         address, process = kedge.gateway()
         names = Names(kedge.prefix)
-        days = itertools.count(floor(system_clock(), DAY) - 30 * DAY, DAY)
-        through = _Gateway(address, process, client, names, connections)
-        beside = Raw(url, store, client, names, connections)
-        through.round(next(days), 5 * BATCH, seed=99)  # warms up
+        days = itertools.count(floor(system_clock(), DAY) - 40 * DAY, DAY)
+        through = _Gateway(address, process, server, client, names, connections)
+        beside = Raw(url, store, client, names, connections, server)
         ours: list[Round] = []
         raw: list[Round] = []
-        for i in range(rounds):
-            ours.append(through.round(next(days), count, seed=i))
-            raw.append(beside.round(next(days), count, seed=i))
+        for i in range(-1, rounds):
+            for side, kept in ((through, ours), (beside, raw))[:: 1 if i % 2 else -1]:
+                kept.append(side.round(next(days), count, seed=i % 100))
+        del ours[0], raw[0]
         size = client.request("GET", f"/{kedge.prefix}-predictions-*/_stats/store,docs")["_all"]["primaries"]
-        server = str(client.server)
+        title = str(client.server)
         worker = process.memory_info().rss
     rate, bulk = (statistics.median(r.rate for r in side) for side in (ours, raw))
     # Pairs, because what else the machine does changes from minute to minute.
     ratios = [own.rate / other.rate for own, other in zip(ours, raw, strict=True)]
-    spent = sum(r.gateway_cpu_s for r in ours) / sum(r.rows for r in ours)
+    own, other = (usual([(r.spent, r.rows) for r in side]) for side in (ours, raw))
     return {
-        "server": server,
+        "server": title,
         "rows_per_round": count,
         "rounds": rounds,
         "connections": connections,
@@ -140,7 +146,10 @@ def measure(url: str, *, count: int = 15_000, rounds: int = 5, connections: int 
         "bulk_rounds": [round(r.rate) for r in raw],
         "ratio": at_least(statistics.median(ratios), TARGET),
         "ratios": [round(ratio, 3) for ratio in ratios],
-        "gateway_cpu_us_per_row": round(1e6 * spent, 1),
+        "per_row": own,
+        "per_row_raw": other,
+        # What this machine could reach at most, were no core ever idle.
+        "bound": round(busy(other) / busy(own), 2),
         "gateway_rss_mb": round(worker / 2**20),
         "bytes_per_row_stored": round(size["store"]["size_in_bytes"] / size["docs"]["count"]),
     }
@@ -152,17 +161,18 @@ class _Gateway:
 
     address: str
     process: psutil.Process
+    server: psutil.Process
     client: Client
     names: Names
     connections: int
 
     def round(self, day: int, count: int, *, seed: int) -> Round:
         bodies = generated.bodies(generated.predictions(count, day, seed=seed), BATCH)
-        before = _cpu(self.process)
-        started = time.perf_counter()
+        meter, started = Meter(self.server, lambda: cpu_of(self.process)), time.perf_counter()
         posting = post_all(self.address, "/v1/predictions", bodies, self.connections, _all_accepted)
+        spent = meter.spent()
         until_visible(self.client, self.names.predictions(day), count)
-        return Round(count, time.perf_counter() - started, posting, _cpu(self.process) - before)
+        return Round(count, time.perf_counter() - started, posting, spent)
 
 
 @dataclass(frozen=True)
@@ -174,6 +184,7 @@ class Raw:
     client: Client
     names: Names
     connections: int
+    server: psutil.Process
 
     def round(self, day: int, count: int, *, seed: int) -> Round:
         alias = self.names.predictions(day)
@@ -182,12 +193,8 @@ class Raw:
         operations = [Operation.of("create", encode(row), _index=alias, _id=row.id).lines for row in rest]
         bodies = [b"".join(operations[i : i + BATCH]) for i in range(0, len(operations), BATCH)]
         path = "/_bulk?filter_path=errors,items.*.error&require_alias=true"
-        started = time.perf_counter()
+        meter, started = Meter(self.server), time.perf_counter()
         posting = post_all(self.url, path, bodies, self.connections, _all_created)
+        spent = meter.spent()
         until_visible(self.client, alias, count)
-        return Round(count, time.perf_counter() - started, posting)
-
-
-def _cpu(process: psutil.Process) -> float:
-    times = process.cpu_times()
-    return float(times.user + times.system)
+        return Round(count, time.perf_counter() - started, posting, spent)

@@ -138,9 +138,12 @@ def serve(ctx: click.Context, gateway: bool, web: bool, host: str | None, port: 
     if drainer:
         drainer.start()
     sys.stdout.flush()
-    # What is loaded now stays: the collector need not walk it again while rows stream through.
+    # What is loaded now stays: the collector need not walk it again while rows stream through. A request of a
+    # thousand rows makes some 50,000 objects that die with it: looked at every 700, they were 6 % of the
+    # gateway's processor time.
     gc.collect()
     gc.freeze()
+    gc.set_threshold(50_000, 20, 50)
     # uvicorn ends on SIGTERM, then raises the signal again: without a handler the process would die there,
     # with a tick half done and the file open.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))

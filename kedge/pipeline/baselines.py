@@ -3,24 +3,23 @@ content.
 """
 
 import base64
-from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
 from functools import reduce
 from operator import add
 from typing import Any, Protocol, runtime_checkable
 
-from kedge.analysis.dispersion import LEAST_WINDOWS
 from kedge.analysis.drift import TOLERANCE
-from kedge.analysis.variation import PREDICTED, AtLength, Variation, variation_of
+from kedge.analysis.variation import PREDICTED, AtLength, Variation
 from kedge.errors import BadInput
+from kedge.pipeline.reference_rows import Rows, count_reference
 from kedge.pipeline.schema import Features
 from kedge.pipeline.summaries import bucket_summary
-from kedge.sketch import AnyPart, EdgeSet, Moments, NumericEdges, PartName, Summary, pack, total, unpack
+from kedge.sketch import AnyPart, EdgeSet, Moments, PartName, Summary, pack, unpack
 from kedge.store.base import (
     DocumentStore,
     Group,
     Grouping,
-    PartRow,
     Stored,
     SummaryRequest,
     digest,
@@ -35,11 +34,6 @@ class OfVersion(Protocol):
     """Rows of one version alone."""
 
     version: str
-
-
-HOURS_OF = 100 * DAY
-"""Longer references are cut into days, not hours, to learn how their windows vary."""
-FEATURES_AT_ONCE = 100
 
 
 @dataclass(frozen=True)
@@ -86,18 +80,6 @@ class Baseline:
         return self.variation.at(length, (*self.edges.features, PREDICTED), own=own)
 
 
-class Rows(Protocol):
-    """What a baseline is made from."""
-
-    def edges(
-        self, model: str, window: Window, numeric: Sequence[str], categorical: Sequence[str]
-    ) -> EdgeSet: ...
-
-    def errors_by_value(self, model: str, window: Window, edges: NumericEdges) -> list[Moments]: ...
-
-    def summarise(self, request: SummaryRequest) -> list[PartRow]: ...
-
-
 def build_baseline(
     log: Rows,
     model: str,
@@ -135,66 +117,22 @@ def build_baseline(
         invalid=features.invalid,
         attributions=features.attributions,
     )
-    by_group: dict[Group, dict[Millis, dict[PartName, AnyPart]]] = {}
-    for row in _rows_of(log, request, spans):
-        by_group.setdefault(row.key.group, {}).setdefault(row.key.bucket, {})[row.key.part] = row.part
-    if () not in by_group:
+    counted = count_reference(log, request, edges, spans)
+    if () not in counted.summaries:
         of = f" of version {log.version}" if isinstance(log, OfVersion) else ""
         span = f"{iso(window.start)} to {iso(window.end)}"
         raise BadInput(f"model {model} has no rows{of} from {span}: nothing to refer to")
-    summaries = {
-        group: total((_summary(parts) for parts in buckets.values()), edges)
-        for group, buckets in by_group.items()
-    }
+    summaries, variation = counted
     errors = None
     if edges.value is not None:
         held = [log.errors_by_value(model, span, edges.value) for span in spans]
         errors = tuple(reduce(add, cell) for cell in zip(*held, strict=True))
-    variation = _variation(log, replace(request, groupings=((),)), spans)
     packed = [base64.b64encode(pack(part)).decode() for part in _parts(summaries[()]).values()]
     # What is known of the variation follows from the rows and their hours, but its last digits are the
     # machine's: that it is known makes it another baseline, and not its figures.
     known = [",".join(map(str, sorted(variation.lengths)))] if variation.lengths else []
     identity = digest(model, edges.hash, *packed, *known)[:16]
     return Baseline(identity, model, now, source, window, edges, summaries, errors, variation)
-
-
-def _rows_of(log: Rows, request: SummaryRequest, spans: Sequence[Window]) -> Iterator[PartRow]:
-    for span in spans:
-        yield from log.summarise(replace(request, window=span))
-
-
-def _variation(log: Rows, request: SummaryRequest, spans: Sequence[Window]) -> Variation:
-    """How the windows of a reference vary: its rows are counted once more, by the hour, or by the day where
-    the hours would be too many; some features at a time, so that many need little memory."""
-    width = HOUR if request.window.length <= HOURS_OF else DAY
-    whole = [Window(ceil(span.start, width), floor(span.end, width)) for span in spans]
-    whole = [span for span in whole if span.length > 0]
-    if sum(span.length for span in whole) < LEAST_WINDOWS * width or request.edges is None:
-        return Variation()
-    names = list(request.edges.features)
-    found = Variation()
-    for start in range(0, max(len(names), 1), FEATURES_AT_ONCE):
-        edges = EdgeSet({n: request.edges.features[n] for n in names[start : start + FEATURES_AT_ONCE]})
-        part = replace(
-            request,
-            bucket=width,
-            parts=frozenset({PartName.CORE, PartName.CELLS}),
-            edges=edges,
-            numeric=tuple(edges.numeric),
-            categorical=tuple(edges.categorical),
-            invalid=(),
-        )
-        buckets: dict[Millis, dict[PartName, AnyPart]] = {}
-        for row in _rows_of(log, part, whole):
-            buckets.setdefault(row.key.bucket, {})[row.key.part] = row.part
-        sums = {bucket: bucket_summary(parts, part.parts) for bucket, parts in buckets.items()}
-        found = found.joined(variation_of(sums, width, edges))
-    return found
-
-
-def _summary(parts: dict[PartName, AnyPart]) -> Summary:
-    return bucket_summary(parts, frozenset(PartName))
 
 
 def _parts(summary: Summary) -> dict[PartName, AnyPart]:
@@ -239,7 +177,7 @@ def decode_baseline(value: dict[str, Any], generation: int = 0, provisional: boo
     of_value = value.get("value")  # older ones have none, nor have those of classifiers
     for key, parts in value["parts"].items():
         decoded = {PartName(n): unpack(PartName(n), base64.b64decode(data)) for n, data in parts.items()}
-        summaries[parse_group(key)] = _summary(decoded)
+        summaries[parse_group(key)] = bucket_summary(decoded, frozenset(PartName))
     return Baseline(
         value["id"],
         value["model"],

@@ -24,6 +24,7 @@ from kedge.pipeline.groups import CappedLogs, VersionLogs
 from kedge.pipeline.query import metric_series
 from kedge.pipeline.schema import features_of
 from kedge.records import Prediction
+from kedge.store.base import PartRow, SummaryRequest
 from kedge.windows import DAY, HOUR, MINUTE, WEEK, Millis, Window, iso
 from tests.pipeline.world import MODEL, T0, World, settings, world
 
@@ -102,8 +103,27 @@ def test_it_is_kept_with_the_baseline_and_older_ones_do_without(one: World) -> N
 def test_many_features_are_counted_some_at_a_time(one: World, monkeypatch: pytest.MonkeyPatch) -> None:
     send(one, rows(range(20)))
     whole = baseline(one, 20).variation
-    monkeypatch.setattr("kedge.pipeline.baselines.FEATURES_AT_ONCE", 1)
+    monkeypatch.setattr("kedge.pipeline.reference_rows.FEATURES_AT_ONCE", 1)
     assert baseline(one, 20).variation == whole
+
+
+def test_rows_of_few_features_are_counted_once(one: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    send(one, rows(range(20)))
+    asked = []
+    summarise = one.store.summarise
+
+    def counted(request: SummaryRequest) -> list[PartRow]:
+        asked.append(request)
+        return summarise(request)
+
+    monkeypatch.setattr(one.store, "summarise", counted)
+    made = baseline(one, 20)
+    assert [request.bucket for request in asked] == [HOUR]
+    monkeypatch.setattr("kedge.pipeline.reference_rows.FEATURES_AT_ONCE", 1)
+    apart = baseline(one, 20)
+    assert sorted(request.bucket for request in asked[1:]) == [HOUR, HOUR, DAY]
+    assert (apart.id, apart.rows) == (made.id, made.rows)
+    assert apart.summaries[()].cells == made.summaries[()].cells
 
 
 def test_a_baseline_of_one_version_is_of_its_rows_alone(one: World) -> None:
