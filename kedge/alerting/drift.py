@@ -31,6 +31,7 @@ from kedge.alerting.rule import ALL_VERSIONS, ONE_OR_MORE, Judgement, Rule, list
 from kedge.analysis.classes import class_shift
 from kedge.analysis.drift import RESTLESS, TOLERANCE, DriftSettings, FeatureDrift, counted, drift, drifted_of
 from kedge.analysis.drift_metrics import drift_share
+from kedge.analysis.faulty import rows_of_shift
 from kedge.analysis.metric import Verdict
 from kedge.analysis.predictions import prediction_shift
 from kedge.errors import BadInput
@@ -276,6 +277,7 @@ class DriftRule(Rule):
             clears=f"at {format_value(self.rungs[0][1], RATIO)} of the features or less",
             reason=reason,
             causes=tuple(_cause(d) for d in drifted[:MOST_CAUSES]),
+            rows=rows_of_shift(drifted[0]) if drifted else {},
         )
         return capped(judged, Severity.MEDIUM, BORROWED) if any(d.borrowed for d in drifted) else judged
 
@@ -290,7 +292,12 @@ class DriftRule(Rule):
                 some = [d for d in drifts if d.restless is alike]
                 reached |= {d.feature: severity for d in drifted_of(some, self.alpha(inputs))}
         return [
-            ({"feature": d.feature}, self._shifted(draft, d, d.feature, reached.get(d.feature), inputs))
+            (
+                {"feature": d.feature},
+                self._shifted(
+                    replace(draft, rows=rows_of_shift(d)), d, d.feature, reached.get(d.feature), inputs
+                ),
+            )
             for d in looks[0][1]
         ]
 
@@ -389,7 +396,12 @@ def _of_windows(inputs: Inputs, *, each: bool) -> tuple[Inputs, str]:
 def _cause(shift: FeatureDrift) -> dict[str, Any]:
     cells = ", ".join(map(str, shift.moved[:2]))
     text = f"effect {shift.effect:.2g}" + (f" ({cells})" if cells else "")
-    return {"feature": shift.feature, "effect": shift.effect, "text": text}
+    return {
+        "feature": shift.feature,
+        "effect": shift.effect,
+        "text": text,
+        "rows": rows_of_shift(shift),
+    }
 
 
 def _rungs(

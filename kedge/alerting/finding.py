@@ -76,6 +76,9 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What it takes to clear, in words: `fall under 3 %` (messages put "Clears: " before it)."""
     causes: tuple[dict[str, Any], ...] = ()
     """What moved with it, most telling first: {"kind", "name" or "feature", "text", …}."""
+    rows: dict[str, str] = {}
+    """Rows of the window to look at: {"feature", "problem", perhaps "cell"} (`kedge.analysis.faulty`); empty:
+    none in particular."""
     normal: tuple[str, ...] = ()
     """What did not: `traffic`, `latency`, …"""
 

@@ -17,6 +17,7 @@ from kedge.alerting.rule import ALL_VERSIONS, Judgement, Rule
 from kedge.analysis.build import absent, median_of
 from kedge.analysis.catalogue import METRICS, MetricInfo, lookup
 from kedge.analysis.drift import RESTLESS, DriftSettings
+from kedge.analysis.faulty import rows_of_metric
 from kedge.analysis.intervals import Interval, change_interval, interval_at
 from kedge.analysis.measure import Context, measure, metric
 from kedge.analysis.metric import Metric, Verdict
@@ -221,6 +222,7 @@ class ThresholdRule(Rule):
             interval=found.interval,
             window=inputs.window,
             unit=self.info.unit,
+            rows=rows_of_metric(found),
         )
         baseline = self.info.needs_reference or (self.compare is not None and self.other_reference is None)
         if baseline and inputs.reference is None:

@@ -21,6 +21,7 @@ from typing import Any, Literal
 from kedge.analysis.additive import adds_up
 from kedge.analysis.drift import FeatureDrift
 from kedge.analysis.evidence import Mean, Rate
+from kedge.analysis.faulty import rows_of, rows_of_metric, rows_of_shift
 from kedge.analysis.intervals import SHOWN_ALPHA, change_interval, interval_at, z_of
 from kedge.analysis.metric import Metric
 
@@ -267,7 +268,13 @@ def quality_causes(pairs: Sequence[tuple[Metric, Metric]]) -> list[Cause]:
             continue
         if now.value - before.value >= LEAST_RISE:
             text = f"{_percent(now.value)} {_QUALITY_WORDS[now.name]} (usual {_percent(before.value)})"
-            detail = {"metric": now.name, "from": before.value, "to": now.value, "n": now.n}
+            detail = {
+                "metric": now.name,
+                "from": before.value,
+                "to": now.value,
+                "n": now.n,
+                "rows": rows_of_metric(now),
+            }
             causes.append(Cause("quality", now.labels["feature"], text, None, interval[0], detail))
     return sorted(causes, key=lambda cause: -cause.low)
 
@@ -281,9 +288,18 @@ def changed_causes(found: Sequence[Metric]) -> list[Cause]:
             continue
         new = m.detail.get("features")
         text = f"{m.told} (n={m.n:,})" if new is None else "new: the reference has no such feature"
-        detail = {"metric": m.name, "n": m.n}
         named = [m.labels["feature"]] if new is None else new
-        causes += [Cause("quality", feature, text, None, 1.0, detail) for feature in named]
+        causes += [
+            Cause(
+                "quality",
+                feature,
+                text,
+                None,
+                1.0,
+                {"metric": m.name, "n": m.n, "rows": rows_of(m.name, feature)},
+            )
+            for feature in named
+        ]
     return causes
 
 
@@ -293,7 +309,8 @@ def feature_causes(drifted: Sequence[FeatureDrift]) -> list[Cause]:
     for shift in drifted:
         cells = ", ".join(map(str, shift.moved[:2]))
         text = f"effect {shift.effect:.2g}" + (f" ({cells})" if cells else "")
-        causes.append(Cause("feature", shift.feature, text, None, shift.low, {"effect": shift.effect}))
+        detail = {"effect": shift.effect, "rows": rows_of_shift(shift)}
+        causes.append(Cause("feature", shift.feature, text, None, shift.low, detail))
     return sorted(causes, key=lambda cause: -cause.low)
 
 

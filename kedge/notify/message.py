@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, urlencode, urlsplit
 
 from kedge.alerting.finding import Finding, Severity, State, Status, Transition
 from kedge.notify import formatting
@@ -33,6 +33,8 @@ _STATUS_WORDS: dict[Status, str] = {
     Status.ACKNOWLEDGED: "ACKNOWLEDGED",
 }
 _LIVE = (Status.FIRING, Status.ACKNOWLEDGED)
+_BROKEN = (*_LIVE, Status.PENDING)
+"""Something is wrong: its causes are told, and rows to look at."""
 MOST_CAUSES = 3
 MAX_CAUSE = 160
 """Characters: values of groups may be of any length, and the lines below must fit too."""
@@ -49,13 +51,29 @@ class Links:
     kibana: str = ""
 
     def of(self, transition: Transition) -> tuple[Link, ...]:
-        """Logs in Kibana, the alert on the dashboard, the rule's runbook; each only as http or https."""
+        """Logs in Kibana, the rows behind a fault, the alert on the dashboard, the rule's runbook; each only
+        as http or https."""
         links = (
             Link("Logs", self._logs(transition) if self.kibana else ""),
+            Link("Example rows", self._rows(transition) if self.dashboard else ""),
             Link("Dashboard", f"{self.dashboard.rstrip('/')}/alerts/{quote(transition.alert, safe='')}"),
             Link("Runbook", transition.runbook),
         )
         return tuple(link for link in links if _is_web(link.url))
+
+    def _rows(self, transition: Transition) -> str:
+        """The rows of the finding's window and group in which its feature is as it should not be."""
+        finding = transition.finding
+        start, end = finding.window
+        if not finding.rows or end <= start or transition.after not in _BROKEN:
+            return ""
+        groups = {name: value for name, value in transition.group.items() if name != "feature"}
+        if transition.version:
+            groups["version"] = transition.version
+        asked = [*finding.rows.items(), ("from", iso(start)), ("to", iso(end))]
+        asked += [("group", f"{name}={value}") for name, value in groups.items()]
+        base = f"{self.dashboard.rstrip('/')}/models/{quote(transition.model, safe='')}/examples"
+        return f"{base}?{urlencode(asked, quote_via=quote)}"
 
     def _logs(self, transition: Transition) -> str:
         """Kibana's Discover over the window, filtered to the model, version and group."""
@@ -150,7 +168,7 @@ def _lines(transition: Transition) -> Iterator[str]:
         yield _flat(seen)
     if transition.reason and not _speaks_for_itself(transition):
         yield _flat(transition.reason)
-    if transition.after in (*_LIVE, Status.PENDING):
+    if transition.after in _BROKEN:
         if finding.causes:
             causes = "; ".join(_cause(cause) for cause in finding.causes[:MOST_CAUSES])
             more = len(finding.causes) - MOST_CAUSES

@@ -1,15 +1,19 @@
-"""Rows to look at behind a finding of data quality: those in which a feature is bad, and its bad values."""
+"""Rows to look at behind a finding of data quality or drift: those in which a feature is as it was found
+to be, and its values there."""
 
 from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
 
+from kedge.alerting.rule import DIMENSIONS
 from kedge.analysis.quality import Kind, counts_of, feature_names
 from kedge.errors import BadInput
 from kedge.pipeline.baselines import baseline_in_use
 from kedge.pipeline.context import Pipeline
 from kedge.pipeline.feed import load_feed
 from kedge.pipeline.query import model_feed
-from kedge.sketch import Core, PartName
-from kedge.store.base import Json
+from kedge.sketch import CategoricalEdges, Core, Edges, NumericEdges, PartName
+from kedge.store.base import OTHER, Group, Json
 from kedge.store.flaws import Flaw, Problem
 from kedge.windows import Millis, Window, ceil, floor
 
@@ -19,11 +23,24 @@ MOST_VALUES = 10
 
 
 def examples_of(
-    pipe: Pipeline, model: str, feature: str, problem: str, start: Millis, end: Millis, limit: int
+    pipe: Pipeline,
+    model: str,
+    feature: str,
+    problem: str,
+    start: Millis,
+    end: Millis,
+    limit: int,
+    *,
+    cell: str | None = None,
+    group: Sequence[str] = (),
 ) -> Json:
     """{"examples": the newest `limit` rows, "values": [{"value", "rows"}] the commonest bad values among the
-    newest MOST_ROWS, "of": rows that were read}. A missing value is none, and is not listed."""
-    flaw = _flaw(pipe, model, feature, problem, Window(start, end))
+    newest MOST_ROWS, "of": rows that were read}. A missing value is none, and is not listed.
+
+    `cell` names the cell of the problem `cell`; `group` are `DIMENSION=VALUE` that rows must have.
+    """
+    flaw = _flaw(pipe, model, feature, problem, Window(start, end), cell)
+    flaw = replace(flaw, group=_group_of(group))
     rows = pipe.store.examples(model, Window(start, end), MOST_ROWS, flaw)
     values = Counter(value for row in rows if (value := _value(row, feature)) is not None)
     ranked = sorted(values.items(), key=lambda item: (-item[1], str(item[0])))[:MOST_VALUES]
@@ -34,7 +51,22 @@ def examples_of(
     }
 
 
-def _flaw(pipe: Pipeline, model: str, feature: str, problem: str, window: Window) -> Flaw:
+def _group_of(given: Sequence[str]) -> Group:
+    """Rows counted as `(other)` have values that are not known apart: there the dimension is left open."""
+    pairs = []
+    for text in given:
+        name, equals, value = text.partition("=")
+        if not equals or not (name in DIMENSIONS or name.startswith("segment.")):
+            allowed = ", ".join((*DIMENSIONS, "segment.NAME"))
+            raise BadInput(f'"{text}" is not a group (write DIMENSION=VALUE, of {allowed})')
+        if value != OTHER:
+            pairs.append((name, value))
+    return tuple(pairs)
+
+
+def _flaw(
+    pipe: Pipeline, model: str, feature: str, problem: str, window: Window, cell: str | None = None
+) -> Flaw:
     if problem not in list(Problem):
         raise BadInput(f'unknown problem "{problem}" (known: {", ".join(Problem)})')
     known = model_feed(pipe, model)
@@ -54,7 +86,27 @@ def _flaw(pipe: Pipeline, model: str, feature: str, problem: str, window: Window
             raise BadInput(f"{problem} is told against a baseline, and {model} has none with {feature}")
         if numeric is (wanted is Problem.UNSEEN):
             raise BadInput(f"{feature} is {'numeric' if numeric else 'categorical'}: {problem} is not for it")
+    if (wanted is Problem.CELL) is (cell is None):
+        raise BadInput("name the cell that is meant" if cell is None else f"{problem} is of no cell")
+    if cell is not None:
+        if frozen is None:
+            raise BadInput(f"cells are those of a baseline, and {model} has none with {feature}")
+        return Flaw(feature, wanted, isinstance(frozen, NumericEdges), _cell_of(feature, frozen, cell))
     return Flaw(feature, wanted, numeric, frozen)
+
+
+def _cell_of(feature: str, edges: Edges, cell: str) -> Edges:
+    """The cell of a name alone: numbers that are alike to six digits share one, and are taken together."""
+    held = [i for i, name in enumerate(edges.names) if name == cell]
+    if isinstance(edges, NumericEdges):
+        inner = [i for i in held if 0 < i < len(edges.edges)]
+        if inner:
+            return NumericEdges((edges.edges[inner[0] - 1], edges.edges[inner[-1]]))
+    elif held and held[0] < len(edges.values):
+        return CategoricalEdges((cell,))
+    elif held and held[0] == len(edges.values):
+        return CategoricalEdges((), edges.others)
+    raise BadInput(f'the baseline has no cell "{cell}" of {feature} (it may be another one by now)')
 
 
 def _value(row: Json, feature: str) -> str | float | None:

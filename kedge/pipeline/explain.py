@@ -32,6 +32,7 @@ from kedge.analysis.causes import (
     with_rest,
 )
 from kedge.analysis.drift import FeatureDrift, drift, drifted_of
+from kedge.analysis.faulty import first_of
 from kedge.analysis.measure import Context, metric
 from kedge.analysis.metric import Metric, Verdict
 from kedge.analysis.quality import feature_names
@@ -89,7 +90,8 @@ def _with_causes(reader: SummaryReader, one: Judged, state: AlertState, finding:
         causes = [cause.to_json() for cause in ranked(groups, bad, feature_causes(drifted))]
     family = rule.metric.partition(".")[0] if isinstance(rule, ThresholdRule) else "inputs"
     normal = tuple(name for name in about.normal(bad, drifts) if name != family)
-    return replace(finding, causes=tuple(causes[:MOST]), normal=normal)
+    rows = finding.rows or first_of(causes[:MOST])
+    return replace(finding, causes=tuple(causes[:MOST]), normal=normal, rows=rows)
 
 
 @dataclass(frozen=True)

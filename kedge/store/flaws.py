@@ -1,4 +1,4 @@
-"""A kind of bad value of one feature, as `quality.*` counts it, so that rows with it can be looked up."""
+"""A kind of value of one feature, as `quality.*` and `drift.*` count it, to look its rows up by."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -11,22 +11,29 @@ class Problem(StrEnum):
     INVALID = "invalid"
     UNSEEN = "unseen"
     OUT_OF_RANGE = "out_of_range"
+    PRESENT = "present"
+    """Any value of the right type: of a feature that froze, or is new, all rows are to be looked at."""
+    CELL = "cell"
+    """In one cell of the reference's that more rows than usual are in."""
 
 
 @dataclass(frozen=True)
 class Flaw:
-    """Rows in which one feature is bad."""
+    """Rows in which one feature is bad, or what else its values are looked for."""
 
     feature: str
     problem: Problem
     numeric: bool = True
     """Its values should be numbers: a text is *invalid*; else a number is."""
     edges: NumericEdges | CategoricalEdges | None = None
-    """What *unseen* (known values) and *out of range* (bounds) are told by; of that kind."""
+    """What *unseen* (known values) and *out of range* (bounds) are told by; of that kind. Of a *cell* those
+    values, or those bounds."""
+    group: tuple[tuple[str, str], ...] = ()
+    """Only rows of this group: (dimension, value) pairs."""
 
     @property
     def known(self) -> list[str]:
-        """The values that are not unseen."""
+        """The values that are not unseen; of a cell, those in it."""
         edges = self.edges
         return [*edges.values, *edges.others] if isinstance(edges, CategoricalEdges) else []
 

@@ -284,9 +284,12 @@ def _read(router: APIRouter, pipe: Pipeline, clock: Clock) -> None:
         start: Annotated[str, Query(alias="from")],
         to: str,
         limit: Annotated[int, Query(ge=0, le=1000)] = 20,
+        cell: str | None = None,
+        group: Annotated[list[str] | None, Query()] = None,
     ) -> Json:
-        """Rows behind a finding of data quality, and the commonest of the bad values."""
-        return examples_of(pipe, model, feature, problem, parse_time(start), parse_time(to), limit)
+        """Rows behind a finding of data quality or drift, and the commonest values of the feature in them."""
+        span = parse_time(start), parse_time(to)
+        return examples_of(pipe, model, feature, problem, *span, limit, cell=cell, group=group or ())
 
     @router.get("/v1/alerts")
     def alerts(every: bool = False) -> list[Json]:

@@ -201,6 +201,13 @@ def is_flawed(row: Prediction, flaw: Flaw) -> bool:
         case Problem.OUT_OF_RANGE:
             low, high = flaw.bounds
             return bool(np.isfinite(number)) and not low <= number < high
+        case Problem.PRESENT:
+            return bool(np.isfinite(number)) if flaw.numeric else text is not None
+        case Problem.CELL if flaw.numeric:
+            low, high = flaw.bounds
+            return bool(low <= number < high)
+        case Problem.CELL:
+            return text in flaw.known
 
 
 @pytest.mark.parametrize(
@@ -218,6 +225,13 @@ def is_flawed(row: Prediction, flaw: Flaw) -> bool:
         Flaw("größe.über.null", Problem.OUT_OF_RANGE, edges=NumericEdges((0.0, 1.0))),
         Flaw("größe.über.null", Problem.OUT_OF_RANGE, edges=NumericEdges((-1.0, 0.0))),
         Flaw("tiny", Problem.OUT_OF_RANGE, edges=NumericEdges(EDGES.features["tiny"].edges[:2])),
+        Flaw("age", Problem.PRESENT),
+        Flaw("merchant_type", Problem.PRESENT, numeric=False),
+        Flaw("amount", Problem.CELL, edges=NumericEdges(EDGES.features["amount"].edges[2:4])),
+        Flaw("größe.über.null", Problem.CELL, edges=NumericEdges((0.0, 1.0))),
+        Flaw("merchant_type", Problem.CELL, numeric=False, edges=CategoricalEdges((), ("shop", "casino"))),
+        Flaw("never logged", Problem.PRESENT),
+        Flaw("never logged", Problem.CELL, edges=NumericEdges((0.0, 1.0))),
         Flaw("never logged", Problem.MISSING),
         Flaw("never logged", Problem.UNSEEN, numeric=False, edges=CategoricalEdges(("x",))),
         Flaw("never logged", Problem.OUT_OF_RANGE, edges=NumericEdges((0.0, 1.0))),
@@ -233,6 +247,34 @@ def test_rows_with_a_flaw_are_those_that_the_metrics_count(
     assert bool(expected) is not (flaw.feature == "never logged" and flaw.problem is not Problem.MISSING)
     few = store.examples(flawed_rows[0].model, SPAN, 3, flaw)
     assert [d["@timestamp"] for d in few] == [d["@timestamp"] for d in found[:3]]
+
+
+def dimension_of(row: Prediction, name: str) -> str | None:
+    if name.startswith("segment."):
+        return row.segment.get(name.removeprefix("segment."))
+    return getattr(row, name) or None
+
+
+@pytest.mark.parametrize(
+    "flaw",
+    [
+        Flaw("age", Problem.PRESENT),
+        Flaw("amount", Problem.OUT_OF_RANGE, edges=NumericEdges(EDGES.features["amount"].edges[2:5])),
+        Flaw("merchant_type", Problem.UNSEEN, numeric=False, edges=CategoricalEdges(("shop",))),
+    ],
+    ids=lambda flaw: str(flaw.problem),
+)
+def test_rows_with_a_flaw_can_be_those_of_one_group(store: Store, flawed_rows: Rows, flaw: Flaw) -> None:
+    for names in (("version",), ("segment.plan.tier", "version"), ("service", "host"), ("segment.none",)):
+        some = next((r for r in flawed_rows if all(dimension_of(r, n) for n in names)), flawed_rows[0])
+        group = tuple((name, dimension_of(some, name) or "nobody") for name in names)
+        expected = {
+            row.id
+            for row in flawed_rows
+            if is_flawed(row, flaw) and all(dimension_of(row, name) == value for name, value in group)
+        }
+        found = store.examples(flawed_rows[0].model, SPAN, 1_000, replace(flaw, group=group))
+        assert {document["event"]["id"] for document in found} == expected, group
 
 
 def test_what_was_never_seen_is_empty(store: Store) -> None:

@@ -1,6 +1,7 @@
 """What people read of each change of an alert."""
 
 import itertools
+from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 
@@ -131,6 +132,33 @@ def test_links_lead_to_logs_dashboard_and_runbook():
 def test_quotes_in_a_group_stay_inside_the_query():
     link = compose(transition(group={"segment.x": 'it\'s "!" & #1'}), links=LINKS).links[0]
     assert "it!'s%20%5C%22!!%5C%22%20%26%20%231" in link.url
+
+
+def test_the_link_to_example_rows_asks_for_the_feature_window_and_group_of_the_finding():
+    found = finding(rows={"feature": "größe & co", "problem": "cell", "cell": "[1, 2)"})
+    links = {link.text: link.url for link in compose(transition(finding=found), links=LINKS).links}
+    address = urlsplit(links["Example rows"])
+    assert (address.netloc, address.path) == ("kedge.example", "/models/fraud/examples")
+    assert parse_qsl(address.query) == [
+        ("feature", "größe & co"),
+        ("problem", "cell"),
+        ("cell", "[1, 2)"),
+        ("from", "2026-11-02T00:00:00Z"),
+        ("to", "2026-11-09T00:00:00Z"),
+        ("group", "segment.country=DE"),
+        ("group", "version=7"),
+    ]
+
+
+def test_there_are_no_example_rows_without_a_feature_a_dashboard_or_a_fault():
+    rows = {"feature": "age", "problem": "missing"}
+    assert "Example rows" not in [link.text for link in compose(transition(), links=LINKS).links]
+    for links, changes in (
+        (Links("", "https://kibana.example"), {}),
+        (LINKS, {"before": Status.FIRING, "after": Status.RESOLVED}),
+    ):
+        message = compose(transition(finding=finding(rows=rows), **changes), links=links)
+        assert "Example rows" not in [link.text for link in message.links]
 
 
 @pytest.mark.parametrize(

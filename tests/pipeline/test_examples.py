@@ -103,7 +103,12 @@ def test_fewer_are_shown_than_are_counted(client: TestClient) -> None:
 @pytest.mark.parametrize(
     ("feature", "problem", "reason"),
     [
-        ("shop", "weird", 'unknown problem "weird" (known: missing, invalid, unseen, out_of_range)'),
+        (
+            "shop",
+            "weird",
+            'unknown problem "weird" (known: missing, invalid, unseen, out_of_range, present, cell)',
+        ),
+        ("age", "cell", "name the cell that is meant"),
         ("shoe", "missing", 'model shops has no feature "shoe" there'),
         ("age", "unseen", "age is numeric: unseen is not for it"),
         ("shop", "out_of_range", "shop is categorical: out_of_range is not for it"),
@@ -115,3 +120,33 @@ def test_what_cannot_be_looked_up_is_refused(
     params = {"feature": feature, "problem": problem, "from": iso(T0), "to": iso(T0 + HOUR)}
     answer = client.get(f"/v1/models/{MODEL}/examples", params=params)
     assert (answer.status_code, answer.json()["error"]) == (400, reason)
+
+
+@pytest.mark.parametrize(
+    ("more", "reason"),
+    [
+        ({"problem": "missing", "cell": "a"}, "missing is of no cell"),
+        (
+            {"problem": "cell", "cell": "c"},
+            'the baseline has no cell "c" of shop (it may be another one by now)',
+        ),
+        ({"problem": "cell", "cell": "unseen"}, 'the baseline has no cell "unseen" of shop (it may be'),
+        ({"problem": "missing", "group": "country=DE"}, '"country=DE" is not a group (write DIMENSION=VALUE'),
+    ],
+)
+def test_a_cell_or_group_that_cannot_be_is_refused(
+    client: TestClient, more: dict[str, str], reason: str
+) -> None:
+    params = {"feature": "shop", "from": iso(T0), "to": iso(T0 + HOUR), **more}
+    answer = client.get(f"/v1/models/{MODEL}/examples", params=params)
+    assert (answer.status_code, answer.json()["error"][: len(reason)]) == (400, reason)
+
+
+def test_rows_of_a_cell_are_those_with_its_value(client: TestClient) -> None:
+    assert asked(client, "shop", "cell", cell="a")["values"] == [{"value": "a", "rows": 9}]
+    assert asked(client, "shop", "cell", cell="b")["of"] == 250
+
+
+def test_a_group_that_was_counted_as_other_is_left_open(client: TestClient) -> None:
+    assert asked(client, "shop", "unseen", group="version=(other)")["of"] == 8
+    assert asked(client, "shop", "unseen", group="version=v9")["of"] == 0

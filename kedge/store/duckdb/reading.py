@@ -17,6 +17,7 @@ from kedge.store.base import Json
 from kedge.store.duckdb.catalog import SOURCES, Catalog, Model
 from kedge.store.duckdb.database import Database
 from kedge.store.duckdb.rows import Lists, names_at
+from kedge.store.duckdb.summarise import source_of
 from kedge.store.flaws import Flaw, Problem
 from kedge.windows import Window, iso
 
@@ -151,7 +152,24 @@ def _read(
 
 
 def _flawed(known: Model, flaw: Flaw) -> tuple[str, list[Any]]:
-    """The condition that a row has a flaw, and its parameters from $5 on."""
+    """The condition that a row has a flaw and is of its group, and the parameters from $5 on."""
+    condition, asked = _faulty(known, flaw)
+    for dimension, value in flaw.group:
+        asked.append(value)
+        condition += f" AND {_held_in(known, dimension)} = ${4 + len(asked)}"
+    return condition, asked
+
+
+def _held_in(known: Model, dimension: str) -> str:
+    """Where a row has its value of a dimension."""
+    source = source_of(dimension)
+    if source is None:
+        return "version" if dimension == "version" else "NULL"
+    position = known.slots[source[0]].get(source[1])
+    return "NULL" if position is None else f"{SOURCES[source[0]]}[{position + 1}]"
+
+
+def _faulty(known: Model, flaw: Flaw) -> tuple[str, list[Any]]:
     number, text, invalid = (
         f"{within}[{position + 1}]" if position is not None else "NULL"
         for within, source in (("numbers", "num"), ("texts", "cat"), ("numbers", "invalid"))
@@ -168,6 +186,12 @@ def _flawed(known: Model, flaw: Flaw) -> tuple[str, list[Any]]:
             return f" AND {is_text} AND NOT list_contains($5, {text})", [flaw.known]
         case Problem.OUT_OF_RANGE:
             return f" AND {is_number} AND ({number} < $5 OR {number} >= $6)", [*flaw.bounds]
+        case Problem.PRESENT:
+            return f" AND {is_number if flaw.numeric else is_text}", []
+        case Problem.CELL if flaw.numeric:
+            return f" AND {is_number} AND {number} >= $5 AND {number} < $6", [*flaw.bounds]
+        case Problem.CELL:
+            return f" AND {is_text} AND list_contains($5, {text})", [flaw.known]
 
 
 def _document(row: Mapping[str, Any], model: Model) -> Json:

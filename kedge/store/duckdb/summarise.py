@@ -118,7 +118,7 @@ class _Scan(NamedTuple):
 
 def _scan_of(request: SummaryRequest) -> _Scan:
     labels = PartName.LABELS in request.parts
-    texts = _categorical(request) or any(_source(name) for g in request.groupings for name in g)
+    texts = _categorical(request) or any(source_of(name) for g in request.groupings for name in g)
     return _Scan(
         request.window,
         request.parts != {PartName.CELLS} or bool(request.edges and request.edges.value),
@@ -187,7 +187,7 @@ def _unique(names: Iterable[str]) -> list[str]:
     return list(dict.fromkeys(names))
 
 
-def _source(dimension: str) -> tuple[str, str] | None:
+def source_of(dimension: str) -> tuple[str, str] | None:
     """Where the catalog has a dimension; None for the version, a column of its own, and for what is no
     dimension.
     """
@@ -279,7 +279,7 @@ class _Piece:
         """A dimension's value in each row."""
         if name == "version":
             return Texts.of(self._table.column("version"))
-        source = _source(name)
+        source = source_of(name)
         return self._text(*source) if source else Texts.missing(self._table.num_rows)
 
 
