@@ -1,5 +1,6 @@
 """The field types that rules share: what people may write, what it becomes, and what an editor is told."""
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -64,6 +65,22 @@ SeverityField = Annotated[
     reading(parse_severity),
     PlainSerializer(lambda s: s.word, return_type=str),
     WithJsonSchema({"type": "string", "enum": SEVERITIES}),
+]
+
+
+def parse_labels(raw: Any) -> dict[str, str]:
+    if not isinstance(raw, Mapping):
+        raise BadInput("labels are a map of names and texts: {tier: gold}")
+    for name in raw:
+        if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,62}", name):
+            raise BadInput(f'"{name}" is no name of a label (letters, digits and "_")')
+    return {name: parse_text(value) for name, value in raw.items()}
+
+
+LabelsField = Annotated[
+    dict[str, str],
+    reading(parse_labels),
+    WithJsonSchema({"type": "object", "additionalProperties": {"type": ["string", "number", "boolean"]}}),
 ]
 Text = Annotated[str, reading(parse_text), WithJsonSchema({"type": ["string", "number", "boolean"]})]
 

@@ -127,6 +127,8 @@ class Transition(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """`rules/fraud.yml:12`."""
     runbook: str = ""
     description: str = ""
+    labels: dict[str, str] = {}
+    """The rule's own, `team` among them: what routes and silences match besides what the alert is."""
 
 
 class AlertState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -19,7 +19,7 @@ Quiet is inactive or resolved, active is firing or acknowledged. Times are steps
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
@@ -68,6 +68,7 @@ class Identity:
     place: str = ""
     runbook: str = ""
     description: str = ""
+    labels: Mapping[str, str] = field(default_factory=dict)
 
 
 def _digest(*parts: object) -> str:
@@ -309,6 +310,7 @@ def _moved(
         place=identity.place,
         runbook=identity.runbook,
         description=identity.description,
+        labels=dict(identity.labels),
     )
     kept = severity if after in ACTIVE else state.severity if after is Status.NO_DATA else None
     return msgspec.structs.replace(state, status=after, severity=kept, outgoing=(*state.outgoing, transition))

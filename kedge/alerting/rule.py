@@ -13,6 +13,7 @@ from kedge.alerting.compare import Compare
 from kedge.alerting.fields import (
     Budget,
     BudgetField,
+    LabelsField,
     Length,
     SeverityField,
     Text,
@@ -34,7 +35,10 @@ ALL_VERSIONS = "all"
 SERVING = "serving"
 DIMENSIONS = ("version", "service", "host")
 """Besides these, every `segment.NAME` is a dimension."""
-_NOT_MEANING = {"name", "for_", "keep_firing", "no_data", "notify", "runbook", "description"}
+_NOT_MEANING = {
+    *("name", "for_", "keep_firing", "no_data"),
+    *("notify", "team", "labels", "runbook", "description"),
+}
 
 
 def _dimension(raw: Any) -> str:
@@ -134,6 +138,14 @@ class Rule(BaseModel, ABC):
         "included.",
     )
     notify: Text = Field("", description="The receiver of its alerts, by name; empty is the default one.")
+    team: Text = Field("", description="Whose it is: the label `team`, for routes and silences.")
+    labels: LabelsField = Field(
+        default_factory=dict,
+        description=(
+            "More labels for routes and silences: `{tier: gold}`. What an alert is itself (rule, model, "
+            "version, severity, group) wins."
+        ),
+    )
     runbook: Text = Field("", description="A link for whoever is called.")
     description: Text = Field("", description="What it means when this fires, in a sentence or two.")
 
@@ -247,6 +259,7 @@ class Rule(BaseModel, ABC):
             place=self.place,
             runbook=self.runbook,
             description=self.description,
+            labels=({"team": self.team} if self.team else {}) | self.labels,
         )
 
     @cached_property

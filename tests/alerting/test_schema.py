@@ -64,9 +64,10 @@ def errors(schema: dict[str, Any], value: Any, root: dict[str, Any], at: str = "
                     if isinstance(value, dict) and name in value:
                         found += errors(inner, value[name], root, f"{at}.{name}")
             case "additionalProperties":
-                assert wanted is False
-                if isinstance(value, dict):
-                    found += [f"{at}: unknown {name}" for name in value if name not in schema["properties"]]
+                others = value.keys() - schema.get("properties", {}).keys() if isinstance(value, dict) else ()
+                for name in sorted(others):
+                    unknown = [f"{at}: unknown {name}"]
+                    found += errors(wanted, value[name], root, f"{at}.{name}") if wanted else unknown
             case "items":
                 for i, item in enumerate(value if isinstance(value, list) else []):
                     found += errors(wanted, item, root, f"{at}[{i}]")
