@@ -114,6 +114,15 @@ class LabelSettings(_Strict):
         description="From this age on (at least 1d), a row without a label counts as negative; needs "
         "positive_class and two classes. Cohorts are mature at this age.",
     )
+
+    @property
+    def speaks_of(self) -> str:
+        """What part of the rows metrics on labels are of, in words; empty where it is all of them, sooner or
+        later: where absence is a label too, too."""
+        if self.expected >= 1 or self.negative_after is not None:
+            return ""
+        return f"of the {100 * self.expected:.3g} % of predictions that ever get a label"
+
     expire: Duration = Field(
         90 * DAY, description="A label that waits longer than this for its prediction is counted as expired."
     )

@@ -64,6 +64,9 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     reference_n: int | None = None
     n: int = 0
     interval: tuple[float, float] | None = None
+    part: str = ""
+    """What part of the rows the value is of, in words, where it is not all: `of the 30 % of predictions that
+    ever get a label`."""
     window: tuple[Millis, Millis] = (0, 0)
     """The true bounds of what was read."""
     unit: str = ""

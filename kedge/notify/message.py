@@ -197,6 +197,8 @@ def _seen(finding: Finding) -> str:
     if finding.interval is not None:
         low, high = finding.interval
         basis.append(f"95{formatting.THIN}%: {show(low)}–{show(high)}")
+    if finding.part:
+        basis.append(finding.part)
     text = f"{show(finding.value)} ({'; '.join(basis)})"
     if finding.reference is not None:
         text += f", was {show(finding.reference)}"

@@ -4,6 +4,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 
+from msgspec import structs
+
 from kedge.alerting.finding import AlertState, Finding, Severity, capped
 from kedge.alerting.inputs import Inputs
 from kedge.alerting.lifecycle import alert_id, fold, new_state
@@ -133,7 +135,8 @@ def judge_steps(
         if lacking or (spooled is not None and window.end > spooled):
             break
         found.steps, found.through = found.steps + 1, step
-        for version, group, finding in list(_judge(reader, one, window, step, known)):
+        for version, group, judged in list(_judge(reader, one, window, step, known)):
+            finding = _of_part(judged, one.state.settings.labels.speaks_of) if rule.label_based else judged
             name = alert_id(rule.name, one.model, version, group)
             if name not in known:
                 found.fresh[name] = new_state(rule.name, one.model, version, group, step - one.width)
@@ -212,6 +215,13 @@ def _judge(
             if baseline is not None and baseline.provisional and against_baseline(rule):
                 finding = capped(finding, Severity.INFO, PROVISIONAL.format(one.model))
             yield version, values | labels, finding
+
+
+def _of_part(finding: Finding, part: str) -> Finding:
+    """The finding with what part of the rows its value is of, where that is not all."""
+    if not part or finding.value is None:
+        return finding
+    return structs.replace(finding, part=part, reason=f"{finding.reason}; {part}")
 
 
 def against_baseline(rule: Rule) -> bool:

@@ -103,7 +103,14 @@ def docs_of(
 
 def _as_stored(metrics: list[Metric], settings: ModelSettings) -> list[Metric]:
     """What is stored does not change while nothing happens, so it cannot know when rows without a label begin
-    to count as negative: it says so."""
+    to count as negative: it says so. Where only some rows ever get a label, it says which share."""
+    if part := settings.labels.speaks_of:
+        return [
+            replace(m, reason=part)
+            if m.value is not None and m.reason is None and lookup(m.name).label_based
+            else m
+            for m in metrics
+        ]
     age = settings.labels.negative_after
     if age is None:
         return metrics

@@ -54,8 +54,9 @@ def metric_series(
 ) -> Iterator[Json]:
     """One row per window, group and metric, in the form of DESIGN §15; windows tumble, aligned to the epoch.
 
-    Label metrics of a window that has not matured carry their value with the reason `provisional`; a window
-    that is not summarised to its end yet says `incomplete`. A grouping that is not summarised is counted from
+    Label metrics of a window that has not matured carry their value with the reason `provisional`, those of a
+    model of which only some rows ever get a label with the share of them; a window that is not summarised to
+    its end yet says `incomplete`. A grouping that is not summarised is counted from
     the logs.
     """
     known = model_feed(pipe, model)
@@ -104,10 +105,13 @@ def metric_series(
                     continue
                 row = metric_row(metric, window, group)
                 late_labels = metric.name not in AGED and lookup(metric.name).label_based
-                if metric.reason is None and window.end > mature and late_labels:
-                    row["reason"] = "provisional"
-                elif metric.reason is None and incomplete:
-                    row["reason"] = "incomplete"
+                marks = [settings.labels.speaks_of] if late_labels else []
+                if window.end > mature and late_labels:
+                    marks.append("provisional")
+                elif incomplete:
+                    marks.append("incomplete")
+                if metric.reason is None and any(marks):
+                    row["reason"] = "; ".join(mark for mark in marks if mark)
                 yield row
 
 

@@ -34,6 +34,12 @@ def test_a_firing_alert_says_what_was_seen_against_what_and_what_clears_it():
     assert (message.emoji, message.broadcast) == ("🔴", True)
 
 
+def test_a_value_of_selected_rows_says_of_which():
+    part = "of the 30 % of predictions that ever get a label"
+    message = told(finding=finding(part=part, change="", reference=None, reference_n=None, bound=None))
+    assert message.lines[0] == f"0.71 (n=200; 95{THIN}%: 0.64–0.77; {part})"
+
+
 def test_what_stayed_normal_is_said_and_long_causes_leave_room_for_the_rest():
     causes = tuple({"kind": "rate", "name": f"region={'x' * 500}{i}", "text": "1 % → 9 %"} for i in range(5))
     message = told(finding=finding(causes=causes, normal=("traffic", "latency", "errors")))
