@@ -163,5 +163,8 @@ def _checked(matcher: Matcher) -> Matcher:
             raise BadInput(f'{label}: "{values[0]}" is no regular expression: {error}') from None
     elif label == SEVERITY:
         for value in values:
-            parse_severity(value)
+            try:
+                parse_severity(value)
+            except BadInput as error:
+                raise BadInput(f"{label}: {error.reason}") from None
     return matcher

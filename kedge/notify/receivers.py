@@ -20,12 +20,26 @@ from pathlib import Path
 from typing import Annotated, Any, TextIO
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+from pydantic import StringConstraints, TypeAdapter, ValidationError, model_validator
 
-from kedge.alerting.finding import Severity, Status, Transition
+from kedge.alerting.fields import did_you_mean
+from kedge.alerting.finding import Transition
+from kedge.alerting.grouping import is_told
+from kedge.alerting.routing import Routing
 from kedge.errors import BadInput
 from kedge.notify.base import Notifier
 from kedge.notify.message import Links
+from kedge.notify.routes import (
+    EscalationModel,
+    InhibitModel,
+    Inhibits,
+    IntervalModel,
+    Intervals,
+    RouteModel,
+    Strict,
+    made,
+    misplaced,
+)
 from kedge.notify.slack import SlackBot, SlackWebhook
 from kedge.notify.terminal import Terminal
 from kedge.yamlfile import YamlFile, read_yaml
@@ -36,32 +50,27 @@ WEBHOOK_URL = "SLACK_WEBHOOK_URL"
 API_URL = "SLACK_API_URL"
 """Address of Slack's Web API, for gateways and stand-ins; a receiver's own `base_url` wins."""
 
-_TOLD = frozenset({Status.FIRING, Status.RESOLVED, Status.NO_DATA, Status.ACKNOWLEDGED})
 _log = logging.getLogger(__name__)
 
 ReceiverName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$")]
 Variable = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
-
-
-class _Slack(_Strict):
+class _Slack(Strict):
     channel: Annotated[str, StringConstraints(min_length=1, max_length=90, strip_whitespace=True)]
     token_env: Variable = BOT_TOKEN
     base_url: str | None = None
 
 
-class _Webhook(_Strict):
+class _Webhook(Strict):
     url_env: Variable = WEBHOOK_URL
 
 
-class _Terminal(_Strict):
+class _Terminal(Strict):
     pass
 
 
-class _Receiver(_Strict):
+class _Receiver(Strict):
     slack: _Slack | None = None
     slack_webhook: _Webhook | None = None
     terminal: _Terminal | None = None
@@ -73,9 +82,8 @@ class _Receiver(_Strict):
         return self
 
 
-class _File(_Strict):
-    receivers: dict[ReceiverName, _Receiver] = Field(min_length=1)
-    default: str | None = None
+_TOP = ("default", "receivers", "route", "inhibit", "time_intervals")
+_ELSEWHERE = {"inhibit_rules": "inhibit", "mute_time_intervals": "time_intervals", "routes": "route"}
 
 
 @dataclass(frozen=True)
@@ -85,6 +93,8 @@ class Receivers:
     notifiers: Mapping[str, Notifier]
     default: str
     links: Links = field(default_factory=Links)
+    routing: Routing | None = None
+    """The tree of `route:`. None where the file has none: a rule's `notify` is told, else the default."""
     _noticed: set[str] = field(default_factory=set, repr=False, compare=False)
 
     @property
@@ -102,28 +112,25 @@ class Receivers:
         A rule that names an unknown receiver must not go unheard: the default is told, with a notice
         (`misrouted`). An episode that falls to info is told of once more: people hear no more of it then.
         """
-        if not _is_told(transition):
+        if not is_told(transition):
             return ()
+        self.notice(transition)
+        return (transition.notify if transition.notify in self.notifiers else self.default,)
+
+    def notice(self, transition: Transition) -> None:
+        """Say once in the log that a rule names a receiver which does not exist."""
         if self.misrouted(transition) and transition.notify not in self._noticed:
             self._noticed.add(transition.notify)
             _log.warning(
                 'rule "%s" notifies "%s", which notify.yml does not have: "%s" is told instead',
                 transition.rule,
                 transition.notify,
-                self.default,
+                "the tree of routes" if self.routing is not None else self.default,
             )
-        return (transition.notify if transition.notify in self.notifiers else self.default,)
 
     def misrouted(self, transition: Transition) -> bool:
         """The rule names a receiver that is not configured."""
         return bool(transition.notify) and transition.notify not in self.notifiers
-
-
-def _is_told(transition: Transition) -> bool:
-    if max(transition.severity, transition.severity_before or Severity.INFO) <= Severity.INFO:
-        return False
-    # Waiting to fire, and calming down before, is not told; falling back from firing to waiting is.
-    return transition.after in _TOLD or transition.before in _TOLD - {Status.RESOLVED}
 
 
 def load_receivers(
@@ -139,33 +146,157 @@ def load_receivers(
         name, notifier = _from_environment(env, stream)
         return Receivers({name: notifier}, name, links)
     source = read_yaml(path)
-    try:
-        parsed = _File.model_validate(source.data if source.data is not None else {})
-    except ValidationError as error:
-        raise BadInput(
-            "\n".join(_explain(source, e["loc"], e["type"], e["msg"]) for e in error.errors())
-        ) from None
-    notifiers: dict[str, Notifier] = {}
-    problems: list[str] = []
-    for name, receiver in parsed.receivers.items():
-        try:
-            notifiers[name] = _build(receiver, env, stream)
-        except BadInput as error:
-            kind = next(iter(receiver.model_fields_set))
-            problems.append(
-                f'{source.place(("receivers", name, kind, error.place))}: receiver "{name}": {error.reason}'
+    return _Reader(source, env, stream).receivers(links)
+
+
+class _Reader:
+    """Reads each part of the file by itself, so that one that is wrong hides no error of another."""
+
+    def __init__(self, source: YamlFile, env: Mapping[str, str], stream: TextIO | None) -> None:
+        self.source, self.env, self.stream = source, env, stream
+        self.problems: set[tuple[int, int, str]] = set()
+        """Line, column and text."""
+        self.data: Mapping[str, Any] = source.data if isinstance(source.data, Mapping) else {}
+        if source.data is not None and not isinstance(source.data, Mapping):
+            self._add((), "the file: is a map with `receivers:`")
+
+    def receivers(self, links: Links) -> Receivers:
+        for key in self.data:
+            if key not in _TOP:
+                hint = f' (here it is called "{_ELSEWHERE[key]}")' if key in _ELSEWHERE else ""
+                self._add((key,), f'unknown field "{key}"{hint or did_you_mean(str(key), _TOP)}')
+        notifiers = self._notifiers()
+        names = self._names("receivers")
+        default = self._default(names)
+        routing = self._routing(default, names)
+        if self.problems:
+            name = self.source.name
+            raise BadInput(
+                "\n".join(f"{name}:{line}:{col}: {text}" for line, col, text in sorted(self.problems))
             )
-    default = parsed.default if parsed.default is not None else next(iter(parsed.receivers))
-    if parsed.default is None and len(parsed.receivers) > 1:
-        problems.append(f"{source.place(())}: default: name the receiver of rules that name none")
-    elif default not in parsed.receivers:
-        names = ", ".join(sorted(parsed.receivers))
-        problems.append(
-            f'{source.place(("default",))}: default: no receiver "{default}" (there are: {names})'
-        )
-    if problems:
-        raise BadInput("\n".join(problems))
-    return Receivers(notifiers, default, links)
+        return Receivers(notifiers, default, links, routing)
+
+    def _notifiers(self) -> dict[str, Notifier]:
+        found: dict[str, Notifier] = {}
+        parsed = self._part("receivers", dict[ReceiverName, _Receiver])
+        if parsed is not None and not parsed:
+            self._add(("receivers",), "receivers: name at least one")
+        for name, receiver in (parsed or {}).items():
+            try:
+                found[name] = _build(receiver, self.env, self.stream)
+            except BadInput as error:
+                kind = next(iter(receiver.model_fields_set))
+                self._add(("receivers", name, kind, error.place), f'receiver "{name}": {error.reason}')
+        return found
+
+    def _default(self, names: frozenset[str]) -> str:
+        """The receiver of what names none: of the tree's root too, where it names none."""
+        default = self.data.get("default")
+        if default is None:
+            root = self.data.get("route")
+            own = root.get("receiver") if isinstance(root, Mapping) else None
+            if own is None and len(names) > 1:
+                where = "the receiver of rules that name none"
+                self._add((), f"default: name {where}")
+            return str(own) if own is not None else next(iter(sorted(names)), "")
+        if default not in names:
+            self._add(
+                ("default",), f'default: no receiver "{default}" (there are: {", ".join(sorted(names))})'
+            )
+        return str(default)
+
+    def _routing(self, default: str, names: frozenset[str]) -> Routing | None:
+        context = {"receivers": names, "intervals": self._names("time_intervals")}
+        intervals = self._part("time_intervals", Intervals, {})
+        inhibits = self._part("inhibit", Inhibits, ())
+        root = self._part("route", RouteModel, None, context)
+        if root is None:
+            for name in ("inhibit", "time_intervals"):
+                if self.data.get(name) and "route" not in self.data:
+                    self._add((name,), f"{name}: is for routes: write a `route:` too")
+            return None
+        for wrong in misplaced(root):
+            self._add(wrong.loc, f"{_dotted(wrong.loc)}: {wrong.text}")
+        if self.problems or intervals is None or inhibits is None:
+            return None
+        return made(root, default, inhibits, intervals, names, self._line)
+
+    def _part(self, name: str, kind: Any, absent: Any = None, context: Any = None) -> Any:
+        """A part of the file; None where it is wrong, `absent` where the file does not have it."""
+        if self.data.get(name) is None:
+            if name == "receivers":
+                self._add((), "receivers: name at least one")
+            return absent
+        try:
+            return TypeAdapter(kind).validate_python(self.data[name], context=context)
+        except ValidationError as error:
+            for one in error.errors(include_url=False):
+                self._explain((name, *one["loc"]), one["type"], one["msg"])
+            return None
+
+    def _names(self, part: str) -> frozenset[str]:
+        """Names that the file defines, be they right or wrong."""
+        held = self.data.get(part)
+        return frozenset(str(name) for name in held) if isinstance(held, Mapping) else frozenset()
+
+    def _line(self, loc: tuple[str | int, ...]) -> str:
+        return f"{self.source.name}:{self.source.position(loc)[0]}"
+
+    def _add(self, loc: Sequence[str | int], text: str) -> None:
+        self.problems.add((*self.source.position(loc), text))
+
+    def _explain(self, loc: tuple[str | int, ...], kind: str, text: str) -> None:
+        """One error: its place and the way out. Never the value: it may be a misplaced secret."""
+        loc = tuple(part for part in loc if part != "[key]")
+        text = text.removeprefix("Value error, ").replace("Input should be", "must be")
+        if kind in ("model_type", "dict_type"):
+            text = "must be a map of fields"
+        if kind == "extra_forbidden":
+            self._add(loc, f"{_dotted(loc)}: {self._unknown(loc)}")
+            return
+        if kind == "missing":
+            text = "is missing"
+        # What is wrong with one condition begins with its label: point at that.
+        label = text.partition(":")[0]
+        at = (*loc, label) if loc[-1] in ("match", "source", "target") else loc
+        self._add(at, f"{_dotted(loc)}: {text}")
+
+    def _unknown(self, loc: tuple[str | int, ...]) -> str:
+        """What to write instead of a field that nobody knows."""
+        name, model = str(loc[-1]), _model_at(loc[:-1])
+        fields = [field.alias or own for own, field in model.model_fields.items()] if model else []
+        if model is not None and name in model.ELSEWHERE:
+            return f'unknown field (here it is called "{model.ELSEWHERE[name]}")'
+        text = f"unknown field{did_you_mean(name, fields)}" if fields else "unknown field (allowed: none)"
+        if name in ("token", "url", "webhook_url"):
+            text = f"unknown field (allowed: {', '.join(fields)})"
+            text += "; secrets are not written here: name an environment variable in token_env or url_env"
+        return text
+
+
+def _dotted(loc: Sequence[str | int]) -> str:
+    return ".".join(str(part) for part in loc) or "the file"
+
+
+def _model_at(loc: Sequence[str | int]) -> type[Strict] | None:
+    """The model of the map that stands there."""
+    match [part for part in loc if not isinstance(part, int)]:
+        case ["receivers", _]:
+            return _Receiver
+        case ["receivers", _, kind]:
+            kinds: dict[str, type[Strict]] = {
+                "slack": _Slack,
+                "slack_webhook": _Webhook,
+                "terminal": _Terminal,
+            }
+            return kinds.get(str(kind))
+        case ["route", *rest]:
+            return EscalationModel if "escalate" in rest else RouteModel
+        case ["inhibit"]:
+            return InhibitModel
+        case ["time_intervals", _]:
+            return IntervalModel
+    return None
 
 
 def _build(receiver: _Receiver, env: Mapping[str, str], stream: TextIO | None) -> Notifier:
@@ -213,23 +344,3 @@ def _is_web(url: str) -> bool:
     except ValueError:
         return False
     return parts.scheme in ("http", "https") and bool(parts.hostname)
-
-
-_ALLOWED: dict[str, Sequence[str]] = {
-    "slack": tuple(_Slack.model_fields),
-    "slack_webhook": tuple(_Webhook.model_fields),
-    "terminal": (),
-}
-
-
-def _explain(source: YamlFile, loc: tuple[Any, ...], kind: str, text: str) -> str:
-    """One error of the file: its place and the way out. Never the value: it may be a misplaced secret."""
-    loc = tuple(part for part in loc if part != "[key]")
-    where = ".".join(str(part) for part in loc) or "the file"
-    if kind == "extra_forbidden":
-        parents = {0: tuple(_File.model_fields), 2: tuple(_Receiver.model_fields)}
-        allowed = parents.get(len(loc) - 1, _ALLOWED.get(str(loc[-2]), ()) if len(loc) > 1 else ())
-        text = f"unknown field (allowed: {', '.join(allowed) or 'none'})"
-        if str(loc[-1]) in ("token", "url", "webhook_url"):
-            text += "; secrets are not written here: name an environment variable in token_env or url_env"
-    return f"{source.place(loc)}: {where}: {text.removeprefix('Value error, ')}"
