@@ -30,6 +30,8 @@ from kedge.config import (
     Size,
     SourceSettings,
 )
+from kedge.rehearsal import cases
+from kedge.rehearsal.rows import MADE
 from kedge.store.sources import NAMES, PRESETS, Mapped
 from kedge.windows import format_duration
 
@@ -40,6 +42,7 @@ PAGES = [
     *sorted(FOLDER.glob("*.md")),
     FOLDER.parent / "sources.md",
     FOLDER.parent / "false-alarms.md",
+    FOLDER.parent / "testing-rules.md",
 ]
 _REGION = re.compile(r"(<!-- generated: (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
@@ -136,6 +139,33 @@ def _default(field: FieldInfo) -> str:
     if _SIZE in field.metadata:
         return f"`{value / 1e9:g}GB`"
     return f"`{value:.0%}`" if _SHARE in field.metadata else f"`{value}`"
+
+
+# --- tests of rules ---------------------------------------------------------------------------------------
+
+
+def case_fields() -> str:
+    """Of a test file: a table for each map in it."""
+    texts = []
+    for title, model in cases.MAPS.items():
+        rows = (
+            (f"`{field.alias or name}`", _case_default(name, field), field.description or "")
+            for name, field in model.model_fields.items()
+        )
+        texts.append(f"### {title}\n\n{table(('field', 'default', 'meaning'), rows)}")
+    return "\n\n".join(texts)
+
+
+def _case_default(name: str, field: FieldInfo) -> str:
+    if name in ("start", "from_"):
+        return ""  # told in words
+    if name == "interval":
+        return f"`{format_duration(field.default)}`"
+    return _default(field)
+
+
+def made_metrics() -> str:
+    return ", ".join(f"`{name}`" for name in MADE)
 
 
 # --- commands ---------------------------------------------------------------------------------------------
@@ -236,6 +266,8 @@ REGIONS: dict[str, Callable[[], str]] = {
     "presets": presets,
     "commands": commands,
     "metrics": metrics,
+    "case-fields": case_fields,
+    "made-metrics": made_metrics,
     **{name: partial(made, table) for name, made in alarms.REGIONS.items()},
 }
 

@@ -41,7 +41,7 @@ _NOT_MEANING = {
 }
 
 
-def _dimension(raw: Any) -> str:
+def dimension(raw: Any) -> str:
     if not isinstance(raw, str):
         raise BadInput(f'"{raw}" is not a dimension')
     name = raw.strip().removeprefix("model.") if raw.strip() == "model.version" else raw.strip()
@@ -59,7 +59,7 @@ def listed(raw: Any) -> Any:
 
 
 ONE_OR_MORE = WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]})
-Dimension = Annotated[str, reading(_dimension), WithJsonSchema({"type": "string"})]
+Dimension = Annotated[str, reading(dimension), WithJsonSchema({"type": "string"})]
 
 
 class Rule(BaseModel, ABC):

@@ -1,25 +1,16 @@
-"""`kedge rules …`: authoring."""
+"""`kedge rules check`."""
 
 import sys
 from pathlib import Path
 
 import click
 
-from kedge.cli.common import json_option, settings_from
+from kedge.cli.common import json_option
 from kedge.cli.output import json_line
+from kedge.cli.rules.paths import chosen_paths
 
 
-@click.group()
-def rules() -> None:
-    """Check the alert rules, and print their schema for editors.
-
-    \b
-    Example: kedge rules check
-             kedge rules schema > schema/rules.v1.json
-    """
-
-
-@rules.command()
+@click.command()
 @click.argument("paths", nargs=-1, type=click.Path(exists=True, path_type=Path))
 @json_option
 @click.pass_context
@@ -32,12 +23,7 @@ def check(ctx: click.Context, paths: tuple[Path, ...], as_json: bool) -> None:
     """
     from kedge.alerting.loading import load_rules
 
-    settings = settings_from(ctx)
-    chosen = paths or (settings.rules,)
-    missing = [p for p in chosen if not p.exists()]
-    if missing:
-        raise click.UsageError(f"{missing[0]}: there is no such file or folder (kedge init writes one)")
-    book = load_rules(list(chosen))
+    book = load_rules(chosen_paths(ctx, paths))
     if as_json:
         for problem in book.problems:
             json_line(
@@ -62,11 +48,3 @@ def check(ctx: click.Context, paths: tuple[Path, ...], as_json: bool) -> None:
         click.echo(f"{len(book.rules)} rules in {files} files, {len(book.problems)} problems{warned}")
     if book.problems:
         sys.exit(2)
-
-
-@rules.command()
-def schema() -> None:
-    """Print the JSON Schema (draft 7) of rule files, for editors."""
-    from kedge.alerting.schema import schema_text
-
-    click.echo(schema_text(), nl=False)

@@ -1,0 +1,22 @@
+"""`kedge rules …`: authoring. A module a command."""
+
+import click
+
+from kedge.cli.rules.check import check
+from kedge.cli.rules.schema import schema
+from kedge.cli.rules.test import test
+
+
+@click.group()
+def rules() -> None:
+    """Write, check, test and rehearse the alert rules.
+
+    \b
+    Example: kedge rules check
+             kedge rules test
+             kedge rules schema > schema/rules.v1.json
+    """
+
+
+for command in (check, test, schema):
+    rules.add_command(command)

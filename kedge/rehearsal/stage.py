@@ -1,0 +1,152 @@
+"""A store to rehearse on: what is written stays in memory, what is read may be another store's."""
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any
+
+from kedge.errors import KedgeError
+from kedge.sketch import PartName
+from kedge.store.base import (
+    DocumentStore,
+    Grouping,
+    Json,
+    LogStore,
+    PartRow,
+    Stored,
+    SummaryQuery,
+    SummaryRequest,
+    SummaryStore,
+)
+from kedge.windows import Millis, Window
+
+
+class Documents:
+    """A DocumentStore, and an AlertStore, in memory; over another one, where that is given, which is only
+    read."""
+
+    def __init__(self, beneath: DocumentStore | None = None) -> None:
+        self._beneath = beneath
+        self._own: dict[str, Stored | None] = {}
+        """None: deleted here, whatever lies beneath."""
+        self._token = 0
+
+    def get(self, name: str) -> Stored | None:
+        if name in self._own:
+            return self._own[name]
+        return self._beneath.get(name) if self._beneath is not None else None
+
+    def get_many(self, names: Collection[str]) -> dict[str, Stored]:
+        found = {name: stored for name in names if (stored := self._own.get(name)) is not None}
+        if self._beneath is not None:
+            found |= self._beneath.get_many([name for name in names if name not in self._own])
+        return found
+
+    def find(self, prefix: str = "") -> dict[str, Stored]:
+        found = dict(self._beneath.find(prefix)) if self._beneath is not None else {}
+        for name, stored in self._own.items():
+            if name.startswith(prefix):
+                found.pop(name, None)
+                if stored is not None:
+                    found[name] = stored
+        return dict(sorted(found.items()))
+
+    def swap(self, name: str, value: Json, token: Any | None) -> bool:
+        known = self.get(name)
+        if (known.token if known else None) != token:
+            return False
+        self._token += 1
+        self._own[name] = Stored(value, ("rehearsal", self._token))
+        return True
+
+    def swap_many(self, changes: Sequence[tuple[str, Json, Any | None]]) -> list[bool]:
+        return [self.swap(*change) for change in changes]
+
+    def delete(self, name: str, token: Any) -> bool:
+        known = self.get(name)
+        if known is None or known.token != token:
+            return False
+        self._own[name] = None
+        return True
+
+    def of_rules(self, rules: Collection[str]) -> dict[str, Stored]:
+        return {name: stored for name, stored in self.find().items() if stored.value["rule"] in rules}
+
+    def outgoing(self) -> dict[str, Stored]:
+        return {name: stored for name, stored in self.find().items() if stored.value.get("outgoing")}
+
+
+class MadeSummaries:
+    """A SummaryStore of parts that were made up, by tier and bucket."""
+
+    def __init__(self, rows: Iterable[PartRow] = ()) -> None:
+        self._held: dict[tuple[str, Millis, PartName, str], dict[Millis, list[PartRow]]] = {}
+        for row in rows:
+            key = row.key
+            of_part = self._held.setdefault((key.model, key.tier, key.part, key.edges), {})
+            of_part.setdefault(key.bucket, []).append(row)
+
+    def read(
+        self,
+        model: str,
+        tier: Millis,
+        window: Window,
+        parts: Iterable[PartName],
+        *,
+        grouping: Grouping | None = None,
+        edges: str = "",
+    ) -> list[PartRow]:
+        found: list[PartRow] = []
+        for part in parts:
+            held = self._held.get((model, tier, part, edges if part is PartName.CELLS else ""), {})
+            for bucket in range(window.start, window.end, tier):
+                found += held.get(bucket, ())
+        return found if grouping is None else [row for row in found if row.key.grouping == grouping]
+
+    def read_many(self, queries: Sequence[SummaryQuery]) -> list[list[PartRow]]:
+        return [
+            self.read(q.model, q.tier, q.window, q.parts, grouping=q.grouping, edges=q.edges) for q in queries
+        ]
+
+
+class Stage:
+    """What a pipeline asks of a store while it judges: summaries that are read, documents in memory.
+
+    It is no whole Store: rows cannot be written, and what asks for that is a fault that shows as one.
+    """
+
+    def __init__(
+        self,
+        summaries: "SummaryStore | MadeSummaries",
+        logs: LogStore | None = None,
+        state: DocumentStore | None = None,
+    ) -> None:
+        self._summaries, self._logs = summaries, logs
+        self.state = Documents(state)
+        self.alerts = Documents()
+        self.events = Documents()
+        self.outbox = Documents()
+
+    def read(
+        self,
+        model: str,
+        tier: Millis,
+        window: Window,
+        parts: Iterable[PartName],
+        *,
+        grouping: Grouping | None = None,
+        edges: str = "",
+    ) -> list[PartRow]:
+        return self._summaries.read(model, tier, window, parts, grouping=grouping, edges=edges)
+
+    def read_many(self, queries: Sequence[SummaryQuery]) -> list[list[PartRow]]:
+        return self._summaries.read_many(queries)
+
+    def summarise(self, request: SummaryRequest) -> list[PartRow]:
+        return self.summarise_many([request])[0]
+
+    def summarise_many(self, requests: Sequence[SummaryRequest]) -> list[list[PartRow]]:
+        if self._logs is None:
+            raise KedgeError("a rehearsal on made series has no logs to count in")
+        return self._logs.summarise_many(requests)
+
+    def examples(self, *_: Any, **__: Any) -> list[Mapping[str, Any]]:
+        return []

@@ -1,0 +1,244 @@
+"""Playing a test: the real judging at every interval, and what is expected held against what came."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import msgspec
+
+from kedge.alerting.fields import did_you_mean
+from kedge.alerting.finding import AlertState, Severity, Status, Transition
+from kedge.alerting.lifecycle import ACTIVE, QUIET
+from kedge.alerting.loading import RuleBook
+from kedge.errors import BadInput
+from kedge.notify.base import Message
+from kedge.notify.message import compose
+from kedge.notify.receivers import Receivers
+from kedge.pipeline.deliver import project
+from kedge.pipeline.evaluate import evaluate_due
+from kedge.rehearsal.cases import Case, ExpectedAlert, ExpectedMessage
+from kedge.rehearsal.world import World, model_of
+from kedge.windows import Millis, format_duration
+
+
+@dataclass(frozen=True)
+class Failure:
+    """What was not as expected at one time."""
+
+    loc: tuple[str | int, ...]
+    """Where that stands, below the case."""
+    title: str
+    diff: tuple[str, ...]
+    """Lines: `- ` what was expected and did not come, `+ ` what came and was not, `  ` what was."""
+
+
+@dataclass(frozen=True)
+class Sent:
+    """A message on its way to a receiver."""
+
+    at: Millis
+    to: str
+    transition: Transition
+    message: Message
+
+
+def play(case: Case, book: RuleBook, receivers: Receivers) -> list[Failure]:
+    """Run a case; what was not as expected. Raises BadInput for one that cannot be run, its place the
+    field."""
+    model = model_of(case, book)
+    _check_names(case, book)
+    world = World(case, book, receivers, model)
+    failures: list[Failure] = []
+    fired: list[AlertState] = []
+    sent: list[Sent] = []
+    told = 0
+    named = {a.rule for e in case.expect for a in e.alerts or ()}
+    for at, loc in _times(case):
+        if at % world.base:
+            raise BadInput(f"at: a multiple of the bucket, {format_duration(world.base)}", f"expect/{loc}/at")
+        world.at(case.start + at)
+        counts = evaluate_due(world.pipe, book, world.now)
+        if counts.held:
+            raise BadInput(f"{counts.held[0].partition(': ')[2]}: write a finer `bucket`", "bucket")
+        sent += _projected(world)
+        states = _states(world)
+        if case.strict:
+            fired += [s for s in states if s.status in ACTIVE and s.rule not in named and s not in fired]
+        if loc is None:
+            continue
+        i = loc
+        expected = case.expect[i]
+        when = f"at {format_duration(at) if at else '0'}"
+        if expected.alerts is not None or case.strict:
+            diff = _alerts_diff(expected.alerts or (), states, case.strict or expected.alerts == ())
+            if diff:
+                failures.append(
+                    Failure(
+                        ("expect", i, "alerts") if expected.alerts else ("expect", i), f"alerts {when}", diff
+                    )
+                )
+        if expected.messages is not None:
+            new = sent[told:]
+            diff = _messages_diff(expected.messages, new, case.strict or not expected.messages)
+            if diff:
+                failures.append(Failure(("expect", i, "messages"), f"messages {when}", diff))
+        told = len(sent)
+    if fired and not failures:
+        lines = {f"+ {_shown(state, full=True)}": None for state in fired}
+        failures.append(Failure(("strict",), "strict: nothing else may fire", tuple(lines)))
+    return failures
+
+
+def _check_names(case: Case, book: RuleBook) -> None:
+    for i, expected in enumerate(case.expect):
+        rules = [(f"alerts/{j}", alert.rule) for j, alert in enumerate(expected.alerts or ())]
+        rules += [(f"messages/{j}", m.rule) for j, m in enumerate(expected.messages or ()) if m.rule]
+        for where, rule in rules:
+            if rule not in book.by_name:
+                hint = did_you_mean(rule, list(book.by_name))
+                raise BadInput(f'there is no rule "{rule}"{hint}', f"expect/{i}/{where}/rule")
+
+
+def _times(case: Case) -> Iterator[tuple[Millis, int | None]]:
+    """Every interval from the first on, and the times of expectations with their number."""
+    wanted = {expected.at: i for i, expected in enumerate(case.expect)}
+    last = max(wanted)
+    for at in sorted({*range(0, last + 1, case.interval), *wanted}):
+        yield at, wanted.get(at)
+
+
+def _states(world: World) -> list[AlertState]:
+    held = world.stage.alerts.find().values()
+    states = [msgspec.convert(stored.value, AlertState) for stored in held]
+    return sorted(states, key=lambda s: (s.rule, s.model, s.version, sorted(s.group.items())))
+
+
+def _projected(world: World) -> list[Sent]:
+    """The messages that the transitions of this moment made, in order."""
+    project(world.pipe.store, world.pipe.receivers, world.now)
+    rows = world.stage.outbox.find()
+    found = []
+    for name in sorted(rows):
+        value = rows[name].value
+        if value.get("rehearsed"):
+            continue
+        world.stage.outbox.swap(name, {**value, "rehearsed": True}, rows[name].token)
+        transition = msgspec.convert(value["transition"], Transition)
+        message = compose(transition, links=world.pipe.receivers.links)
+        found.append(Sent(world.now, value["receiver"], transition, message))
+    return sorted(found, key=lambda s: (s.transition.step, s.to, s.transition.rule))
+
+
+# --- alerts -------------------------------------------------------------------------------------------------
+
+
+def _labels(state: AlertState | Transition) -> dict[str, str]:
+    version = {"version": state.version} if state.version else {}
+    return {**state.group, **version}
+
+
+def _alerts_diff(
+    expected: Sequence[ExpectedAlert], states: Sequence[AlertState], every: bool
+) -> tuple[str, ...]:
+    """Empty where all is as expected."""
+    named = {alert.rule for alert in expected}
+    left = [s for s in states if every or s.rule in named]
+    same: list[str] = []
+    missing: list[str] = []
+    for alert in expected:
+        found = next((s for s in left if _is(alert, s)), None)
+        if found is not None:
+            left.remove(found)
+            same.append(f"  {_shown(found, alert)}")
+        elif alert.state is Status.INACTIVE and not any(_could_be(alert, s) for s in left):
+            same.append(f"  {_wanted(alert)}")
+        else:
+            missing.append(f"- {_wanted(alert)}")
+    wrong = [s for s in left if s.status not in QUIET or any(_could_be(a, s) for a in expected)]
+    more = [f"+ {_shown(s, full=True)}" for s in wrong if s.status not in QUIET or missing]
+    return (*same, *missing, *more) if missing or more else ()
+
+
+def _could_be(alert: ExpectedAlert, state: AlertState) -> bool:
+    return (
+        alert.rule == state.rule
+        and alert.model in (None, state.model)
+        and (alert.labels is None or alert.labels == _labels(state))
+    )
+
+
+def _is(alert: ExpectedAlert, state: AlertState) -> bool:
+    return (
+        _could_be(alert, state)
+        and alert.state is state.status
+        and alert.severity in (None, state.severity)
+        and (alert.says is None or alert.says in (state.finding.reason if state.finding else ""))
+    )
+
+
+def _wanted(alert: ExpectedAlert) -> str:
+    said = [alert.rule, alert.state.value.replace("_", " ")]
+    said += [alert.severity.word] if alert.severity else []
+    said += [f"{name}={value}" for name, value in sorted((alert.labels or {}).items())]
+    said += [f'says "{alert.says}"'] if alert.says else []
+    return " ".join(said)
+
+
+def _shown(state: AlertState, alert: ExpectedAlert | None = None, *, full: bool = False) -> str:
+    said = [state.rule, state.status.value.replace("_", " ")]
+    said += [state.severity.word] if state.severity and (full or (alert and alert.severity)) else []
+    said += [f"{name}={value}" for name, value in sorted(_labels(state).items())]
+    text = " ".join(said)
+    return f"{text}: {state.finding.reason}" if full and state.finding else text
+
+
+# --- messages -----------------------------------------------------------------------------------------------
+
+
+def _messages_diff(expected: Sequence[ExpectedMessage], sent: Sequence[Sent], every: bool) -> tuple[str, ...]:
+    named = {message.rule for message in expected}
+    left = [s for s in sent if every or None in named or s.transition.rule in named]
+    same: list[str] = []
+    missing: list[str] = []
+    for message in expected:
+        found = next((s for s in left if _tells(message, s)), None)
+        if found is not None:
+            left.remove(found)
+            same.append(f"  {_sent(found)}")
+        else:
+            missing.append(f"- {_wanted_message(message)}")
+    more = [f"+ {_sent(s)}" for s in left]
+    return (*same, *missing, *more) if missing or more else ()
+
+
+def _text(message: Message) -> str:
+    return "\n".join([message.headline, *message.lines])
+
+
+def _tells(wanted: ExpectedMessage, sent: Sent) -> bool:
+    transition = sent.transition
+    return (
+        wanted.to == sent.to
+        and wanted.rule in (None, transition.rule)
+        and wanted.status in (None, transition.after)
+        and wanted.severity in (None, transition.severity)
+        and (wanted.labels is None or wanted.labels == _labels(transition))
+        and (wanted.says is None or wanted.says in _text(sent.message))
+    )
+
+
+def _wanted_message(wanted: ExpectedMessage) -> str:
+    said: list[str] = [f"to {wanted.to}:"]
+    said += [wanted.rule] if wanted.rule else []
+    said += [wanted.status.value.replace("_", " ")] if wanted.status else []
+    said += [wanted.severity.word] if wanted.severity else []
+    said += [f"{name}={value}" for name, value in sorted((wanted.labels or {}).items())]
+    said += [f'says "{wanted.says}"'] if wanted.says else []
+    return " ".join(said)
+
+
+def _sent(sent: Sent) -> str:
+    transition = sent.transition
+    severity: Severity = transition.severity
+    labels = "".join(f" {name}={value}" for name, value in sorted(_labels(transition).items()))
+    said = transition.after.value.replace("_", " ")
+    return f"to {sent.to}: {transition.rule} {said} {severity.word}{labels}: {sent.message.headline}"
