@@ -46,6 +46,26 @@ class Status(StrEnum):
     NO_DATA = "no_data"
 
 
+class Ends(StrEnum):
+    """Why an episode ended, where no step ended it."""
+
+    DISPROVED = "disproved"
+    """Late rows or labels show that it never should have fired."""
+    GONE = "gone"
+    """Its rule is gone, or no longer looks at what it is about."""
+
+
+class Flaps(StrEnum):
+    """A change of an alert that flaps (kedge.alerting.flapping)."""
+
+    BEGINS = "begins"
+    """Told, with the notice that it flaps."""
+    FOLDED = "folded"
+    """Kept in the history, told to nobody."""
+    STEADY = "steady"
+    """It changes no more: where it stands is told."""
+
+
 class Finding(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One judgement of one rule for one group at one step. JSON-able."""
 
@@ -132,6 +152,60 @@ class Transition(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     description: str = ""
     labels: dict[str, str] = {}
     """The rule's own, `team` among them: what routes and silences match besides what the alert is."""
+    ends: Ends | None = None
+    """Set where no step ended the episode."""
+    late: bool = False
+    """Late rows or labels made it, not a new step."""
+    flaps: Flaps | None = None
+    """Set while the alert flaps."""
+    incident: Millis | None = None
+    """Which incident it belongs to, where that is not `started`: what flaps is one incident."""
+
+
+class Run(msgspec.Struct, frozen=True, array_like=True):
+    """Neighbouring steps that found the same."""
+
+    start: Millis
+    count: int
+    gap: Millis
+    """From one to the next; 0: there is but one."""
+    found: Finding
+    """What the fold needs of it; its step and texts are left out."""
+
+
+class Standing(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Where an alert stood at a step, as far as the fold goes by it."""
+
+    evaluated_through: Millis
+    status: Status = Status.INACTIVE
+    severity: Severity | None = None
+    rung_since: dict[str, Millis] = {}
+    started: Millis | None = None
+    fired: Millis | None = None
+    clear_since: Millis | None = None
+    no_data_since: Millis | None = None
+    fired_before: tuple[tuple[Millis, Millis], ...] = ()
+    signature: str = ""
+
+
+class Past(msgspec.Struct, frozen=True, kw_only=True):
+    """What late rows and labels may still correct (kedge.alerting.past): the steps judged last, and where the
+    alert stood before them."""
+
+    base: Standing
+    runs: tuple[Run, ...] = ()
+    """The steps since, oldest first."""
+    under: str = ""
+    """The rule's meaning and timing in those steps: what was decided under others stands."""
+
+
+class Flapping(msgspec.Struct, frozen=True, kw_only=True):
+    """An alert that changes too often to be told each time."""
+
+    since: Millis
+    """The step of the notice."""
+    severity: Severity
+    """The worst that was told: worse is told, flapping or not."""
 
 
 class AlertState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -164,5 +238,18 @@ class AlertState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     acknowledged_by: str = ""
     signature: str = ""
     """Of the rule's meaning: where it changes, the next step judges anew."""
+    place: str = ""
+    """Where its rule was written when it was judged last: `rules/fraud.yml:12`."""
+    notify: str = ""
+    """The receiver that its rule named then."""
+    past: Past | None = None
+    """Kept while its rule's timing says how far back corrections reach."""
+    corrected: int = 0
+    """How often late rows or labels changed what it found."""
+    turns: tuple[Millis, ...] = ()
+    """The last steps at which it began or ceased to be told of, for flapping."""
+    flapping: Flapping | None = None
+    incident: Millis | None = None
+    """Under which incident its changes are told, where that is not `started`."""
     outgoing: tuple[Transition, ...] = ()
     """Decided, not yet projected into events and outbox."""

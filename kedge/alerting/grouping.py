@@ -29,7 +29,7 @@ from enum import StrEnum
 
 import msgspec
 
-from kedge.alerting.finding import Severity, Status, Transition
+from kedge.alerting.finding import Flaps, Severity, Status, Transition
 from kedge.alerting.routing import Route
 from kedge.windows import Millis
 
@@ -41,6 +41,8 @@ def is_told(transition: Transition) -> bool:
     """Whether people hear of a transition at all: what is for the dashboard only is shown there."""
     if max(transition.severity, transition.severity_before or Severity.INFO) <= Severity.INFO:
         return False
+    if transition.flaps is not None:
+        return transition.flaps is not Flaps.FOLDED
     # Waiting to fire, and calming down before, is not told; falling back from firing to waiting is.
     return transition.after in _TOLD or transition.before in LIVE
 

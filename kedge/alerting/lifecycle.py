@@ -17,81 +17,43 @@ does to an alert that stands so (column):
 Quiet is inactive or resolved, active is firing or acknowledged. Times are steps (the data's), never a clock.
 """
 
-import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import Any
 
 import msgspec
 
-from kedge.alerting.finding import AlertState, Finding, Severity, State, Status, Transition
+from kedge.alerting import flapping, past
+from kedge.alerting.finding import AlertState, Ends, Finding, Severity, State, Status
+from kedge.alerting.moves import (
+    ACTIVE,
+    QUIET,
+    Identity,
+    NoData,
+    Timing,
+    alert_id,
+    moved,
+    new_state,
+    steadied,
+)
 from kedge.errors import BadInput
 from kedge.windows import Millis, format_duration, iso
 
-QUIET = frozenset({Status.INACTIVE, Status.RESOLVED})
-ACTIVE = frozenset({Status.FIRING, Status.ACKNOWLEDGED})
+__all__ = [
+    "ACTIVE",
+    "QUIET",
+    "Identity",
+    "NoData",
+    "Timing",
+    "acknowledge",
+    "alert_id",
+    "end",
+    "firing_of",
+    "fold",
+    "new_state",
+    "resolve",
+]
 MOST_EPISODES = 100
 """That are remembered of an alert."""
-
-
-class NoData(StrEnum):
-    """What a step without data means."""
-
-    KEEP = "keep"
-    OK = "ok"
-    ALERT = "alert"
-
-
-@dataclass(frozen=True)
-class Timing:
-    """How long is long enough, in `Millis` of step time. A `for_` shorter than one step waits one."""
-
-    for_: Millis = 0
-    """A rung counts at the first breaching step at least this long after it first breached."""
-    keep_firing: Millis = 0
-    """An alert resolves at the first ok step at least this long after the first one."""
-    no_data: NoData = NoData.KEEP
-    remember: Millis = 0
-    """For how long it is known when the alert fired; 0: not at all."""
-
-
-@dataclass(frozen=True)
-class Identity:
-    """What transitions carry of their rule."""
-
-    signature: str = ""
-    """Of the rule's meaning: where it changed, what was not told yet begins anew."""
-    severity: Severity = Severity.MEDIUM
-    """The lowest rung: what a no-data notice is told at."""
-    notify: str = ""
-    place: str = ""
-    runbook: str = ""
-    description: str = ""
-    labels: Mapping[str, str] = field(default_factory=dict)
-
-
-def _digest(*parts: object) -> str:
-    return hashlib.sha256("\x1f".join(str(p) for p in parts).encode()).hexdigest()[:32]
-
-
-def alert_id(rule: str, model: str, version: str, group: Mapping[str, str]) -> str:
-    """An alert is known by its rule, model, version and group. Deterministic."""
-    return _digest(rule, model, version, *(f"{k}\x1e{v}" for k, v in sorted(group.items())))
-
-
-def new_state(
-    rule: str, model: str, version: str, group: Mapping[str, str], through: Millis = 0
-) -> AlertState:
-    """An alert of which nothing is known yet; steps at or before `through` will not be judged."""
-    return AlertState(
-        alert=alert_id(rule, model, version, group),
-        rule=rule,
-        model=model,
-        version=version,
-        group=dict(sorted(group.items())),
-        evaluated_through=through,
-    )
 
 
 def fold(
@@ -104,7 +66,21 @@ def fold(
     """
     if finding.step <= state.evaluated_through or finding.state is State.INCOMPLETE:
         return state
-    return _Fold(state, finding, timing, identity, decided).run()
+    after = _Fold(state, finding, timing, identity, decided).run()
+    if not timing.corrects:
+        return after if after.past is None else msgspec.structs.replace(after, past=None)
+
+    def once(alert: AlertState, at: Finding) -> AlertState:
+        return plainly_folded(alert, at, timing, identity)
+
+    under = timing.under(identity.signature)
+    kept = past.kept(state, finding, under, timing.corrects, once)
+    return msgspec.structs.replace(after, past=kept)
+
+
+def plainly_folded(state: AlertState, finding: Finding, timing: Timing, identity: Identity) -> AlertState:
+    """The fold alone: of an alert that keeps no past, with nobody told."""
+    return _Fold(state, finding, timing.plain, identity, 0).run()
 
 
 class _Fold:
@@ -115,7 +91,13 @@ class _Fold:
     ):
         self.finding, self.step, self.decided = finding, finding.step, decided
         self.timing, self.identity = timing, identity
-        self.now = msgspec.structs.replace(state, evaluated_through=finding.step, finding=finding)
+        self.now = msgspec.structs.replace(
+            state,
+            evaluated_through=finding.step,
+            finding=finding,
+            place=identity.place,
+            notify=identity.notify,
+        )
 
     def run(self) -> AlertState:
         match self.finding.state:
@@ -129,6 +111,10 @@ class _Fold:
                 self._end_notice("data is back")
                 row = {State.BREACH: self._breach, State.HOLD: self._hold, State.OK: self._ok}[judged]
                 row()
+                if flapping.is_steady(self.now, self.timing.flap_within):
+                    self.now = steadied(
+                        self.now, finding=self.finding, identity=self.identity, decided=self.decided
+                    )
         if self.now.fired_before:
             since = self.step - self.timing.remember
             self._set(fired_before=tuple(held for held in self.now.fired_before if held[1] > since))
@@ -242,7 +228,10 @@ class _Fold:
         self.now = msgspec.structs.replace(self.now, **_ENDED, fired_before=fired_before)
 
     def _move(self, after: Status, severity: Severity, reason: str) -> None:
-        self.now = _moved(self.now, after, severity, self.finding, self.identity, self.decided, reason)
+        within = self.timing.flap_within
+        self.now = moved(
+            self.now, after, severity, self.finding, self.identity, self.decided, reason, within=within
+        )
 
     def _set(self, **changes: Any) -> None:
         self.now = msgspec.structs.replace(self.now, **changes)
@@ -277,45 +266,6 @@ def _up_to(severity: int, rung_since: Mapping[str, Millis]) -> dict[str, Millis]
     return {word: since for word, since in rung_since.items() if Severity[word.upper()] <= severity}
 
 
-def _moved(
-    state: AlertState,
-    after: Status,
-    severity: Severity,
-    finding: Finding,
-    identity: Identity,
-    decided: Millis,
-    reason: str,
-) -> AlertState:
-    """The state moved to `after`, with its transition; unchanged where nothing would be told."""
-    if after is state.status and (after not in ACTIVE or severity is state.severity):
-        return state
-    step = state.evaluated_through
-    transition = Transition(
-        id=_digest(state.alert, step, after.value, severity.value),
-        alert=state.alert,
-        rule=state.rule,
-        model=state.model,
-        version=state.version,
-        group=state.group,
-        before=state.status,
-        after=after,
-        step=step,
-        decided=decided,
-        severity=severity,
-        severity_before=state.severity,
-        finding=finding,
-        reason=reason,
-        started=state.started,
-        notify=identity.notify,
-        place=identity.place,
-        runbook=identity.runbook,
-        description=identity.description,
-        labels=dict(identity.labels),
-    )
-    kept = severity if after in ACTIVE else state.severity if after is Status.NO_DATA else None
-    return msgspec.structs.replace(state, status=after, severity=kept, outgoing=(*state.outgoing, transition))
-
-
 # --- what people do to an alert --------------------------------------------------------------------------
 
 
@@ -326,15 +276,32 @@ def acknowledge(state: AlertState, who: str, identity: Identity, decided: Millis
     finding = _firing(state, "acknowledged")
     state = msgspec.structs.replace(state, acknowledged_by=who)
     severity = state.severity or identity.severity
-    return _moved(state, Status.ACKNOWLEDGED, severity, finding, identity, decided, f"acknowledged by {who}")
+    return moved(state, Status.ACKNOWLEDGED, severity, finding, identity, decided, f"acknowledged by {who}")
 
 
 def resolve(state: AlertState, who: str, identity: Identity, decided: Millis) -> AlertState:
     """End an alert by hand; the next breaching step begins a new one. Raises BadInput unless it fires."""
     finding = _firing(state, "resolved")
     severity = state.severity or identity.severity
-    state = _moved(state, Status.RESOLVED, severity, finding, identity, decided, f"resolved by {who}")
-    return msgspec.structs.replace(state, **_ENDED, fired_before=_episodes(state))
+    state = moved(state, Status.RESOLVED, severity, finding, identity, decided, f"resolved by {who}")
+    return _ended(state)
+
+
+def end(state: AlertState, reason: str, identity: Identity, decided: Millis) -> AlertState:
+    """End what stands because nobody judges it any more; unchanged where nothing does."""
+    if state.status in QUIET or state.finding is None:
+        return state
+    told = state.status is not Status.PENDING
+    after = Status.RESOLVED if told else Status.INACTIVE
+    severity = state.severity or identity.severity
+    return _ended(moved(state, after, severity, state.finding, identity, decided, reason, ends=Ends.GONE))
+
+
+def _ended(state: AlertState) -> AlertState:
+    """By somebody's word: no late row takes that back."""
+    return msgspec.structs.replace(
+        state, **_ENDED, fired_before=_episodes(state), no_data_since=None, past=None, flapping=None, turns=()
+    )
 
 
 def _firing(state: AlertState, verb: str) -> Finding:

@@ -26,7 +26,7 @@ from kedge.alerting.inputs import Inputs, incomplete
 from kedge.alerting.lifecycle import Identity, NoData, Timing
 from kedge.errors import BadInput
 from kedge.sketch import PartName, Summary
-from kedge.windows import DAY, MINUTE, Millis, format_duration, step_of
+from kedge.windows import DAY, HOUR, MINUTE, Millis, format_duration, step_of
 
 Judgement = tuple[dict[str, str], Finding]
 """A finding, with the labels that tell it from its rule's others: `{"feature": "age"}`, or {}."""
@@ -35,6 +35,8 @@ ALL_VERSIONS = "all"
 SERVING = "serving"
 DIMENSIONS = ("version", "service", "host")
 """Besides these, every `segment.NAME` is a dimension."""
+CORRECTED: Millis = 7 * DAY
+"""How far back late rows and labels correct alerts at most; of older windows they change metrics alone."""
 _NOT_MEANING = {
     *("name", "for_", "keep_firing", "no_data"),
     *("notify", "team", "labels", "runbook", "description"),
@@ -248,7 +250,14 @@ class Rule(BaseModel, ABC):
         other = self.other_reference
         # Until a time at which it fired lies before the history of every window that may still be judged.
         remember = other.history + self.window + 2 * DAY if other and other.history else 0
-        return Timing(self.for_, self.keep_firing, self.no_data, remember)
+        return Timing(
+            self.for_,
+            self.keep_firing,
+            self.no_data,
+            remember,
+            corrects=min(self.window + self.for_ + self.keep_firing, CORRECTED),
+            flap_within=max(HOUR, 3 * self.window),
+        )
 
     @property
     def identity(self) -> Identity:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
-from kedge.alerting.finding import Finding, Severity, State, Status, Transition
+from kedge.alerting.finding import Ends, Finding, Flaps, Severity, State, Status, Transition
 from kedge.notify import formatting
 from kedge.notify.base import Link, Message
 from kedge.windows import DAY, iso
@@ -101,9 +101,10 @@ def compose(transition: Transition, *, links: Links) -> Message:
     by_severity = transition.after is Status.FIRING or _moved(transition)
     emoji, colour = _LOOKS[transition.severity] if by_severity else _STATUS_LOOKS[transition.after]
     started = transition.started if transition.started is not None else transition.step
+    incident = transition.incident if transition.incident is not None else started
     return Message(
         transition=transition.id,
-        incident=f"{transition.alert}:{started}",
+        incident=f"{transition.alert}:{incident}",
         status=transition.after,
         severity=transition.severity,
         headline=_headline(transition),
@@ -129,6 +130,8 @@ def _moved(transition: Transition) -> bool:
 
 def _concerns_everyone(transition: Transition) -> bool:
     """All but easing and acknowledging; easing to info does too: receivers hear no more of it."""
+    if transition.flaps is not None:
+        return True
     if not _continues(transition):
         return True
     before = transition.severity_before or transition.severity
@@ -148,6 +151,12 @@ def _headline(transition: Transition) -> str:
             word += f" (was {transition.severity_before.word.upper()})"
     else:
         word = _STATUS_WORDS[transition.after]
+        if transition.ends is Ends.DISPROVED:
+            word += " (DISPROVED)"
+    if transition.flaps is Flaps.BEGINS:
+        word += ", FLAPPING"
+    elif transition.flaps is Flaps.STEADY:
+        word += ", STEADY AGAIN"
     version = transition.version
     if version[:1].isdigit():
         version = f"v{version}"
@@ -183,6 +192,8 @@ def _lines(transition: Transition) -> Iterator[str]:
 
 def _speaks_for_itself(transition: Transition) -> bool:
     """The headline and the facts say why: it breached, moved to another severity, or came back."""
+    if transition.ends is not None or transition.late or transition.flaps is not None:
+        return False
     if transition.after is Status.RESOLVED:
         return transition.finding.state is not State.BREACH  # else somebody resolved it by hand
     return transition.after is Status.FIRING and transition.before is not Status.NO_DATA

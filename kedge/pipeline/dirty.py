@@ -13,10 +13,22 @@ from typing import Any, NamedTuple
 
 from kedge.sketch import PartName
 from kedge.store.base import Changes, Json
-from kedge.windows import HOUR, SECOND, Millis, Window, floor, tiers_from
+from kedge.windows import HOUR, MINUTE, SECOND, Millis, Window, floor, tiers_from
 
 Dirty = dict[Millis, int]
 """Bucket start -> mark: the number of the change that touched it last."""
+
+
+LATE_RUNS = 4
+"""Late changes of rows, and of labels, that are told apart; older ones count as one that reaches over all."""
+
+
+class Late(NamedTuple):
+    """A change of what may have been judged: windows that reach into it are judged again."""
+
+    mark: int
+    start: Millis
+    end: Millis
 
 
 LABEL_CHANGES = 8
@@ -67,6 +79,10 @@ class ModelFeed:
     label_changes: tuple[tuple[int, Millis], ...] = ()
     """Of the last changes of labels, each one's mark and the earliest minute it touched: what was counted of
     later minutes before it no longer stands."""
+    late_rows: tuple[Late, ...] = ()
+    """Where rows arrived in buckets that may have been judged, oldest first."""
+    late_labels: tuple[Late, ...] = ()
+    """Where labels were summarised anew, or changed that are counted when they are asked for."""
     turn: int = 0
     """Counts the times that somebody processed buckets of the model: what others cached is then outdated."""
 
@@ -75,6 +91,11 @@ class ModelFeed:
         if any(window.start <= b < window.end for b in self.dirty):
             return True
         return PartName.CELLS in parts and any(window.start <= b < window.end for b in self.history)
+
+    def changed_since(self, mark: int, *, labels: bool) -> list[Window]:
+        """Where what was judged at `mark` may have changed since."""
+        log = self.late_rows + (self.late_labels if labels else ())
+        return [Window(late.start, late.end) for late in log if late.mark > mark]
 
     def labels_stand_until(self, mark: int) -> Millis | None:
         """Up to where labels that were counted at `mark` still stand; None: everywhere."""
@@ -158,6 +179,8 @@ def encode_model(m: ModelFeed) -> Json:
         "labels": {str(tier): _packed(held, tier) for tier, held in m.labels.items() if held},
         "labels_made": {str(tier): bucket for tier, bucket in m.labels_made.items()},
         "label_changes": [list(change) for change in m.label_changes],
+        "late_rows": [_short(late) for late in m.late_rows],
+        "late_labels": [_short(late) for late in m.late_labels],
         "turn": m.turn,
     }
     return {name: value for name, value in found.items() if value not in ([], {}, 0, "")}
@@ -179,8 +202,32 @@ def decode_model(m: Json) -> ModelFeed:
         {int(tier): _unpacked(packed, int(tier)) for tier, packed in m.get("labels", {}).items()},
         {int(tier): bucket for tier, bucket in m.get("labels_made", {}).items()},
         tuple((mark, minute) for mark, minute in m.get("label_changes", ())),
+        tuple(_long(late) for late in m.get("late_rows", ())),
+        tuple(_long(late) for late in m.get("late_labels", ())),
         m.get("turn", 0),
     )
+
+
+def _short(late: Late) -> list[int]:
+    """In minutes: the document holds hundreds of models'."""
+    return [late.mark, late.start // MINUTE, (late.end - late.start) // MINUTE]
+
+
+def _long(said: list[int]) -> Late:
+    mark, start, length = said
+    return Late(mark, start * MINUTE, (start + length) * MINUTE)
+
+
+def _noted(log: tuple[Late, ...], mark: int, spans: Iterable[Window]) -> tuple[Late, ...]:
+    """The log with one more change that reaches over all of `spans`."""
+    held = list(spans)
+    if not held:
+        return log
+    log = (*log, Late(mark, min(s.start for s in held), max(s.end for s in held)))
+    if len(log) > LATE_RUNS:
+        (_, a, b), (newer, c, d), *others = log
+        log = (Late(newer, min(a, c), max(b, d)), *others)
+    return log
 
 
 def _runs(dirty: Mapping[Millis, Any], width: Millis) -> list[list[int]]:
@@ -246,9 +293,10 @@ def absorb(
     now: Millis,
     base_of: Callable[[str, set[Millis]], Millis],
     spooled: Millis | None = None,
+    lag_of: Callable[[str], Millis] = lambda model: 0,
 ) -> Feed:
     """The feed after `changes` that were read at `now`, when gateways held rows from `spooled` on; `base_of`
-    says the base bucket of a new model.
+    says the base bucket of a new model, `lag_of` how long its buckets wait for stragglers.
     """
     mark = feed.mark + 1
     read_at = max(now, feed.read_at)
@@ -272,6 +320,11 @@ def absorb(
                 if bucket in held
                 else _stale(mark, bucket + tier, read_at, made=made)
             )
+        # Nobody can have judged past what was complete when the feed was read last.
+        complete = floor(feed.read_at - lag_of(name), base)
+        late = [Window(b, b + base) for b in {floor(m, base) for m in arrived} if b + base <= complete]
+        # What is not summarised yet is counted whenever it is asked for; the rest is noted by `cleared`.
+        at_once = [Window(m, m + MINUTE) for m in labelled if not stale[floor(m, tier)].since]
         models[name] = replace(
             known,
             first=min(known.first, floor(min(minutes), base)),
@@ -281,6 +334,8 @@ def absorb(
             label_changes=(*known.label_changes, (mark, min(labelled)))[-LABEL_CHANGES:]
             if labelled
             else known.label_changes,
+            late_rows=_noted(known.late_rows, mark, late),
+            late_labels=_noted(known.late_labels, mark, at_once),
         )
     epoch = feed.epoch + 1 if changes.replaced else feed.epoch
     return Feed(changes.watermark, read_at, epoch, mark, models, spooled)
@@ -353,8 +408,11 @@ def cleared(feed: Feed, done: Mapping[str, Done], now: Millis) -> Feed:
             for b, seen in marks.items():
                 if pending[tier].get(b) == seen:
                     del pending[tier][b]
+        anew = []
         for tier, marks in did.labels.items():
             for b, seen in marks.items():
+                if b in stale[tier] and stale[tier][b].since:
+                    anew.append(Window(b, b + tier))
                 if b in stale[tier] and stale[tier][b].mark == seen:
                     del stale[tier][b]
         # What was made anew is a changed child of the next tier, whether or not it was touched again since.
@@ -380,6 +438,7 @@ def cleared(feed: Feed, done: Mapping[str, Done], now: Millis) -> Feed:
                 for tier, marks in did.labels.items()
                 if marks
             },
+            late_labels=_noted(known.late_labels, mark, anew),
             turn=known.turn + 1,
         )
     return replace(feed, mark=mark, models=models)

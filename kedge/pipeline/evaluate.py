@@ -1,26 +1,29 @@
 """From summaries to alert states: every rule at every step that is due, strictly in step order."""
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import msgspec
 
+from kedge.alerting.corrections import correct
 from kedge.alerting.finding import AlertState, Finding
 from kedge.alerting.lifecycle import fold
 from kedge.alerting.loading import RuleBook
 from kedge.alerting.rule import Rule
 from kedge.pipeline.context import Pipeline
 from kedge.pipeline.dirty import Feed
+from kedge.pipeline.due import has_turn
 from kedge.pipeline.explain import explained
 from kedge.pipeline.faults import reach
 from kedge.pipeline.feed import load_feed
 from kedge.pipeline.judge import STEPS_A_TICK, Judged, judge_steps
+from kedge.pipeline.late import judge_again, only, steps_again
 from kedge.pipeline.measure import coarse_horizon, horizon_asks, label_horizon
 from kedge.pipeline.models import ModelState, load_models
 from kedge.pipeline.negatives import Negatives
-from kedge.pipeline.progress import Steps, advance, judged_through
+from kedge.pipeline.progress import Reached, Steps, advance, judged_through
 from kedge.pipeline.retention import read_floors
 from kedge.pipeline.tiers import tier_floors
 from kedge.store.base import Json, Stored
@@ -41,16 +44,19 @@ class EvaluateCounts:
     transitions: int = 0
     held: tuple[str, ...] = ()
     """Rules that cannot be judged, and why."""
+    corrected: int = 0
+    """Steps that late rows or labels made be judged again."""
     left: int = 0
     """Rules that have more steps due than one tick takes."""
 
 
-def evaluate_due(pipe: Pipeline, book: RuleBook, now: Millis) -> EvaluateCounts:
+def evaluate_due(pipe: Pipeline, book: RuleBook, now: Millis, *, patient: bool = True) -> EvaluateCounts:
     """Judge every rule for every model at every step that is due, and fold the findings into the alerts.
 
     A step is due once its window's buckets are complete: the watermark was read after their end and lag, and
     none is dirty. Rules on labels are judged as the labels mature. `now` only stamps transitions; judging
-    goes by the step.
+    goes by the step. Steps whose windows late rows or labels changed are judged again with the rule's next
+    step, or when it is the model's turn (due.has_turn); at once unless `patient`.
     """
     feed = load_feed(pipe.store.state, pipe.feeds)
     pipe.reader.begin(feed, tier_floors(pipe.settings, feed.read_at))
@@ -59,7 +65,7 @@ def evaluate_due(pipe: Pipeline, book: RuleBook, now: Millis) -> EvaluateCounts:
     states = load_models(pipe, names)
     progress = judged_through(pipe.store.state, names)
     pairs = [pair for model in names for pair in _rules_of(feed, book, model, counts)]
-    due = _due(feed, pairs, states, progress)
+    due = _due(feed, pairs, states, progress, lambda model: not patient or has_turn(model, now))
     # Read after the progress: alerts may be ahead of it, never behind.
     by_rule: dict[tuple[str, str], dict[str, Stored]] = {}
     for name, stored in pipe.store.alerts.of_rules({one.rule.name for one in due}).items():
@@ -72,7 +78,7 @@ def evaluate_due(pipe: Pipeline, book: RuleBook, now: Millis) -> EvaluateCounts:
         models = busy[start : start + MODELS_AT_ONCE]
         some = [one for model in models for one in of_model[model]]
         of_some = {model: progress[model] for model in models if model in progress}
-        _evaluate(pipe, some, of_some, by_rule, feed.spooled, feed.read_at, now, counts)
+        _evaluate(pipe, some, of_some, by_rule, feed, now, counts)
     return counts
 
 
@@ -105,6 +111,8 @@ class _Change:
     rule: Rule
     before: AlertState
     after: AlertState
+    again: Sequence[Finding]
+    """Of steps that were judged before."""
     findings: Sequence[Finding]
     stored: Stored | None
 
@@ -114,14 +122,13 @@ def _evaluate(
     due: Sequence[Judged],
     progress: dict[str, Steps],
     by_rule: _ByRule,
-    spooled: Millis | None,
-    read_at: Millis,
+    feed: Feed,
     now: Millis,
     counts: EvaluateCounts,
 ) -> None:
     """Judge some models' rules; all that is read is read at once, and all that is written."""
-    due = _matured(pipe, due, read_at)
-    progress = _begin(pipe, due, progress, by_rule)
+    due = _matured(pipe, due, feed.read_at)
+    progress = _begin(pipe, due, progress, by_rule, feed.mark)
     due = [one for one in due if one.rule.name in progress.get(one.model, {})]
     if any(one.references is not None and one.rule.grows for one in due):
         floors = read_floors(pipe.store.state)
@@ -134,31 +141,43 @@ def _evaluate(
         }
         for one in due
     ]
+    steps = [steps_again(one, progress[one.model][one.rule.name]) for one in due]
     pipe.reader.load(
         [
             ask
-            for one, known in zip(due, alerts, strict=True)
-            for ask in one.asks(progress[one.model][one.rule.name], known.values())
+            for one, known, again in zip(due, alerts, steps, strict=True)
+            for part, since in (
+                (one, progress[one.model][one.rule.name].through),
+                *([only(one, again)] if again else ()),
+            )
+            for ask in part.asks(since, known.values())
         ]
     )
     changes: dict[str, _Change] = {}
-    reached: dict[str, dict[str, Millis]] = defaultdict(dict)
-    for one, known in zip(due, alerts, strict=True):
+    reached: dict[str, dict[str, Reached]] = defaultdict(dict)
+    for one, known, steps_of in zip(due, alerts, steps, strict=True):
         stored = by_rule.get((one.rule.name, one.model), {})
-        found = judge_steps(pipe.reader, one, progress[one.model][one.rule.name], known, spooled)
-        reached[one.model][one.rule.name] = found.through
+        was = progress[one.model][one.rule.name]
+        again = judge_again(pipe.reader, one, steps_of, known, feed.spooled)
+        if again.findings:
+            known = {
+                name: _folded(s, again.findings.get(name, ()), (), one.rule, now) for name, s in known.items()
+            }
+        found = judge_steps(pipe.reader, one, was.through, known, feed.spooled)
+        reached[one.model][one.rule.name] = Reached(found.through, feed.mark if again.done else was.mark)
         counts.steps += found.steps
+        counts.corrected += len(steps_of) if again.done else 0
         counts.left += found.steps >= STEPS_A_TICK
-        for name, findings in found.findings.items():
-            before = known.get(name) or found.fresh[name]
-            after = _folded(before, findings, one.rule, now)
-            if len(after.outgoing) > len(before.outgoing):
-                findings = explained(pipe.reader, one, before, after, findings)
-                after = _folded(before, findings, one.rule, now)
-            if after != before or name not in stored:
-                changes[name] = _Change(one.rule, before, after, findings, stored.get(name))
+        for name in again.findings.keys() | found.findings.keys():
+            held = stored.get(name)
+            before = msgspec.convert(held.value, AlertState) if held else found.fresh[name]
+            change = _change(
+                pipe, one, before, again.findings.get(name, ()), found.findings.get(name, ()), held, now
+            )
+            if change.after != before or held is None:
+                changes[name] = change
     counts.transitions += _write(pipe, changes, now)
-    advance(pipe.store.state, reached)
+    advance(pipe.store.state, reached, progress)
     reach("evaluate:advanced")
 
 
@@ -167,15 +186,17 @@ def _due(
     pairs: Sequence[_Pair],
     states: Mapping[str, ModelState],
     progress: Mapping[str, Steps],
+    corrects: Callable[[str], bool],
 ) -> list[Judged]:
-    """The rules that have a step to judge, as far as rows tell, or never had one."""
+    """The rules that have a step to judge, as far as rows tell, or never had one; where a model `corrects`,
+    those too that have one to judge again."""
     due = []
     for rule, model in pairs:
         known, state = feed.models[model], states[model]
         complete = floor(feed.read_at - state.settings.lag, known.base)
         one = Judged(rule, model, known, state, complete, complete)
         since = progress.get(model, {}).get(rule.name)
-        if since is None or one.last > since:
+        if since is None or one.last > since.through or (corrects(model) and steps_again(one, since)):
             due.append(one)
     return due
 
@@ -209,30 +230,54 @@ def _matured(pipe: Pipeline, due: Sequence[Judged], now: Millis) -> list[Judged]
 
 
 def _begin(
-    pipe: Pipeline, rules: Sequence[Judged], progress: dict[str, Steps], by_rule: _ByRule
+    pipe: Pipeline, rules: Sequence[Judged], progress: dict[str, Steps], by_rule: _ByRule, mark: int
 ) -> dict[str, Steps]:
     """How far each rule was judged; rules that are new to a model begin, which is stored before any alert.
 
     A new rule starts at the last step: history belongs to a backtest. Nor does it start on a model that has
     been silent for more than a day, so that an import of old rows pages no one.
     """
-    new: dict[str, dict[str, Millis]] = defaultdict(dict)
+    new: dict[str, dict[str, Reached]] = defaultdict(dict)
     for one in rules:
         if one.rule.name in progress.get(one.model, {}):
             continue
         seen = [s.value["evaluated_through"] for s in by_rule.get((one.rule.name, one.model), {}).values()]
         silent_since = one.feed.last + one.feed.base
         if seen:
-            new[one.model][one.rule.name] = min(seen)
+            new[one.model][one.rule.name] = Reached(min(seen), mark)
         elif one.complete <= silent_since + one.rule.window + DAY:
             first = max(one.last, ceil(one.feed.first + 1, one.width))
-            new[one.model][one.rule.name] = first - one.width
+            new[one.model][one.rule.name] = Reached(first - one.width, mark)
     return progress | advance(pipe.store.state, new)
 
 
-def _folded(state: AlertState, findings: Sequence[Finding], rule: Rule, now: Millis) -> AlertState:
+def _change(
+    pipe: Pipeline,
+    one: Judged,
+    before: AlertState,
+    again: Sequence[Finding],
+    findings: Sequence[Finding],
+    stored: Stored | None,
+    now: Millis,
+) -> _Change:
+    """An alert with what was found, explained where it is going to be told."""
+    after = _folded(before, again, findings, one.rule, now)
+    if len(after.outgoing) > len(before.outgoing):
+        again = explained(pipe.reader, one, before, after, again)
+        findings = explained(pipe.reader, one, before, after, findings)
+        after = _folded(before, again, findings, one.rule, now)
+    return _Change(one.rule, before, after, again, findings, stored)
+
+
+def _folded(
+    state: AlertState, again: Sequence[Finding], findings: Sequence[Finding], rule: Rule, now: Millis
+) -> AlertState:
+    timing, identity = rule.timing, rule.identity
+    if again:
+        goes_on = any(finding.step > state.evaluated_through for finding in findings)
+        state = correct(state, again, timing, identity, now, goes_on=goes_on)
     for finding in findings:
-        state = fold(state, finding, rule.timing, rule.identity, now)
+        state = fold(state, finding, timing, identity, now)
     return state
 
 
@@ -261,7 +306,7 @@ def _write(pipe: Pipeline, changes: Mapping[str, _Change], now: Millis) -> int:
         for name, c in beaten.items():
             stored = found.get(name)
             before = msgspec.convert(stored.value, AlertState) if stored else c.before
-            after = _folded(before, c.findings, c.rule, now)
+            after = _folded(before, c.again, c.findings, c.rule, now)
             if after != before or stored is None:
-                changes[name] = _Change(c.rule, before, after, c.findings, stored)
+                changes[name] = _Change(c.rule, before, after, c.again, c.findings, stored)
     return transitions

@@ -48,7 +48,10 @@ def detect(pipe: Pipeline, now: Millis) -> Feed:
         spooled = spooled_since(pipe.store.state, pipe.wall())
         changes = pipe.store.changed(feed.watermark)
         reach("detect:changes-read")
-        return absorb(feed, changes, now, partial(fitting_base, pipe), spooled)
+        return absorb(feed, changes, now, partial(fitting_base, pipe), spooled, lag_of)
+
+    def lag_of(model: str) -> Millis:
+        return pipe.settings.of_model(model).lag
 
     feed = update_feed(pipe.store.state, advance, pipe.feeds)
     reach("detect:stored")

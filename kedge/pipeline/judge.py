@@ -135,8 +135,7 @@ def judge_steps(
         if lacking or (spooled is not None and window.end > spooled):
             break
         found.steps, found.through = found.steps + 1, step
-        for version, group, judged in list(_judge(reader, one, window, step, known)):
-            finding = _of_part(judged, one.state.settings.labels.speaks_of) if rule.label_based else judged
+        for version, group, finding in list(judge_step(reader, one, window, step, known)):
             name = alert_id(rule.name, one.model, version, group)
             if name not in known:
                 found.fresh[name] = new_state(rule.name, one.model, version, group, step - one.width)
@@ -145,6 +144,15 @@ def judge_steps(
             if remembers:  # when it fired decides what the next step is compared with
                 known[name] = fold(known[name], finding, rule.timing, rule.identity, step)
     return found
+
+
+def judge_step(
+    reader: SummaryReader, one: Judged, window: Window, step: Millis, known: dict[str, AlertState]
+) -> Iterator[tuple[str, dict[str, str], Finding]]:
+    """The findings of one step: (version, group with the labels that the rule fans out to, finding) each."""
+    part = one.state.settings.labels.speaks_of if one.rule.label_based else ""
+    for version, group, finding in _judge(reader, one, window, step, known):
+        yield version, group, _of_part(finding, part)
 
 
 def _judge(

@@ -5,36 +5,82 @@ it was. A rule's progress is stored before its first alert, and moved on after i
 between two alerts judges the same steps again, which are no-ops for the alerts that have seen them.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
+from typing import NamedTuple
 
-from kedge.store.base import DocumentStore, Stored
+from kedge.store.base import DocumentStore, Json, Stored
 from kedge.windows import Millis
 
-Steps = Mapping[str, Millis]
-"""By rule: the newest step up to which all its alerts on a model were judged."""
+
+class Reached(NamedTuple):
+    """Of one rule on one model."""
+
+    through: Millis
+    """The newest step up to which all its alerts were judged."""
+    mark: int = 0
+    """The feed's mark (dirty.py) that they stand by: what changed in judged windows after it is due to be
+    judged again."""
+
+
+Steps = Mapping[str, Reached]
+"""By rule."""
 
 
 def judged_through(state: DocumentStore, models: Collection[str]) -> dict[str, Steps]:
     """Of each of the models that has any."""
     found = state.get_many([_name(model) for model in models])
-    return {model: dict(stored.value) for model in models if (stored := found.get(_name(model)))}
+    return {model: _steps(stored) for model in models if (stored := found.get(_name(model)))}
 
 
-def advance(state: DocumentStore, steps: Mapping[str, Steps]) -> dict[str, Steps]:
-    """Move rules on, never back; returns how far all of them are on each of the models."""
+def advance(
+    state: DocumentStore, steps: Mapping[str, Steps], read: Mapping[str, Steps] | None = None
+) -> dict[str, Steps]:
+    """Move rules on, never back; returns how far all of them are on each of the models.
+
+    `read`: how far they were when the work began. A mark is not moved past one that another worker has stored
+    since: its steps may have been judged by an older feed.
+    """
+
+    def moved(model: str, before: dict[str, Reached]) -> dict[str, Reached]:
+        return before | {
+            rule: _joined(before.get(rule), (read or {}).get(model, {}).get(rule), to)
+            for rule, to in steps[model].items()
+        }
+
+    return _change(state, [model for model, those in steps.items() if those], moved)
+
+
+def forget(state: DocumentStore, rules: Mapping[str, Collection[str]]) -> None:
+    """Rules that are gone, by model."""
+
+    def without(model: str, before: dict[str, Reached]) -> dict[str, Reached]:
+        return {rule: reached for rule, reached in before.items() if rule not in rules[model]}
+
+    _change(state, list(rules), without)
+
+
+def _joined(stored: Reached | None, read: Reached | None, to: Reached) -> Reached:
+    if stored is None:
+        return to
+    mark = to.mark if read is not None and stored.mark == read.mark else min(stored.mark, to.mark)
+    return Reached(max(stored.through, to.through), mark)
+
+
+def _change(
+    state: DocumentStore,
+    models: Collection[str],
+    change: Callable[[str, dict[str, Reached]], dict[str, Reached]],
+) -> dict[str, Steps]:
     done: dict[str, Steps] = {}
-    left = [model for model, moved in steps.items() if moved]
+    left = list(models)
     while left:
         found = state.get_many([_name(model) for model in left])
         before = {model: _steps(found.get(_name(model))) for model in left}
-        after = {
-            model: before[model]
-            | {rule: max(step, before[model].get(rule, step)) for rule, step in steps[model].items()}
-            for model in left
-        }
+        after = {model: change(model, before[model]) for model in left}
         moved = [model for model in left if after[model] != before[model]]
         tokens = {model: found[_name(model)].token if _name(model) in found else None for model in moved}
-        swapped = state.swap_many([(_name(m), dict(after[m]), tokens[m]) for m in moved]) if moved else []
+        swaps = [(_name(model), _encoded(after[model]), tokens[model]) for model in moved]
+        swapped = state.swap_many(swaps) if swaps else []
         beaten = {model for model, ok in zip(moved, swapped, strict=True) if not ok}
         done |= {model: after[model] for model in left if model not in beaten}
         left = [model for model in left if model in beaten]
@@ -45,5 +91,11 @@ def _name(model: str) -> str:
     return f"judged:{model}"
 
 
-def _steps(stored: Stored | None) -> dict[str, Millis]:
-    return dict(stored.value) if stored else {}
+def _encoded(steps: Steps) -> Json:
+    return {rule: list(reached) for rule, reached in steps.items()}
+
+
+def _steps(stored: Stored | None) -> dict[str, Reached]:
+    """As an earlier kedge wrote it, a rule has a step alone."""
+    held = stored.value if stored else {}
+    return {rule: Reached(*said) if isinstance(said, list) else Reached(said) for rule, said in held.items()}

@@ -65,7 +65,7 @@ def tick(pipe: Pipeline, now: Millis, *, lease: Millis = LEASE, patient: bool = 
         if proposed := propose_baselines(pipe, book):
             more = summarise_due(pipe, book, now, patient=patient, sealed=sealed)
             summaries = replace(summaries.plus(more), left=more.left)
-        alerts = evaluate_due(pipe, book, now)
+        alerts = evaluate_due(pipe, book, now, patient=patient)
         projected = project(pipe.store, pipe.receivers, pipe.wall())
         deliveries = deliver(pipe.store, pipe.receivers, pipe.wall(), pipe.holder, alone=pipe.sole_writer)
     finally:
