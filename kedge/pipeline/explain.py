@@ -2,18 +2,18 @@
 
 A judgement reads its own groups; its causes read every grouping of the model. So the findings are judged and
 folded first, and those whose transitions will be told get their causes (`kedge.analysis.causes`), which
-change nothing of what was decided.
+change nothing of what was decided. They are against what the rule compares with, or else the baseline.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from msgspec.structs import replace
 
 from kedge.alerting.drift import DriftRule
 from kedge.alerting.finding import AlertState, Finding, State, Transition
-from kedge.alerting.lifecycle import ACTIVE
+from kedge.alerting.lifecycle import ACTIVE, fold
 from kedge.alerting.threshold import ThresholdRule
 from kedge.analysis.additive import is_additive
 from kedge.analysis.catalogue import of_family
@@ -31,20 +31,24 @@ from kedge.analysis.causes import (
     ranked,
     with_rest,
 )
-from kedge.analysis.drift import FeatureDrift, drift, drifted_of
+from kedge.analysis.drift import DriftSettings, FeatureDrift, drift, drifted_of
 from kedge.analysis.faulty import first_of
 from kedge.analysis.measure import Context, metric
 from kedge.analysis.metric import Metric, Verdict
 from kedge.analysis.quality import feature_names
 from kedge.analysis.quality_change import APPEARED, CONSTANT
 from kedge.pipeline.baselines import Baseline
-from kedge.pipeline.judge import Judged, reference_of
+from kedge.pipeline.judge import Judged, varies_of
 from kedge.pipeline.reader import SummaryReader
+from kedge.pipeline.references import References, Spans
 from kedge.pipeline.summarise import SEPARATOR
 from kedge.sketch import Core, PartName, Summary
 from kedge.store.base import Group, Grouping
-from kedge.windows import DAY, Window
+from kedge.windows import DAY, Millis, Window
 
+_Groups = Mapping[Group, Summary]
+_Parts = frozenset[PartName]
+_Read = Callable[[Window, Grouping, _Parts], _Groups]
 MOST = 8
 _WATCHED = {"errors": "errors.rate", "latency": "latency.p95", "confidence": "confidence.mean"}
 """What people ask first whether it is normal, and the metric that answers."""
@@ -61,10 +65,12 @@ def explained(
 ) -> list[Finding]:
     """The findings, those with causes that the new transitions of an alert tell of."""
     steps = {t.finding.step for t in after.outgoing[len(before.outgoing) :] if _tells(t)}
-    return [
-        _with_causes(reader, one, after, finding) if finding.step in steps else finding
-        for finding in findings
-    ]
+    told, state = [], before
+    for finding in findings:
+        told.append(_with_causes(reader, one, state, finding) if finding.step in steps else finding)
+        # What a history is without depends on when the alert fired until then.
+        state = fold(state, finding, one.rule.timing, one.rule.identity, finding.step)
+    return told
 
 
 def _tells(transition: Transition) -> bool:
@@ -76,10 +82,10 @@ def _tells(transition: Transition) -> bool:
 
 
 def _with_causes(reader: SummaryReader, one: Judged, state: AlertState, finding: Finding) -> Finding:
-    rule, baseline = one.rule, one.baseline
-    if baseline is None or not isinstance(rule, ThresholdRule | DriftRule):
+    rule = one.rule
+    if not isinstance(rule, ThresholdRule | DriftRule):
         return finding
-    about = _About.of(reader, one, baseline, state, Window(*finding.window))
+    about = _About.of(reader, one, state, Window(*finding.window))
     if about is None:
         return finding
     causes: Sequence[dict[str, Any]] = finding.causes
@@ -94,13 +100,47 @@ def _with_causes(reader: SummaryReader, one: Judged, state: AlertState, finding:
     return replace(finding, causes=tuple(causes[:MOST]), normal=normal, rows=rows)
 
 
+class _Reference(Protocol):
+    """What a rule compares with, else the baseline: its groups."""
+
+    length: Millis
+    """Of time; 0 where traffic cannot be compared: with a file, whose rows may be a sample, or a version."""
+
+    def groups(self, grouping: Grouping, parts: _Parts) -> _Groups:
+        """By group: of this grouping, and of what it is without the version; with these parts at least."""
+        ...
+
+
+class _OfBaseline:
+    def __init__(self, baseline: Baseline) -> None:
+        self._baseline = baseline
+        self.length = 0 if baseline.source.startswith("file") else baseline.window.length
+
+    def groups(self, grouping: Grouping, parts: _Parts) -> _Groups:
+        return self._baseline.summaries
+
+
+class _OfWindows:
+    """Other windows, or another version, as the rule compares with them."""
+
+    def __init__(self, references: References, spans: Spans, own: Group, read: _Read) -> None:
+        self._references, self._spans, self._own, self._read = references, spans, own, read
+        another = references.compare.version is not None  # which has a part of the traffic of its own
+        self.length = 0 if another else sum(span.length for span in spans)
+
+    def groups(self, grouping: Grouping, parts: _Parts) -> _Groups:
+        return self._references.groups_of(
+            self._spans, self._own, lambda span: self._read(span, grouping, parts)
+        )
+
+
 @dataclass(frozen=True)
 class _About:
     """One group's window and reference, and how to read more of both."""
 
-    reader: SummaryReader
+    read: _Read
     one: Judged
-    baseline: Baseline
+    held: _Reference
     window: Window
     own: Group
     """The alert's group, with its version where versions are judged apart."""
@@ -109,22 +149,37 @@ class _About:
     context: Context
 
     @classmethod
-    def of(
-        cls, reader: SummaryReader, one: Judged, baseline: Baseline, state: AlertState, window: Window
-    ) -> "_About | None":
+    def of(cls, reader: SummaryReader, one: Judged, state: AlertState, window: Window) -> "_About | None":
         """None where either side has nothing."""
         values = {**state.group, **({"version": state.version} if state.version else {})}
         own = tuple((name, values[name]) for name in one.rule.grouping if name in values)
-        edges = baseline.edges
-        parts = one.rule.parts | {PartName.CORE} | ({PartName.CELLS} if edges.features else set())
-        sums = reader.window(one.model, one.feed.base, window, parts, one.rule.grouping, edges)
-        reference = reference_of(baseline, own)
+        baseline, rule = one.baseline, one.rule
+        edges = baseline.edges if baseline else None
+        parts = rule.parts | {PartName.CORE} | ({PartName.CELLS} if edges and edges.features else set())
+
+        def read(window: Window, grouping: Grouping, parts: _Parts) -> _Groups:
+            return reader.window(one.model, one.feed.base, window, parts, grouping, edges)
+
+        held: _Reference
+        if one.references is not None:
+            held = _OfWindows(one.references, one.references.read_of(window, state), own, read)
+        elif baseline is not None:
+            held = _OfBaseline(baseline)
+        else:
+            return None
+        sums, before = read(window, rule.grouping, parts), held.groups(rule.grouping, parts)
+        reference = before.get(own, before.get(tuple(pair for pair in own if pair[0] != "version")))
         if own not in sums or reference is None:
             return None
-        varies = baseline.at_length(one.rule.window, own)
         settings = one.state.settings
-        context = Context(settings.positive_class, reference, edges, drift=varies.settings())
-        return cls(reader, one, baseline, window, own, sums[own], reference, context)
+        of = DriftSettings()
+        if baseline is not None:
+            fixed = one.references is None
+            of = (
+                baseline.at_length(rule.window, own) if fixed else varies_of(baseline, rule, own)
+            ).settings()
+        context = Context(settings.positive_class, reference, edges, drift=of)
+        return cls(read, one, held, window, own, sums[own], reference, context)
 
     # --- what moved ---------------------------------------------------------------------------------------
 
@@ -145,12 +200,10 @@ class _About:
         for grouping in (tuple(name.split("+")) for name in computed if name):
             if not set(grouping) > {name for name, _ in self.own}:
                 continue
-            then = self._inside(self.baseline.summaries, grouping)
-            if not then:  # the baseline is older than the grouping
+            then = self._inside(self.held.groups(grouping, parts), grouping)
+            if not then:  # the reference is older than the grouping
                 continue
-            sums = self.reader.window(
-                self.one.model, self.one.feed.base, self.window, parts, grouping, self.baseline.edges
-            )
+            sums = self.read(self.window, grouping, parts)
             sides = [
                 {group: part for group, summary in side.items() if (part := read(summary)) is not None}
                 for side in (then, self._inside(sums, grouping))
@@ -162,7 +215,7 @@ class _About:
 
     def _inside(self, summaries: Mapping[Group, Summary], grouping: Grouping) -> dict[Group, Summary]:
         """The groups of a grouping within this one, by what tells them apart there. A version that the
-        baseline has never seen is compared to all its rows, as the finding was.
+        reference has never seen is compared to all its rows, as the finding was.
         """
         of_grouping = {g: s for g, s in summaries.items() if tuple(name for name, _ in g) == grouping}
         inside = {g: s for g, s in of_grouping.items() if set(self.own) <= set(g)}
@@ -177,16 +230,15 @@ class _About:
         """Features that froze or are new, and those with more bad values than before."""
         before = {m.key: m for m in self._quality_of(self.reference)}
         now = self._quality_of(self.summary)
-        frozen = [
-            metric(CONSTANT, self.summary, self.context, feature=f) for f in self.baseline.edges.features
-        ]
+        features = self.context.edges.features if self.context.edges else ()
+        frozen = [metric(CONSTANT, self.summary, self.context, feature=f) for f in features]
         return [
             *changed_causes([*frozen, metric(APPEARED, self.summary, self.context)]),
             *quality_causes([(before[m.key], m) for m in now if m.key in before]),
         ]
 
     def _quality_of(self, summary: Summary) -> list[Metric]:
-        features = feature_names(summary.core or Core(), self.baseline.edges, self.context.features)
+        features = feature_names(summary.core or Core(), self.context.edges, self.context.features)
         return [
             metric(info.name, summary, self.context, feature=feature)
             for feature in features
@@ -195,9 +247,10 @@ class _About:
         ]
 
     def drifts(self) -> list[FeatureDrift]:
-        if self.summary.cells is None or self.reference.cells is None:
+        edges = self.context.edges
+        if self.summary.cells is None or self.reference.cells is None or edges is None:
             return []
-        return drift(self.reference.cells, self.summary.cells, self.baseline.edges, self.context.drift)
+        return drift(self.reference.cells, self.summary.cells, edges, self.context.drift)
 
     # --- what did not -------------------------------------------------------------------------------------
 
@@ -216,14 +269,11 @@ class _About:
             yield "inputs"
 
     def _steady_traffic(self) -> bool:
-        """Rows an hour against the reference: of whole days only, for nights are not days; never against a
-        file, whose rows may be a sample.
-        """
-        if self.window.length < DAY or self.baseline.source.startswith("file"):
+        """Rows an hour against the reference: of whole days only, for nights are not days."""
+        if self.window.length < DAY or not self.held.length:
             return False
         hourly = [
-            summary.rows / window.length
-            for summary, window in ((self.summary, self.window), (self.reference, self.baseline.window))
-            if window.length > 0
+            self.summary.rows / self.window.length,
+            self.reference.rows / self.held.length,
         ]
-        return len(hourly) == 2 and min(hourly) > 0 and max(hourly) <= TRAFFIC_WITHIN * min(hourly)
+        return min(hourly) > 0 and max(hourly) <= TRAFFIC_WITHIN * min(hourly)

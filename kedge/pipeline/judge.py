@@ -199,7 +199,7 @@ def _judge(
             summary=summary,
             reference=references[group] if group in references else reference_of(baseline, group),
             negative_after=one.negatives.after if one.negatives else None,
-            varies=_varies(baseline, rule, group) if baseline else None,
+            varies=varies_of(baseline, rule, group) if baseline else None,
             edges=baseline.edges if baseline else None,
             value_errors=baseline.value_errors if baseline else None,
             reference_name=baseline.title if baseline else "",
@@ -238,7 +238,7 @@ def against_baseline(rule: Rule) -> bool:
     return rule.compares and (compare is None or compare.to == "baseline")
 
 
-def _varies(baseline: Baseline, rule: Rule, group: Group) -> AtLength:
+def varies_of(baseline: Baseline, rule: Rule, group: Group) -> AtLength:
     """A feature is restless against a fixed reference: what it is against its own history tells something."""
     varies = baseline.at_length(rule.window, group)
     return varies if against_baseline(rule) else replace(varies, normal={})

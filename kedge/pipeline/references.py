@@ -119,6 +119,33 @@ class References:
                 if self._fired(state_of(labels)) == fired:
                     yield labels, finding
 
+    def read_of(self, window: Window, state: AlertState) -> Spans:
+        """What one alert is compared with, for all that is read of it besides the metric: of several weeks
+        those that can be used; the rule's own window where it is another version."""
+        if self.compare.version is not None:
+            return (window,)
+        if self.compare.history:
+            return self._without(window, self._fired(state))
+        return tuple(w for w in self.windows(window) if self._usable(w))
+
+    def groups_of(self, spans: Spans, own: Group, read: Read) -> dict[Group, Summary]:
+        """The groups of a grouping over all of these windows together, another version's under the name of
+        the group's own. Beside each version's are those of all versions, for a version that had no rows."""
+        other, version = self.compare.version, dict(own).get("version", "")
+        parts: dict[Group, list[Summary]] = {}
+        for span in spans:
+            for group, summary in read(span).items():
+                held = dict(group).get("version")
+                if other is not None:
+                    if held == other:
+                        named = tuple((n, version if n == "version" else v) for n, v in group)
+                        parts.setdefault(named, []).append(summary)
+                    continue
+                parts.setdefault(group, []).append(summary)
+                if held is not None:
+                    parts.setdefault(_but_version(group), []).append(summary)
+        return {group: total(held) for group, held in parts.items()}
+
     def _against(self, inputs: Inputs, group: Group, read: Read) -> Against:
         if self.compare.to == "version":
             other = tuple((n, self.compare.version or "" if n == "version" else v) for n, v in group)

@@ -140,3 +140,74 @@ def test_without_a_baseline_there_is_nothing_to_compare_with() -> None:
             minute(one, m, failing="eu")
         assert one.alert("errors-rose").status is Status.FIRING
         assert not any(line.startswith(("Moves", "Normal")) for line in one.notebook.messages[0].lines)
+
+
+HISTORY = "compare: {to: history, window: 20m}, rise: 5pp"
+
+
+def test_a_rule_on_history_tells_what_moved_against_that_history() -> None:
+    """Region eu failed as long as there was a baseline, and for an hour since nothing did."""
+    with world(
+        book=parse_rules(RISE.replace("compare: {to: baseline}, rise: 5pp", HISTORY)),
+        settings=settings(fraud={"groups": ["segment.region"]}),
+    ) as one:
+        for m in range(12):
+            minute(one, m, failing="eu")
+        known = features_of(one.store.state, MODEL)
+        baseline = build_baseline(
+            one.store,
+            MODEL,
+            Window(T0, T0 + 12 * MINUTE),
+            known,
+            groupings_of(one.pipe, one.book, MODEL),
+            source="bad minutes",
+            now=one.now,
+        )
+        import_baseline(one.store.state, baseline, use=True)
+        for m in range(12, 45):
+            minute(one, m)
+        one.notebook.messages.clear()
+        for m in range(45, 52):
+            minute(one, m, failing="eu")
+        assert one.alert("errors-rose").status is Status.FIRING
+        moved = told(one, "Moves with it: ")
+        # Against the baseline, in which all of eu failed, no region would have moved.
+        assert re.match(r"Moves with it: region=eu 1\d % → ", moved), moved
+        assert "latency" in told(one, "Normal: ")
+
+
+def test_without_a_baseline_the_groups_of_a_history_are_told_all_the_same() -> None:
+    with world(
+        book=parse_rules(RISE.replace("compare: {to: baseline}, rise: 5pp", HISTORY)),
+        settings=settings(fraud={"groups": ["segment.region"]}),
+    ) as one:
+        for m in range(32):
+            minute(one, m)
+        for m in range(32, 40):
+            minute(one, m, failing="us")
+        assert one.alert("errors-rose").status is Status.FIRING
+        assert told(one, "Moves with it: ").startswith("Moves with it: region=us 14 % → ")
+
+
+def test_a_rule_on_another_version_tells_where_the_two_differ() -> None:
+    """Version v2 fails in us, v1 nowhere more than usual; both have done so from the first minute on."""
+    rule = "compare: {to: version, version: v1}, rise: 5pp, version: v2"
+    with world(
+        book=parse_rules(RISE.replace("compare: {to: baseline}, rise: 5pp", rule)),
+        settings=settings(fraud={"groups": [["segment.region", "version"], "version"]}),
+    ) as one:
+        for m in range(14):
+            rows = [prediction(m * 100 + i, T0 + m * MINUTE + i * SECOND // 2) for i in range(ROWS)]
+            one.send(
+                [
+                    msgspec.structs.replace(row, error_type="Timeout")
+                    if row.version == "v2" and row.segment["region"] == "us"
+                    else row
+                    for row in rows
+                ]
+            )
+            one.tick(T0 + (m + 2) * MINUTE)
+        [alert] = [a for a in one.alerts().values() if a.version == "v2"]
+        assert alert.status is Status.FIRING
+        moved = told(one, "Moves with it: ")
+        assert re.match(r"Moves with it: region=us \d+ % → 100 % ", moved), moved
