@@ -1,8 +1,10 @@
 """What a rule is judged on: summaries that were read for it, and what is known around them."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from kedge.alerting.finding import Finding, State
+from kedge.analysis.stuck import Run
 from kedge.analysis.variation import AtLength
 from kedge.sketch import EdgeSet, Moments, Summary
 from kedge.windows import Millis, Window
@@ -38,6 +40,8 @@ class Inputs:
     """For people: `baseline 3f2a1c (1 Jan – 28 Feb)`."""
     against: Against | None = None
     """What a rule that compares with something else than the baseline compares with."""
+    runs: Mapping[str, Run] | None = None
+    """By feature: the equal values at the window's end, where the rule `reads_runs`."""
     positive_class: str | None = None
     """Declared, never guessed; without it averages are macro."""
     negative_after: Millis | None = None

@@ -218,6 +218,11 @@ class Rule(BaseModel, ABC):
         return PartName.LABELS in self.parts
 
     @property
+    def reads_runs(self) -> bool:
+        """It asks for how long features have held one value, which takes a window's newest buckets apart."""
+        return False
+
+    @property
     def grouping(self) -> tuple[str, ...]:
         """The dimensions that its summaries are grouped by, sorted; `version` where versions are apart."""
         apart = {"version"} if self.version != ALL_VERSIONS else set()

@@ -21,6 +21,7 @@ from kedge.analysis.faulty import rows_of_metric
 from kedge.analysis.intervals import Interval, change_interval, interval_at
 from kedge.analysis.measure import Context, measure, metric
 from kedge.analysis.metric import Metric, Verdict
+from kedge.analysis.stuck import STUCK
 from kedge.sketch import PartName, Summary
 from kedge.windows import Millis
 
@@ -195,6 +196,10 @@ class ThresholdRule(Rule):
     def label_based(self) -> bool:
         return self.info.label_based  # not label.coverage, which asks how late they are
 
+    @property
+    def reads_runs(self) -> bool:
+        return self.metric == STUCK
+
     def judge_complete(self, summary: Summary, inputs: Inputs, step: Millis) -> list[Judgement]:
         context = Context(
             inputs.positive_class,
@@ -202,6 +207,7 @@ class ThresholdRule(Rule):
             inputs.edges,
             value_errors=inputs.value_errors,
             drift=inputs.varies.settings() if inputs.varies else DriftSettings(),
+            runs=inputs.runs,
             negative_after=inputs.negative_after,
         )
         if not self.fans_out:

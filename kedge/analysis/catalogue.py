@@ -391,6 +391,12 @@ _METRICS = (
         CELLS | CORE,
         "1 where every value is the same and the reference's were not, beyond chance; else 0.",
     ),
+    _features(
+        "quality.stuck",
+        "ms",
+        CELLS | CORE,
+        "Time that a numeric feature has held one value up to the window's end, beyond chance; else 0.",
+    ),
     MetricInfo(
         "quality.appeared",
         "count",

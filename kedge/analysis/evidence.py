@@ -67,6 +67,21 @@ class Chances:
 
 
 @dataclass(frozen=True, slots=True)
+class Lasting:
+    """For how long something has been so, which would have come about by chance with `chance`."""
+
+    value: float
+    chance: float
+
+    @property
+    def stderr(self) -> float | None:
+        return None
+
+    def interval(self, alpha: float) -> Interval | None:
+        return (self.value if self.chance < alpha else 0.0, self.value)
+
+
+@dataclass(frozen=True, slots=True)
 class Rate:
     """Successes among trials, or a ratio like F1 with its effective number of trials: Wilson's interval."""
 
@@ -357,6 +372,7 @@ Evidence = (
     Exact
     | Between
     | Chances
+    | Lasting
     | Rate
     | Mean
     | RootMean

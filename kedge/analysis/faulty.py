@@ -18,6 +18,7 @@ _OF_METRIC: Mapping[str, str] = {
     "quality.out_of_range": "out_of_range",
     "quality.invalid": "invalid",
     "quality.constant": "present",
+    "quality.stuck": "present",
     "quality.appeared": "present",
     "quality.disappeared": "missing",
 }

@@ -13,6 +13,7 @@ from kedge.analysis import (
     quality,
     quality_change,
     ranking,
+    stuck,
 )
 from kedge.analysis.catalogue import METRICS, MetricInfo, lookup
 from kedge.analysis.drift_metrics import drift_share
@@ -152,6 +153,7 @@ _READERS: dict[str, _Reader] = {
     attribution.SHIFT: lambda r, f: attribution.shift(f, r.attributed, r.core.attributions),
     attribution.RANK_SHIFT: lambda r, _: attribution.rank_shift(r.attributed, r.core.attributions),
     quality_change.CONSTANT: lambda r, f: r.constant_of(f),
+    stuck.STUCK: lambda r, f: r.stuck_of(f),
     quality_change.APPEARED: lambda r, _: r.changed(quality_change.appeared),
     quality_change.DISAPPEARED: lambda r, _: r.changed(quality_change.disappeared),
 }

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from kedge.analysis import absence, build, calibration, classes, performance, quality, quality_change
+from kedge.analysis import absence, build, calibration, classes, performance, quality, quality_change, stuck
 from kedge.analysis.calibration_drift import calibration_drift
 from kedge.analysis.catalogue import METRICS, MetricInfo
 from kedge.analysis.drift import DriftSettings, FeatureDrift, drift
@@ -47,6 +47,8 @@ class Context:
     drift: DriftSettings = field(default_factory=DriftSettings)
     features: Mapping[str, str] = field(default_factory=dict)
     """Declared kinds, `numeric` or `categorical`, of features that are not on the edges."""
+    runs: Mapping[str, stuck.Run] | None = None
+    """By feature: the equal values in the window's newest buckets; None where these were not read apart."""
     negative_after: Millis | None = None
     """Rows without a label count as negative from this age on: the summaries come with them (`absence`)."""
 
@@ -175,6 +177,8 @@ class Reading:
                 return sorted(self.core.attributions.keys() & self.attributed.keys())
             case quality_change.CONSTANT:
                 return self._counted_twice
+            case stuck.STUCK:
+                return self.edges.numeric if self.context.runs is not None else ()
         if info.name.startswith("drift."):
             return self.drifts
         return quality.feature_names(self.core, self.context.edges, self.context.features)
@@ -277,6 +281,19 @@ class Reading:
         before, now = (core.numeric.get(feature, Moments.ZERO) for core in sides)
         cells, edges = self._counted_twice[feature], self.edges.features[feature]
         return quality_change.constant(feature, edges, cells, (before, now), self.context.drift)
+
+    def stuck_of(self, feature: str) -> Metric:
+        runs, labels = self.context.runs, {"feature": feature}
+        if runs is None:
+            return build.absent(stuck.STUCK, "the newest buckets were not read apart", labels=labels)
+        if feature in self.edges.categorical:
+            return build.absent(stuck.STUCK, "not for a categorical feature", labels=labels)
+        counted = (self.reference.cells or Cells()).features.get(feature)
+        if counted is None or feature not in self.edges.numeric:
+            return self._uncounted(stuck.STUCK, feature)
+        sides = (self.reference.core or Core(), self.core)
+        before, now = (core.numeric.get(feature, Moments.ZERO) for core in sides)
+        return stuck.stuck(feature, runs.get(feature), counted[1], (before, now), self.context.drift)
 
     def changed(self, count: Callable[[Core, Core, float], Metric]) -> Metric:
         """Features that came or went."""

@@ -18,6 +18,7 @@ from kedge.pipeline.models import ModelState
 from kedge.pipeline.negatives import PARTS, Negatives
 from kedge.pipeline.reader import Ask, SummaryReader
 from kedge.pipeline.references import References
+from kedge.pipeline.tails import RunsByGroup, runs_in
 from kedge.pipeline.versions import judge_versions
 from kedge.sketch import PartName, Summary
 from kedge.store.base import Group
@@ -187,6 +188,7 @@ def _judge(
         absent = _group_of(rule, state)
         if absent is not None and absent not in groups:
             groups[absent] = Summary.zero(baseline.edges if baseline else None)
+    runs = _runs(reader, one, window)
     compared = one.references
     if compared is not None and compared.compare.version is not None:
         same = ("version", compared.compare.version)
@@ -203,6 +205,7 @@ def _judge(
             edges=baseline.edges if baseline else None,
             value_errors=baseline.value_errors if baseline else None,
             reference_name=baseline.title if baseline else "",
+            runs=None if runs is None else runs.get(group, {}),
             positive_class=one.state.settings.positive_class,
             groups=max(len(groups), 1),
             every=rule.step(one.feed.base),
@@ -223,6 +226,13 @@ def _judge(
             if baseline is not None and baseline.provisional and against_baseline(rule):
                 finding = capped(finding, Severity.INFO, PROVISIONAL.format(one.model))
             yield version, values | labels, finding
+
+
+def _runs(reader: SummaryReader, one: Judged, window: Window) -> RunsByGroup | None:
+    if not one.rule.reads_runs:
+        return None
+    edges = one.baseline.edges if one.baseline else None
+    return runs_in(reader, one.model, one.feed, window, one.rule.grouping, edges)
 
 
 def _of_part(finding: Finding, part: str) -> Finding:

@@ -1,6 +1,7 @@
 """Answers for people: the series of a metric over tumbling windows, and the alerts as they stand."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -10,6 +11,7 @@ from kedge.alerting.finding import AlertState, Status
 from kedge.analysis.catalogue import AGED, check_name, lookup
 from kedge.analysis.measure import Context, measure
 from kedge.analysis.metric import Metric
+from kedge.analysis.stuck import STUCK
 from kedge.errors import BadInput
 from kedge.pipeline.baselines import baseline_in_use
 from kedge.pipeline.context import Pipeline, settings_of
@@ -23,6 +25,7 @@ from kedge.pipeline.schema import features_of
 from kedge.pipeline.spooled import spooled_since
 from kedge.pipeline.summaries import bucket_summary
 from kedge.pipeline.summarise import SEPARATOR
+from kedge.pipeline.tails import RunsByGroup, runs_in
 from kedge.sketch import AnyPart, PartName, Summary, total
 from kedge.store.base import Group, Grouping, Json, SummaryRequest
 from kedge.windows import DAY, Millis, Window, ceil, floor, format_duration, iso, tiers_from
@@ -93,14 +96,24 @@ def metric_series(
     def part(window: Window) -> dict[Group, Summary]:
         return summed(pipe, reader, model, known, window, grouping)
 
+    def runs(window: Window) -> RunsByGroup | None:
+        """Of the newest window, unless they are asked for: each takes reads of its own."""
+        if stored is None or (STUCK not in names and (names or window.end < last)):
+            return None
+        end = max(min(window.end, floor(complete, known.base)), window.start)
+        edges = baseline.edges if baseline else None
+        return runs_in(reader, model, known, Window(window.start, end), grouping, edges)
+
     for window, groups in tumbling(pipe, reader, model, known, Window(first, last), width, grouping):
+        at_end = runs(window)
         incomplete = window.end > complete or known.incomplete_in(window)
         held = [(group, groups[group]) for group in sorted(groups) if groups[group].rows]
         by_age = late.metrics(window, held, stored)
         if negatives is not None:
             held = list(negatives.counted(window, dict(held), lambda g: context(g).reference, part).items())
         for group, summary in held:
-            for metric in (*measure(summary, context(group)), *by_age[group]):
+            of_group = replace(context(group), runs=None if at_end is None else at_end.get(group, {}))
+            for metric in (*measure(summary, of_group), *by_age[group]):
                 if names and metric.name not in names:
                     continue
                 row = metric_row(metric, window, group)
