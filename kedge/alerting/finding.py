@@ -104,6 +104,8 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     none in particular."""
     normal: tuple[str, ...] = ()
     """What did not: `traffic`, `latency`, …"""
+    resumes: bool = False
+    """The first after hours in which the rule was not judged: what was pending begins anew."""
 
 
 BORROWED = "how windows of this length vary is not known from 20 of the reference's own"
@@ -160,6 +162,8 @@ class Transition(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Set while the alert flaps."""
     incident: Millis | None = None
     """Which incident it belongs to, where that is not `started`: what flaps is one incident."""
+    muted_by: str = ""
+    """The composite that tells of it instead, by name: nobody is told of this by itself."""
 
 
 class Run(msgspec.Struct, frozen=True, array_like=True):
@@ -251,5 +255,7 @@ class AlertState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     flapping: Flapping | None = None
     incident: Millis | None = None
     """Under which incident its changes are told, where that is not `started`."""
+    muted_by: str = ""
+    """The composite that fired when this episode began: nobody was told of it."""
     outgoing: tuple[Transition, ...] = ()
     """Decided, not yet projected into events and outbox."""

@@ -41,6 +41,8 @@ def is_told(transition: Transition) -> bool:
     """Whether people hear of a transition at all: what is for the dashboard only is shown there."""
     if max(transition.severity, transition.severity_before or Severity.INFO) <= Severity.INFO:
         return False
+    if transition.muted_by:
+        return False
     if transition.flaps is not None:
         return transition.flaps is not Flaps.FOLDED
     # Waiting to fire, and calming down before, is not told; falling back from firing to waiting is.

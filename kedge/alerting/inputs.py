@@ -1,9 +1,9 @@
 """What a rule is judged on: summaries that were read for it, and what is known around them."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from kedge.alerting.finding import Finding, State
+from kedge.alerting.finding import Finding, Severity, State
 from kedge.analysis.stuck import Run
 from kedge.analysis.variation import AtLength
 from kedge.sketch import EdgeSet, Moments, Summary
@@ -20,6 +20,18 @@ class Against:
     """One; of `same_time` one a week, of which the metric's median counts."""
     least: int = 1
     """How many of them must have something to compare with."""
+
+
+@dataclass(frozen=True)
+class Standing:
+    """A firing alert of another rule."""
+
+    rule: str
+    labels: Mapping[str, str]
+    """Its version, where it has one, and its group."""
+    severity: Severity
+    reason: str = ""
+    """Of its newest finding."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +64,14 @@ class Inputs:
     """False where a bucket of the window is dirty, not read past its lag, or in a gateway's spool."""
     every: Millis = 0
     """How often the rule is judged here: its budget is split over the looks. 0: as its window allows."""
+    before: Summary | None = None
+    """Of the time before the window, for a rule that `looks_back` there."""
+    last_rows: Millis = 0
+    """End of the newest bucket that ever had rows of the model; 0: not known."""
+    own: tuple[Mapping[str, str], ...] = ()
+    """Labels of the rule's alerts that are there already, for a rule that finds its alerts by itself."""
+    standing: Mapping[str, tuple[Standing, ...]] = field(default_factory=dict)
+    """By name of other rules: their firing alerts at the step."""
     live: bool = True
     """Of a version under comparison: whether it had rows lately."""
     varies: AtLength | None = None

@@ -100,6 +100,8 @@ class _Fold:
         )
 
     def run(self) -> AlertState:
+        if self.finding.resumes:
+            self._begin_anew()
         match self.finding.state:
             case State.NO_DATA:
                 self._no_data()
@@ -182,6 +184,12 @@ class _Fold:
             self._move(Status.NO_DATA, severity, f"no data since {iso(since)}")
 
     # --- what the rows share --------------------------------------------------------------------------------
+
+    def _begin_anew(self) -> None:
+        """Nobody looked for a while: no run goes on through that. What fires is judged on."""
+        rungs = _up_to(self.now.severity or 0, self.now.rung_since)
+        since = self.now.no_data_since if self.now.status is Status.NO_DATA else None
+        self._set(rung_since=rungs, clear_since=None, no_data_since=since)
 
     def _notice_edit(self) -> None:
         """The rule means something else now: what was not told yet begins anew, what fires is judged on."""

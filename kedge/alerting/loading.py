@@ -14,6 +14,7 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from kedge.alerting.composite import CompositeRule, bound_rules, problems_of
 from kedge.alerting.fields import did_you_mean
 from kedge.alerting.kinds import DEFAULT_KIND, KINDS
 from kedge.alerting.rule import Rule
@@ -56,6 +57,7 @@ class RuleBook:
     by_name: Mapping[str, Rule] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "rules", bound_rules(self.rules))
         object.__setattr__(self, "by_name", {rule.name: rule for rule in self.rules})
 
     @property
@@ -136,8 +138,23 @@ class _Reader:
     def __init__(self) -> None:
         self.rules: dict[str, Rule] = {}
         self.problems: set[Problem] = set()
+        self._named: set[str] = set()
+        """All names, those of rules with errors too."""
+        self._composites: dict[str, tuple[YamlFile, int]] = {}
+        """Where each is written."""
 
     def book(self) -> RuleBook:
+        found = {
+            name: list(problems_of(rule, self.rules, self._named))
+            for name in self._composites
+            if isinstance(rule := self.rules[name], CompositeRule)
+        }
+        for name, problems in found.items():
+            file, i = self._composites[name]
+            for place, text in problems:
+                self._add(file, ("rules", i, *place), f'rule "{name}": {place[0]}: {text}')
+            if problems:
+                del self.rules[name]
         return RuleBook(tuple(self.rules.values()), tuple(sorted(self.problems)))
 
     def unreadable(self, name: str, text: str) -> None:
@@ -184,6 +201,7 @@ class _Reader:
             return
         own = {str(key): plain(value) for key, value in node.items()}
         title = f'rule "{own["name"]}"' if isinstance(own.get("name"), str) else f"rule {i + 1}"
+        self._named |= {own["name"]} if isinstance(own.get("name"), str) else set()
         word = own.get("kind", DEFAULT_KIND)
         kind = next((k for k in KINDS if word == k.KIND), None)
         if kind is None:
@@ -208,6 +226,8 @@ class _Reader:
             return
         line, _ = file.position(("rules", i))
         self.rules[rule.name] = rule.placed(f"{file.name}:{line}")
+        if isinstance(rule, CompositeRule):
+            self._composites[rule.name] = (file, i)
 
     def _add(self, file: YamlFile, loc: Sequence[str | int], text: str) -> None:
         self.problems.add(Problem(file.name, *file.position(loc), text))

@@ -66,13 +66,13 @@ class Identity:
     labels: Mapping[str, str] = field(default_factory=dict)
 
 
-def _digest(*parts: object) -> str:
+def digest(*parts: object) -> str:
     return hashlib.sha256("\x1f".join(str(p) for p in parts).encode()).hexdigest()[:32]
 
 
 def alert_id(rule: str, model: str, version: str, group: Mapping[str, str]) -> str:
     """An alert is known by its rule, model, version and group. Deterministic."""
-    return _digest(rule, model, version, *(f"{k}\x1e{v}" for k, v in sorted(group.items())))
+    return digest(rule, model, version, *(f"{k}\x1e{v}" for k, v in sorted(group.items())))
 
 
 def new_state(
@@ -106,7 +106,7 @@ def moved(
     often it may change is counted over that long."""
     if after is state.status and (after not in ACTIVE or severity is state.severity):
         return state
-    change = _transition(state, after, severity, finding, identity, decided, reason)
+    change = transition_of(state, after, severity, finding, identity, decided, reason)
     if ends is not None or late:
         change = msgspec.structs.replace(change, ends=ends, late=late)
     if within:
@@ -122,7 +122,7 @@ def moved(
     )
 
 
-def _transition(
+def transition_of(
     state: AlertState,
     after: Status,
     severity: Severity,
@@ -136,7 +136,7 @@ def _transition(
     # A step that is corrected may make the same change twice.
     told_by = (*([state.corrected] if state.corrected else []), *([flaps.value] if flaps else []))
     return Transition(
-        id=_digest(state.alert, step, after.value, severity.value, *told_by),
+        id=digest(state.alert, step, after.value, severity.value, *told_by),
         alert=state.alert,
         rule=state.rule,
         model=state.model,
@@ -163,7 +163,7 @@ def _transition(
 
 def steadied(state: AlertState, *, finding: Finding, identity: Identity, decided: Millis) -> AlertState:
     after, reason, severity = flapping.steadied(state)
-    change = _transition(
+    change = transition_of(
         state, state.status, severity, finding, identity, decided, reason, flaps=Flaps.STEADY
     )
     return msgspec.structs.replace(after, outgoing=(*after.outgoing, change))

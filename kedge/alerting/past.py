@@ -78,7 +78,13 @@ def refolded(state: AlertState, past: Past, fold: Fold, before: Millis | None = 
 
 def _bare(finding: Finding) -> Finding:
     """What the fold goes by."""
-    return Finding(step=0, state=finding.state, severity=finding.severity, holding=finding.holding)
+    return Finding(
+        step=0,
+        state=finding.state,
+        severity=finding.severity,
+        holding=finding.holding,
+        resumes=finding.resumes,
+    )
 
 
 def _standing(state: AlertState) -> Standing:

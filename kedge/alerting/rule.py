@@ -9,6 +9,7 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, WithJsonSchema, field_validator
 
+from kedge.alerting.active import Active
 from kedge.alerting.compare import Compare
 from kedge.alerting.fields import (
     Budget,
@@ -26,7 +27,7 @@ from kedge.alerting.inputs import Inputs, incomplete
 from kedge.alerting.lifecycle import Identity, NoData, Timing
 from kedge.errors import BadInput
 from kedge.sketch import PartName, Summary
-from kedge.windows import DAY, HOUR, MINUTE, Millis, format_duration, step_of
+from kedge.windows import DAY, HOUR, MINUTE, WEEK, Millis, Window, format_duration, step_of
 
 Judgement = tuple[dict[str, str], Finding]
 """A finding, with the labels that tell it from its rule's others: `{"feature": "age"}`, or {}."""
@@ -35,10 +36,13 @@ ALL_VERSIONS = "all"
 SERVING = "serving"
 DIMENSIONS = ("version", "service", "host")
 """Besides these, every `segment.NAME` is a dimension."""
+_ALWAYS = Window(0, 1 << 62)
+_WINTER: Millis = 1_767_225_600_000
+"""2026 begins."""
 CORRECTED: Millis = 7 * DAY
 """How far back late rows and labels correct alerts at most; of older windows they change metrics alone."""
 _NOT_MEANING = {
-    *("name", "for_", "keep_firing", "no_data"),
+    *("name", "for_", "keep_firing", "no_data", "active"),
     *("notify", "team", "labels", "runbook", "description"),
 }
 
@@ -62,6 +66,11 @@ def listed(raw: Any) -> Any:
 
 ONE_OR_MORE = WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]})
 Dimension = Annotated[str, reading(dimension), WithJsonSchema({"type": "string"})]
+
+
+def _a_year_of(step: Millis) -> range:
+    """Steps of a winter's and a summer's week, and all between them."""
+    return range(_WINTER, _WINTER + 30 * WEEK, max(step, 15 * MINUTE))
 
 
 class Rule(BaseModel, ABC):
@@ -136,8 +145,16 @@ class Rule(BaseModel, ABC):
     )
     timezone: ZoneField = Field(
         "UTC",
-        description="Whose local time `compare: {to: same_time}` means: `Europe/Berlin` (IANA), summer time "
-        "included.",
+        description="Whose local time `active` and `compare: {to: same_time}` mean: `Europe/Berlin` (IANA), "
+        "summer time included.",
+    )
+    active: Active | None = Field(
+        None,
+        description=(
+            'When it is judged, by the clock of `timezone`: `{days: mon-fri, hours: "08:00-18:00"}`. A '
+            "window no longer than those hours must lie within them, so none begins in the night before. "
+            "Outside them alerts stand as they are, and what was pending begins anew."
+        ),
     )
     notify: Text = Field("", description="The receiver of its alerts, by name; empty is the default one.")
     team: Text = Field("", description="Whose it is: the label `team`, for routes and silences.")
@@ -198,6 +215,11 @@ class Rule(BaseModel, ABC):
         return None
 
     @property
+    def looks_back(self) -> Millis:
+        """How much time before its window it looks at besides, as a whole."""
+        return 0
+
+    @property
     def grows(self) -> bool:
         """What it watches grows with the window, so what it is compared with must be just as long."""
         return False
@@ -205,7 +227,10 @@ class Rule(BaseModel, ABC):
     @property
     def warnings(self) -> tuple[str, ...]:
         """What is allowed, and rarely meant."""
-        return () if self.other_reference is None else tuple(self.other_reference.warnings())
+        found = () if self.other_reference is None else tuple(self.other_reference.warnings())
+        if self.active is not None and not any(map(self.span, _a_year_of(self.step(MINUTE)))):
+            found += ("is never judged: no step of its window falls into its `active` hours",)
+        return found
 
     @property
     @abstractmethod
@@ -245,6 +270,22 @@ class Rule(BaseModel, ABC):
                 self.place,
             )
         return step_of(self.window, base)
+
+    @property
+    def slides(self) -> bool:
+        """Its window ends at the step and is `window` long."""
+        return True
+
+    def span(self, step: Millis) -> Window | None:
+        """The time around a step that its window may begin in: None where it is not judged then, for it is
+        not `active`, or its window would begin before the hours in which it is.
+        """
+        if self.active is None:
+            return _ALWAYS
+        span = self.active.span(step, self.timezone)
+        if span is None or not self.slides or self.window > span.length:
+            return span and _ALWAYS
+        return span if span.start <= step - self.window else None
 
     def alpha(self, inputs: Inputs) -> float:
         """The chance of a false alarm that a look at one group may carry: the budget over looks x groups."""

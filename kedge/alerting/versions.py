@@ -181,6 +181,10 @@ class VersionsRule(Rule):
     def grouping(self) -> tuple[str, ...]:
         return tuple(sorted({*self.by, "version"}))
 
+    @property
+    def slides(self) -> bool:
+        return False
+
     def reach(self, step: Millis) -> Millis:
         """Far enough back to find the candidate's first row, even when the comparison is over."""
         return max(step - self.since, 0) if self.since is not None else 2 * self.window

@@ -196,7 +196,8 @@ def _speaks_for_itself(transition: Transition) -> bool:
         return False
     if transition.after is Status.RESOLVED:
         return transition.finding.state is not State.BREACH  # else somebody resolved it by hand
-    return transition.after is Status.FIRING and transition.before is not Status.NO_DATA
+    again = transition.severity_before is transition.severity  # its composite is over
+    return transition.after is Status.FIRING and transition.before is not Status.NO_DATA and not again
 
 
 def _seen(finding: Finding) -> str:

@@ -107,7 +107,7 @@ def _project_one(store: Store, receivers: Receivers, now: Millis, transition: Tr
     """Create-only: rows that an earlier, killed run has written stay as they are, sent ones above all."""
     store.events.swap(transition.id, raw, None)
     reach("deliver:projected-event")
-    for receiver in receivers.route(transition):
+    for receiver in () if transition.muted_by else receivers.route(transition):
         store.outbox.swap(row_name(receiver, transition), new_row(receiver, raw, now), None)
         reach("deliver:projected-outbox")
 

@@ -7,11 +7,14 @@ from typing import NamedTuple
 
 import msgspec
 
+from kedge.alerting.composite import CompositeRule
 from kedge.alerting.corrections import correct
 from kedge.alerting.finding import AlertState, Finding
 from kedge.alerting.lifecycle import fold
 from kedge.alerting.loading import RuleBook
+from kedge.alerting.muting import Muter, muted
 from kedge.alerting.rule import Rule
+from kedge.pipeline.composites import in_order, judge_composite, judged_up_to
 from kedge.pipeline.context import Pipeline
 from kedge.pipeline.dirty import Feed
 from kedge.pipeline.due import has_turn
@@ -68,7 +71,10 @@ def evaluate_due(pipe: Pipeline, book: RuleBook, now: Millis, *, patient: bool =
     due = _due(feed, pairs, states, progress, lambda model: not patient or has_turn(model, now))
     # Read after the progress: alerts may be ahead of it, never behind.
     by_rule: dict[tuple[str, str], dict[str, Stored]] = {}
-    for name, stored in pipe.store.alerts.of_rules({one.rule.name for one in due}).items():
+    wanted = {one.rule.name for one in due}
+    composites = {model: in_order(book, model) for model in {one.model for one in due}}
+    wanted |= {name for held in composites.values() for rule in held for name in (rule.name, *rule.named)}
+    for name, stored in pipe.store.alerts.of_rules(wanted).items():
         by_rule.setdefault((stored.value["rule"], stored.value["model"]), {})[name] = stored
     of_model: dict[str, list[Judged]] = defaultdict(list)
     for one in due:
@@ -78,7 +84,8 @@ def evaluate_due(pipe: Pipeline, book: RuleBook, now: Millis, *, patient: bool =
         models = busy[start : start + MODELS_AT_ONCE]
         some = [one for model in models for one in of_model[model]]
         of_some = {model: progress[model] for model in models if model in progress}
-        _evaluate(pipe, some, of_some, by_rule, feed, now, counts)
+        together = {model: composites[model] for model in models}
+        _evaluate(pipe, some, together, of_some, by_rule, feed, now, counts)
     return counts
 
 
@@ -93,7 +100,12 @@ def _rules_of(feed: Feed, book: RuleBook, model: str, counts: EvaluateCounts) ->
     base = feed.models[model].base
     pairs = []
     for rule in book.of_model(model):
-        if rule.window < base:
+        if isinstance(rule, CompositeRule):  # judged after the rules that it names
+            if rule.bound is None:
+                lacking = sorted(name for name in rule.named if name not in book.by_name)
+                why = f"{', '.join(lacking)} cannot be read" if lacking else "what it names cannot be judged"
+                counts.held = (*counts.held, f'{rule.place}: rule "{rule.name}": {why}: not judged')
+        elif rule.window < base:
             reason = (
                 f'{rule.place}: rule "{rule.name}": window {format_duration(rule.window)} is shorter '
                 f"than the base bucket of model {model} ({format_duration(base)}): not judged there"
@@ -115,11 +127,21 @@ class _Change:
     """Of steps that were judged before."""
     findings: Sequence[Finding]
     stored: Stored | None
+    muters: tuple[Muter, ...] = ()
+
+    def folded(self, before: AlertState, now: Millis) -> AlertState:
+        """The findings put into an alert, and what is muted of it marked."""
+        rule = self.rule
+        after = _folded(before, self.again, self.findings, rule, now)
+        if not (self.muters or before.muted_by):
+            return after
+        return muted(before, after, self.muters, rule.identity, now, late=rule.label_based)
 
 
 def _evaluate(
     pipe: Pipeline,
     due: Sequence[Judged],
+    composites: Mapping[str, Sequence[CompositeRule]],
     progress: dict[str, Steps],
     by_rule: _ByRule,
     feed: Feed,
@@ -176,9 +198,83 @@ def _evaluate(
             )
             if change.after != before or held is None:
                 changes[name] = change
+    _judge_composites(pipe, due, composites, progress, reached, by_rule, changes, feed.mark, now, counts)
     counts.transitions += _write(pipe, changes, now)
     advance(pipe.store.state, reached, progress)
     reach("evaluate:advanced")
+
+
+def _judge_composites(
+    pipe: Pipeline,
+    due: Sequence[Judged],
+    composites: Mapping[str, Sequence[CompositeRule]],
+    progress: Mapping[str, Steps],
+    reached: dict[str, dict[str, Reached]],
+    by_rule: _ByRule,
+    changes: dict[str, _Change],
+    mark: int,
+    now: Millis,
+    counts: EvaluateCounts,
+) -> None:
+    """Judge what goes by other rules' alerts, as those are to be written, and mark what it mutes of them."""
+    some = {one.model: one for one in due}
+    for model, rules in composites.items():
+        if model not in some:
+            continue
+        alerts: dict[str, dict[str, AlertState]] = defaultdict(dict)
+        for name in {name for rule in rules for name in (rule.name, *rule.named)}:
+            for alert, stored in by_rule.get((name, model), {}).items():
+                alerts[name][alert] = msgspec.convert(stored.value, AlertState)
+        for alert, change in changes.items():
+            if change.after.model == model:
+                alerts[change.rule.name][alert] = change.after
+        for rule in rules:
+            base = some[model].feed.base
+            through = judged_up_to(rule, model, base, {**progress.get(model, {}), **reached[model]})
+            if through is None:
+                continue
+            one = replace(some[model], rule=rule, through=through, negatives=None)
+            begun = _begin(pipe, [one], {model: progress.get(model, {})}, by_rule, mark)[model]
+            if rule.name not in begun:
+                continue
+            found = judge_composite(one, begun[rule.name].through, alerts[rule.name], alerts)
+            reached[model][rule.name] = Reached(found.through, mark)
+            counts.steps += found.steps
+            counts.left += found.steps >= STEPS_A_TICK
+            held = by_rule.get((rule.name, model), {})
+            for name, findings in found.findings.items():
+                before = alerts[rule.name].get(name) or found.fresh[name]
+                after = alerts[rule.name][name] = _folded(before, (), findings, rule, now)
+                if after != before or name not in held:
+                    changes[name] = _Change(rule, before, after, (), findings, held.get(name))
+        _mute(rules, model, alerts, by_rule, changes, now)
+
+
+def _mute(
+    rules: Sequence[CompositeRule],
+    model: str,
+    alerts: Mapping[str, Mapping[str, AlertState]],
+    by_rule: _ByRule,
+    changes: dict[str, _Change],
+    now: Millis,
+) -> None:
+    """Mark what composites tell of instead; and tell of what they told of, where they are over."""
+    parts = {part.name: part for rule in rules for part in rule.bound or ()}
+    muters: dict[str, tuple[Muter, ...]] = {}
+    for rule in rules:
+        for name in rule.mutes:
+            muters[name] = (*muters.get(name, ()), Muter(rule.name, tuple(alerts[rule.name].values())))
+    for name, held in alerts.items():
+        for alert, state in held.items():
+            if alert not in changes and state.muted_by and name in parts:
+                stored = by_rule.get((name, model), {}).get(alert)
+                changes[alert] = _Change(parts[name], state, state, (), (), stored)
+            change = changes.get(alert)
+            if change is not None and (name in muters or change.before.muted_by):
+                change.muters = muters.get(name, ())
+                change.after = change.folded(change.before, now)
+                if change.after == change.before and change.stored is not None:
+                    del changes[alert]
 
 
 def _due(
@@ -306,7 +402,7 @@ def _write(pipe: Pipeline, changes: Mapping[str, _Change], now: Millis) -> int:
         for name, c in beaten.items():
             stored = found.get(name)
             before = msgspec.convert(stored.value, AlertState) if stored else c.before
-            after = _folded(before, c.again, c.findings, c.rule, now)
+            after = c.folded(before, now)
             if after != before or stored is None:
-                changes[name] = _Change(c.rule, before, after, c.again, c.findings, stored)
+                changes[name] = replace(c, before=before, after=after, stored=stored)
     return transitions

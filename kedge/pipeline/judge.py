@@ -1,5 +1,6 @@
 """One rule on one model: which steps are due, what they read, and what they find."""
 
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -22,7 +23,7 @@ from kedge.pipeline.tails import RunsByGroup, runs_in
 from kedge.pipeline.versions import judge_versions
 from kedge.sketch import PartName, Summary
 from kedge.store.base import Group
-from kedge.windows import Millis, Window, floor, snap, tile
+from kedge.windows import Millis, Window, ceil, floor, snap, tile
 
 SERVING = 0.05
 """A version with at least this share of the traffic is serving."""
@@ -76,21 +77,34 @@ class Judged:
         return range(first, min(self.last, first + (STEPS_A_TICK - 1) * self.width) + 1, self.width)
 
     def window_of(self, step: Millis) -> Window:
-        return snap(Window(step - max(self.rule.reach(step), self.width), step), self.feed.base)
+        """The true bounds of what is looked at: never before the hours that the rule is active in."""
+        window = snap(Window(step - max(self.rule.reach(step), self.width), step), self.feed.base)
+        span = self.rule.span(step)
+        earliest = 0 if span is None else min(ceil(span.start, self.feed.base), step)
+        return Window(max(window.start, earliest), step)
+
+    def before(self, window: Window) -> Window | None:
+        """The time before a window that the rule looks at besides."""
+        length = self.rule.looks_back
+        return snap(Window(max(window.start - length, 0), window.start), self.feed.base) if length else None
 
     def windows_of(self, step: Millis) -> list[Window]:
         """The window of a step, and those that it is compared with."""
         window = self.window_of(step)
-        return [window, *(self.references.windows(window) if self.references else ())]
+        before = self.before(window)
+        others = self.references.windows(window) if self.references else ()
+        return [window, *others, *([before] if before else ())]
 
     def _read_at(self, step: Millis, states: Iterable[AlertState]) -> set[Window]:
         window = self.window_of(step)
-        return {window} | (self.references.read_for(window, states) if self.references else set())
+        found = {window} | (self.references.read_for(window, states) if self.references else set())
+        return found | ({before} if (before := self.before(window)) else set())
 
     def asks(self, since: Millis, states: Iterable[AlertState] = ()) -> Iterator[Ask]:
         """What the first and the last of the steps after `since` read, as its alerts stand."""
         steps = self.steps_after(since)
-        ends = {steps[0], steps[-1]} if steps else set()
+        judged = (step for step in steps if self.rule.span(step))
+        ends = {step for step in (next(judged, None), *deque(judged, 1)) if step is not None}
         windows = {window for step in ends for window in self._read_at(step, states)}
         baseline = self.baseline
         for part in sorted(self.rule.parts | {PartName.CORE}):
@@ -131,6 +145,9 @@ def judge_steps(
     rule, known = one.rule, dict(states)
     remembers = bool(rule.timing.remember)
     for step in one.steps_after(since):
+        if rule.span(step) is None:
+            found.steps, found.through = found.steps + 1, step
+            continue
         window, *others = one.windows_of(step)
         lacking = any(one.feed.incomplete_in(w, rule.parts) for w in (window, *others))
         if lacking or (spooled is not None and window.end > spooled):
@@ -152,8 +169,10 @@ def judge_step(
 ) -> Iterator[tuple[str, dict[str, str], Finding]]:
     """The findings of one step: (version, group with the labels that the rule fans out to, finding) each."""
     part = one.state.settings.labels.speaks_of if one.rule.label_based else ""
-    for version, group, finding in _judge(reader, one, window, step, known):
-        yield version, group, _of_part(finding, part)
+    resumes = one.rule.span(step - one.width) is None
+    for version, group, found in _judge(reader, one, window, step, known):
+        finding = _of_part(found, part)
+        yield version, group, structs.replace(finding, resumes=True) if resumes else finding
 
 
 def _judge(
@@ -183,6 +202,9 @@ def _judge(
         return one.negatives.counted(window, found, references.get, part) if one.negatives else found
 
     every = read(window)
+    before = read(earlier) if (earlier := one.before(window)) else {}
+    for group in before:
+        every.setdefault(group, Summary.zero(baseline.edges if baseline else None))
     groups = {g: s for g, s in every.items() if _serves(rule, g, every)}
     for state in known.values():
         absent = _group_of(rule, state)
@@ -208,6 +230,8 @@ def _judge(
             runs=None if runs is None else runs.get(group, {}),
             positive_class=one.state.settings.positive_class,
             groups=max(len(groups), 1),
+            before=before.get(group, Summary.zero()) if earlier else None,
+            last_rows=one.feed.last + one.feed.base,
             every=rule.step(one.feed.base),
             complete=True,
         )

@@ -43,7 +43,8 @@ def steps_again(one: Judged, reached: Reached) -> list[Millis]:
     return [
         step
         for step in range(first, newest + 1, one.width)
-        if any(w.start < step and w.end > one.window_of(step).start for w in changed)
+        if one.rule.span(step) is not None
+        and any(w.start < step and w.end > one.window_of(step).start for w in changed)
     ]
 
 

@@ -309,3 +309,30 @@ def test_firing_agrees_with_prometheus_rule_on_plain_sequences(found: list[str],
         expected.append(run_began is not None and i - run_began >= wait)
     states = run("".join(found), minutes(wait))
     assert [state.status is Status.FIRING for state in states] == expected
+
+
+def after_hours(characters: str, timing: Timing, state: AlertState) -> list[AlertState]:
+    """The states of the next morning: its first finding resumes what nobody looked at overnight."""
+    step = state.evaluated_through + 14 * 60 * MINUTE
+    first = msgspec.structs.replace(finding(characters[0], step), resumes=True)
+    state = fold(state, first, timing, IDENTITY, decided=7)
+    return [state, *run(characters[1:], timing, state)]
+
+
+@pytest.mark.parametrize(
+    ("evening", "morning", "expected", "timing"),
+    [
+        ("mm", "mmmm", "pppM", minutes(3)),  # a pending alert waits anew
+        ("mm", ".", "-", minutes(3)),
+        ("mm", "~mmmm", "ppppM", minutes(3)),
+        ("mmmm", "mm", "MM", minutes(3)),  # one that fires goes on
+        ("mmmm", "h", "M", minutes(3)),  # and a higher rung waits anew
+        ("m.", "..", "MR", minutes(0, keep=1)),  # the night is no time of being ok
+        ("??", "????", "---N", minutes(3, no_data=NoData.ALERT)),
+    ],
+)
+def test_hours_in_which_nobody_looked_are_no_part_of_a_run(
+    evening: str, morning: str, expected: str, timing: Timing
+) -> None:
+    last = run(evening, timing)[-1]
+    assert stands(after_hours(morning, timing, last)) == expected

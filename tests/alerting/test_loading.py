@@ -13,13 +13,14 @@ from tests.alerting.make import EXAMPLES, rules
 
 GOOD = "version: 1\nrules:\n- {name: quiet, model: fraud, metric: volume.count, window: 1h, below: 1}\n"
 ROOT = EXAMPLES.parents[2]
+EXAMPLED = ["threshold", "drift", "versions", "absence", "composite"]
 
 
 def problems(book: RuleBook) -> list[str]:
     return [str(problem) for problem in book.problems]
 
 
-@pytest.mark.parametrize("kind", ["threshold", "drift", "versions"])
+@pytest.mark.parametrize("kind", EXAMPLED)
 def test_every_error_of_a_file_is_told_at_once_with_its_place(kind: str) -> None:
     book = load_rules([EXAMPLES / f"{kind}.bad.yml"])
     told = [re.sub(r"\S*/(?=\w+\.bad\.yml)", "", text) for text in problems(book)]
@@ -29,11 +30,12 @@ def test_every_error_of_a_file_is_told_at_once_with_its_place(kind: str) -> None
     assert str(raised.value).count("\n") == len(told) - 1
 
 
-@pytest.mark.parametrize("kind", ["threshold", "drift", "versions"])
+@pytest.mark.parametrize("kind", EXAMPLED)
 def test_the_good_examples_load(kind: str) -> None:
     book = load_rules([EXAMPLES / f"{kind}.good.yml"])
     assert problems(book) == []
-    assert {rule.KIND for rule in book.rules} == {kind}
+    others = {"threshold"} if kind == "composite" else set()  # what it is made of
+    assert {rule.KIND for rule in book.rules} == {kind} | others
 
 
 def test_the_ready_made_rules_cover_what_a_team_begins_with() -> None:

@@ -8,8 +8,10 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import msgspec
 import numpy as np
@@ -38,8 +40,10 @@ from kedge.records import Label, Prediction
 from kedge.sketch import AnyPart, PartName
 from kedge.store.base import EPOCH_SHIFT, Group, MetricDoc, PartRow, Store, SummaryKey, SummaryRequest
 from kedge.store.duckdb import open_duckdb
+from kedge.store.elastic import open_elastic
 from kedge.windows import DAY, HOUR, Millis, Window, tiers_from
 from tests.support.oracle import answer_to
+from tests.support.servers import remove_all
 
 T0: Millis = 1_790_000_000_000 - 1_790_000_000_000 % DAY
 """Midnight of a day; everything happens from here on."""
@@ -292,6 +296,22 @@ def world(**given: Any) -> Iterator[World]:
         yield one
     finally:
         one.close()
+
+
+@contextmanager
+def world_on(request: pytest.FixtureRequest, where: str, **given: Any) -> Iterator[World]:
+    """A world in `duckdb`, or on a server: `elasticsearch`, `opensearch`."""
+    if where == "duckdb":
+        with world(**given) as one:
+            yield one
+        return
+    url, prefix = request.getfixturevalue(f"{where}_url"), f"kedge-world-{uuid4().hex[:10]}"
+    try:
+        opened = partial(open_elastic, url, prefix=prefix)
+        with world(open_store=lambda clock: opened(clock=clock), **given) as one:
+            yield one
+    finally:
+        remove_all(url, prefix)
 
 
 @contextmanager
