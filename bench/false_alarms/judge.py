@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from bench.false_alarms.draws import TOLERANCE, Floats, Ints
-from kedge.analysis.divergence import effect_terms
+from kedge.analysis.divergence import effect_terms, effective_cells
 from kedge.analysis.resemblance import tolerance_test
 
 ALPHAS = (0.01, 0.001)
@@ -17,7 +17,7 @@ def p_values(a: Ints, b: Ints, phi: Floats | float = 1.0, tolerance: float = TOL
     reference, window = a.astype(np.float64), b.astype(np.float64)
     m, n = reference.sum(1), window.sum(1)
     terms = effect_terms(reference, window)
-    cells = ((a + b) > 0).sum(1)
+    cells = effective_cells(reference, window)
     return tolerance_test(terms.sum(1), cells, n * m / (n + m), tolerance, 0.001, phi).p_value
 
 

@@ -22,6 +22,42 @@ def effect_terms(a: Floats, b: Floats) -> Floats:
     return terms
 
 
+ROWS_TOGETHER = 50.0
+"""Rows of the smaller side that a ratio of shares is taken from, in `effective_cells`."""
+
+
+def effective_cells(a: Floats, b: Floats) -> NDArray[np.int64]:
+    """How many cells' noise D holds: the k' occupied ones, or more where the many rare ones have lost rows.
+
+    To second order, a cell of true shares p and q adds 8 p q (m p + n q) / ((m + n) (p + q)^3) to the mean of
+    D N_eff: 1 where they are equal, 1.18 where q is the smaller by 40 %. Over all cells that is k' where
+    gains and losses are as common in cells of any size; where the common cells gain what many rare ones lose
+    it is 10 % more, and the test at k' would alarm at up to twice alpha. Never less than k', so that what is
+    harmless alarms at most alpha. A single thin cell's ratio is mostly noise, so cells are taken together, by
+    size (that of both sides, for those that one alone makes large are its lucky ones), until the smaller side
+    has ROWS_TOGETHER.
+    """
+    m, n = a.sum(1, keepdims=True), b.sum(1, keepdims=True)
+    total = np.maximum(m + n, 1)
+    order = np.argsort(-(a + b), axis=1, kind="stable")
+    a, b = np.take_along_axis(a, order, 1), np.take_along_axis(b, order, 1)
+    rows = (a + b) / total * np.minimum(m, n)
+    place = (np.cumsum(rows, axis=1) - rows / 2) // ROWS_TOGETHER
+    starts = np.pad(np.diff(place, axis=1) > 0, ((0, 0), (1, 0)))
+    group = np.cumsum(starts, axis=1) + a.shape[1] * np.arange(len(a))[:, None]
+
+    def together(x: Floats) -> Floats:
+        summed: Floats = np.bincount(group.ravel(), x.ravel(), a.size).reshape(a.shape)
+        return summed
+
+    occupied = ((a + b) > 0).astype(np.float64)
+    p, q = together(a) / np.maximum(m, 1), together(b) / np.maximum(n, 1)
+    both = (p + q) ** 3
+    each = np.divide(8 * p * q * (m * p + n * q) / total, both, out=np.zeros_like(both), where=both > 0)
+    worth = np.rint((together(occupied) * each).sum(1))
+    return np.maximum(worth, occupied.sum(1)).astype(np.int64)
+
+
 def homogeneity(a: Floats, b: Floats) -> Floats:
     """Chi-square of the two rows of counts being drawn from one population.
 
@@ -80,8 +116,11 @@ def rare_together(a: NDArray[np.int64], b: NDArray[np.int64]) -> tuple[NDArray[n
     The cells were chosen by the very rows that `a` counts. Of a long tail of values, some are missing from
     the reference by chance alone, so its *unseen* is 0 by construction while any window has some: with 300
     values by Zipf's law and 1,000 reference rows every window of the same world would have drifted. What a
-    reference has few rows of cannot be told from what it has none of.
+    reference has few rows of cannot be told from what it has none of. For the same reason the values that
+    have cells have a few rows too many in the rows that chose them: those count as *other* too
+    (`_without_luck`).
     """
+    chose = (np.diff(a[..., :-3], axis=-1) <= 0).all(-1)
     rare = a < LEAST_REFERENCE_ROWS
     rare[..., -3:-1], rare[..., -1] = True, False
     both = []
@@ -89,7 +128,43 @@ def rare_together(a: NDArray[np.int64], b: NDArray[np.int64]) -> tuple[NDArray[n
         merged = np.where(rare, 0, counts)
         merged[..., -3] = np.where(rare, counts, 0).sum(-1)
         both.append(merged)
-    return both[0], both[1]
+    fair = _without_luck(both[0], ~rare[..., :-3])
+    return np.where(chose[..., None], fair, both[0]), both[1]
+
+
+def _without_luck(a: NDArray[np.int64], chosen: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Reference counts with the rows that its values have by having been chosen for them moved to *other*.
+
+    A value just common enough to have a cell is probably less common than it looks, and one just too rare
+    more so: of 300 values by Zipf's law, the 50 commonest of a reference have some 42 rows too many, whatever
+    its size. A harmless shift towards the others then alarms at 1.2 times alpha where m = 10 n, at seven
+    times where m = n / 2. By Robbins' estimate (1956) a value seen c times is expected (c + 1) f(c + 1) /
+    f(c) times, f(c) being how many values are seen c times: where the count of the r-th value falls like
+    r^-s, that is c less 1 / s. 1 / s is read off the lower half of the values with a cell. There cannot be
+    more such luck than the others near the cut allow: those have *other* / t values of t rows, the least that
+    has a cell, and sqrt(t) rows are a standard deviation.
+
+    Only where `a` is of the very rows that chose: its values then stand in the order of their counts.
+    """
+    values, other = a[..., :-3], a[..., -3:-2]
+    if values.shape[-1] < 2:
+        return a
+    kept = np.where(chosen, values, 0)
+    k = (kept > 0).sum(-1, keepdims=True)
+    ranked = -np.sort(-kept, axis=-1)
+    least = np.maximum(np.take_along_axis(ranked, np.maximum(k - 1, 0), -1), 1)
+    middle = np.maximum(np.take_along_axis(ranked, np.maximum(k - 1, 0) // 2, -1), least)
+    fall = np.log(middle / least)
+    slope = fall / np.log(np.maximum(k, 2) / ((np.maximum(k, 2) + 1) // 2))
+    most = np.minimum(least, other / np.sqrt(least) / np.maximum(k, 1))
+    each = np.where(k > 1, np.minimum(1 / np.maximum(slope, 1e-9), most), 0.0)
+    place = np.cumsum(kept > 0, axis=-1)
+    # Whole rows, as evenly as they come.
+    lucky = np.where(kept > 0, np.floor(each * place) - np.floor(each * (place - 1)), 0).astype(np.int64)
+    found = a.copy()
+    found[..., :-3] -= lucky
+    found[..., -3] += lucky.sum(-1)
+    return found
 
 
 def present_only(counts: Floats, sizes: NDArray[np.int64]) -> Floats:

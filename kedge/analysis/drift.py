@@ -18,6 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from kedge.analysis.divergence import (
     effect_terms,
+    effective_cells,
     homogeneity,
     jensen_shannon,
     kolmogorov_smirnov,
@@ -124,6 +125,8 @@ class FeatureDrift:
     """
     moved: tuple[MovedCell, ...]
     """The cells that make up most of the effect, first the largest."""
+    worth: int = 0
+    """The cells that the test counts: k', or more (see `effective_cells`)."""
     phi: float = 1.0
     """How much more the reference's windows vary than independent rows would."""
     borrowed: bool = False
@@ -289,7 +292,8 @@ def shifts(
     both = (m > 0) & (n > 0)
     phi = np.array([settings.phi.get(feature, 1.0) for feature in features])
     effective = np.where(both, n * m / np.maximum(n + m, 1), 0.0)
-    tested = tolerance_test(effect, cells, effective, settings.tolerance, settings.alpha, phi)
+    worth = effective_cells(a, b)
+    tested = tolerance_test(effect, worth, effective, settings.tolerance, settings.alpha, phi)
     needs = rows_needed(settings.tolerance, settings.alpha, cells, m, phi)
     chi2 = homogeneity(a, b)
     ks, ks_most = kolmogorov_smirnov(a, b, sizes)
@@ -326,6 +330,7 @@ def shifts(
                     for j in top[i].tolist()
                     if some and terms[i, j] > 0
                 ),
+                worth=int(worth[i]),
                 phi=float(phi[i]),
                 borrowed=feature in settings.borrowed,
                 restless=feature in settings.restless,

@@ -43,7 +43,7 @@ def judged(name: str, drift: FeatureDrift, labels: Mapping[str, str], value: flo
         verdict=drift.verdict,
         reason=drift.remark,
         detail=drift.detail,
-        evidence=Shift(drift.effect, drift.cells, drift.effective) if is_effect else None,
+        evidence=Shift(drift.effect, drift.worth, drift.effective) if is_effect else None,
     )
 
 
