@@ -110,6 +110,11 @@ def trend(rng: Generator, shares: Floats) -> Floats:
     return np.cumsum(shares, 1) - shares / 2 - 0.5
 
 
+def trend_back(rng: Generator, shares: Floats) -> Floats:
+    """The other way: among categories by their counts, the common ones gain what many rare ones lose."""
+    return -trend(rng, shares)
+
+
 def one_cell(rng: Generator, shares: Floats) -> Floats:
     """The rarest cell of those in use gains."""
     tilt = np.zeros_like(shares)
@@ -118,7 +123,7 @@ def one_cell(rng: Generator, shares: Floats) -> Floats:
     return tilt
 
 
-TILTS: dict[str, Tilt] = {"spread": spread, "trend": trend, "rarest cell": one_cell}
+TILTS: dict[str, Tilt] = {"spread": spread, "trend": trend, "rarest cell": one_cell, "trend back": trend_back}
 
 
 def shifted(shares: Floats, tilt: Floats, size: float) -> tuple[Floats, NDArray[np.bool_]]:

@@ -47,15 +47,16 @@ def effective_cells(a: Floats, b: Floats) -> NDArray[np.int64]:
     group = np.cumsum(starts, axis=1) + a.shape[1] * np.arange(len(a))[:, None]
 
     def together(x: Floats) -> Floats:
-        summed: Floats = np.bincount(group.ravel(), x.ravel(), a.size).reshape(a.shape)
-        return summed
+        summed = np.bincount(group.ravel(), weights=x.ravel(), minlength=a.size)
+        return summed.astype(np.float64).reshape(a.shape)
 
     occupied = ((a + b) > 0).astype(np.float64)
     p, q = together(a) / np.maximum(m, 1), together(b) / np.maximum(n, 1)
     both = (p + q) ** 3
     each = np.divide(8 * p * q * (m * p + n * q) / total, both, out=np.zeros_like(both), where=both > 0)
     worth = np.rint((together(occupied) * each).sum(1))
-    return np.maximum(worth, occupied.sum(1)).astype(np.int64)
+    counted: NDArray[np.int64] = np.maximum(worth, occupied.sum(1)).astype(np.int64)
+    return counted
 
 
 def homogeneity(a: Floats, b: Floats) -> Floats:
@@ -120,7 +121,7 @@ def rare_together(a: NDArray[np.int64], b: NDArray[np.int64]) -> tuple[NDArray[n
     have cells have a few rows too many in the rows that chose them: those count as *other* too
     (`_without_luck`).
     """
-    chose = (np.diff(a[..., :-3], axis=-1) <= 0).all(-1)
+    chose = (np.diff(a[..., :-3], axis=-1) <= 0).all(-1, keepdims=True)
     rare = a < LEAST_REFERENCE_ROWS
     rare[..., -3:-1], rare[..., -1] = True, False
     both = []
@@ -129,7 +130,7 @@ def rare_together(a: NDArray[np.int64], b: NDArray[np.int64]) -> tuple[NDArray[n
         merged[..., -3] = np.where(rare, counts, 0).sum(-1)
         both.append(merged)
     fair = _without_luck(both[0], ~rare[..., :-3])
-    return np.where(chose[..., None], fair, both[0]), both[1]
+    return np.where(chose, fair, both[0]), both[1]
 
 
 def _without_luck(a: NDArray[np.int64], chosen: NDArray[np.bool_]) -> NDArray[np.int64]:
