@@ -51,11 +51,14 @@ services: env  ## start Elasticsearch, OpenSearch and Redis and leave them runni
 	@$(PY) -m tests.services up
 
 # prepare only fetches; the tests themselves judge a service that cannot be had (skip, or fail under CI=true).
+# Two processes share the tests, a file at a time, in order: many tests wait, for a server or for a process that
+# they started, and fixtures are costly that a file's tests have in common. With ARGS='-n 0' there is one, as
+# --pdb wants it.
 # Objects of DuckDB that a test's traceback still holds make its binding complain when Python ends, after pytest's
 # closing line; what it says is about the end of the process, not about a test.
 test: env  ## run the tests on real services: make test ARGS='-k drift'
 	@$(PY) -m tests.services prepare
-	@{ $(PY) -m pytest $(ARGS) 2>&1 1>&3 | sed -u -e '/^nanobind: /d' -e '/^ - leaked /d' -e '/^ - \.\.\. skipped/d' -e '/nanobind\.readthedocs/d' >&2; } 3>&1
+	@{ $(PY) -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS) 2>&1 1>&3 | sed -u -e '/^nanobind: /d' -e '/^ - leaked /d' -e '/^ - \.\.\. skipped/d' -e '/nanobind\.readthedocs/d' >&2; } 3>&1
 
 # Every check runs, so that one run tells everything.
 lint: env  ## ruff, mypy and the import rules

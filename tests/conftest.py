@@ -1,18 +1,37 @@
-"""Fixtures that give real services by URL, and the closing word on those that could not be had."""
+"""Fixtures that give real services by URL, and the closing word on those that could not be had.
+
+Several processes may share the tests of a run (`pytest -n 2`, of pytest-xdist): one deals them out, and
+starts the services that the others ask it for.
+"""
 
 from __future__ import annotations
 
 import os
+from typing import Any
 
 import pytest
 
-from tests.services import SERVICES, Pool, ServiceError
+from tests.services import SERVICES, AskedPool, Pool, PoolServer, ServiceError
 
 POOL = pytest.StashKey[Pool]()
+SERVER = pytest.StashKey[PoolServer]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.stash[POOL] = Pool()
+    given: dict[str, Any] | None = getattr(config, "workerinput", None)
+    if given is None:
+        config.stash[POOL] = Pool(in_memory=True)
+    else:
+        config.stash[POOL] = AskedPool(given["services"], given["services_key"])
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Tell a process that is about to start, of the kind that runs tests, whom to ask."""
+    stash = node.config.stash
+    if SERVER not in stash:
+        stash[SERVER] = PoolServer(stash[POOL])
+    node.workerinput |= {"services": stash[SERVER].address, "services_key": stash[SERVER].key}
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
@@ -20,7 +39,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """Note which services this run will ask for, by fixture or by parameter, so that they start together."""
+    """Start the services that this run will ask for, by fixture or by parameter, beside its first tests."""
     pool = session.config.stash[POOL]
     for item in session.items:
         if isinstance(item, pytest.Function):
@@ -31,6 +50,8 @@ def pytest_collection_finish(session: pytest.Session) -> None:
             for name in SERVICES:
                 if f"{name}_url" in item.fixturenames or name in values:
                     pool.expect(name)
+    if not session.config.option.collectonly:
+        pool.launch()
 
 
 def pytest_terminal_summary(

@@ -4,7 +4,9 @@ One store serves the whole run, since a server takes seconds to be set up; tests
 their models and documents.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from functools import cache
 from itertools import count
 from pathlib import Path
 from uuid import uuid4
@@ -13,6 +15,7 @@ import pytest
 
 from kedge.store.base import Store
 from kedge.store.duckdb import open_duckdb
+from tests.conftest import service_url
 from tests.support.rows import START
 from tests.support.servers import remove_all
 
@@ -20,24 +23,40 @@ STORES = ("memory", "file", "elasticsearch", "opensearch")
 _numbers = count(1)
 
 
+@pytest.fixture(scope="session")
+def stores(
+    pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Callable[[str], Store]]:
+    """Each of the stores, set up when it is first asked for."""
+    with ExitStack() as opened:
+
+        @cache
+        def one(where: str) -> Store:
+            return opened.enter_context(opened_store(where, pytestconfig, tmp_path_factory))
+
+        yield one
+
+
 @pytest.fixture(scope="session", params=STORES)
-def store(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
-    """A store that has been set up."""
-    yield from opened_store(request, tmp_path_factory)
+def store(request: pytest.FixtureRequest, stores: Callable[[str], Store]) -> Store:
+    """A store that has been set up. It stays open while another has its turn: files may alternate."""
+    return stores(request.param)
 
 
-def opened_store(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
-    where: str = request.param
+@contextmanager
+def opened_store(
+    where: str, config: pytest.Config, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Store]:
     if where in ("memory", "file"):
         folder: Path = tmp_path_factory.mktemp("duckdb")
-        opened = open_duckdb(":memory:" if where == "memory" else str(folder / "kedge.duckdb"))
-        opened.setup()
-        yield opened
-        opened.close()
+        duck = open_duckdb(":memory:" if where == "memory" else str(folder / "kedge.duckdb"))
+        duck.setup()
+        yield duck
+        duck.close()
         return
     from kedge.store.elastic import open_elastic
 
-    url = request.getfixturevalue(f"{where}_url")
+    url = service_url(config, where)
     prefix = f"kedge-contract-{uuid4().hex[:10]}"
     elastic = open_elastic(url, prefix=prefix, clock=lambda: START)
     try:

@@ -19,7 +19,8 @@ _bases = count(parse_time("2010-01-01"), 100 * DAY)
 @pytest.fixture(scope="module", params=STORES)
 def store(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
     """One of its own: a floor never falls, and other tests log rows of the past."""
-    yield from opened_store(request, tmp_path_factory)
+    with opened_store(request.param, request.config, tmp_path_factory) as opened:
+        yield opened
 
 
 @pytest.fixture

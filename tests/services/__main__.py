@@ -85,6 +85,7 @@ def down() -> int:
         shutil.rmtree(str(record["folder"]), ignore_errors=True)
     _records().unlink(missing_ok=True)
     (host.cache_dir() / "env").unlink(missing_ok=True)
+    host.remove_abandoned()
     return 0
 
 

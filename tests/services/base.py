@@ -11,6 +11,7 @@ from abc import ABC, abstractmethod
 from pathlib import Path
 
 PID_FILE = "server.pid"
+DATA = "data"
 
 
 class ServiceError(Exception):
@@ -21,18 +22,21 @@ class Service(ABC):
     """One real server of our own, on 127.0.0.1.
 
     `prepare` fetches what it needs, `launch` returns at once, `wait` returns when it answers, `stop` ends it
-    and removes its folder. With `attached` the server ends with this process, however that ends.
+    and removes its folder. With `attached` the server ends with this process, however that ends. With
+    `in_memory` its data is kept in memory where there is room: no test is about a power cut, and a server
+    waits for its disk at every write.
     """
 
     name: str
     default_port: int
     start_seconds: float = 180
 
-    def __init__(self, port: int | None = None, *, attached: bool = True) -> None:
+    def __init__(self, port: int | None = None, *, attached: bool = True, in_memory: bool = False) -> None:
         from tests.services.host import free_port
 
         self.port = port or free_port()
         self.attached = attached
+        self.in_memory = in_memory
         self.process: subprocess.Popen[bytes] | None = None
         self.folder: Path | None = None
 
@@ -110,8 +114,15 @@ class Service(ABC):
             end_group(self.process.pid, self.process)
             self.process = None
         if self.folder is not None:
-            shutil.rmtree(self.folder, ignore_errors=True)
+            remove_folder(self.folder)
             self.folder = None
+
+
+def remove_folder(folder: Path) -> None:
+    """Remove a server's folder, and its data where that is a link to elsewhere."""
+    if (data := folder / DATA).is_symlink():
+        shutil.rmtree(data.resolve(), ignore_errors=True)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def is_running(pid: int, folder: Path) -> bool:

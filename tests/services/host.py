@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
-from tests.services.base import PID_FILE, ServiceError, is_running
+from tests.services.base import PID_FILE, ServiceError, is_running, remove_folder
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -148,9 +148,13 @@ def run_dir() -> Path:
 
 def new_instance(name: str) -> Path:
     """An empty folder for one server; those that killed runs left behind are removed on the way."""
-    instances = run_dir() / "instances"
-    instances.mkdir(mode=0o755, exist_ok=True)
-    for old in instances.iterdir():
+    remove_abandoned()
+    return Path(tempfile.mkdtemp(prefix=f"{name}-", dir=_instances()))
+
+
+def remove_abandoned() -> None:
+    """Remove the folders of servers that ended without doing so."""
+    for old in _instances().iterdir():
         pid = old / PID_FILE
         with contextlib.suppress(OSError):
             if pid.exists():
@@ -158,5 +162,32 @@ def new_instance(name: str) -> Path:
             else:  # between mkdtemp and launch, in another run
                 abandoned = time.time() - old.stat().st_mtime > 600
             if abandoned:
-                shutil.rmtree(old, ignore_errors=True)
-    return Path(tempfile.mkdtemp(prefix=f"{name}-", dir=instances))
+                remove_folder(old)
+
+
+def _instances() -> Path:
+    path = run_dir() / "instances"
+    path.mkdir(mode=0o755, exist_ok=True)
+    return path
+
+
+# ------------------------------------------------------------------------------------------ memory
+
+MEMORY = Path("/dev/shm")
+ROOM = 2 << 30
+"""Bytes that must be free there for each server: the tests of a whole run take a small part of it."""
+SPARE = 4 << 30
+"""Bytes of memory that must be left to everything else."""
+
+
+def folder_in_memory(instance: Path) -> Path | None:
+    """An empty folder whose files are held in memory, None where there is too little (or no such place)."""
+    try:
+        available = int(re.search(r"MemAvailable:\s+(\d+)", Path("/proc/meminfo").read_text())[1]) * 1024
+        if min(shutil.disk_usage(MEMORY).free, available - SPARE) < ROOM:
+            return None
+        path = MEMORY / f"kedge-{instance.name}"
+        path.mkdir(mode=0o755)
+    except (OSError, TypeError):
+        return None
+    return path

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from tests.services import host
-from tests.services.base import Service, ServiceError
+from tests.services.base import DATA, Service, ServiceError
 
 _PLUGIN = "org.apache.maven.plugins:maven-dependency-plugin:3.6.1:copy"
 
@@ -120,8 +120,12 @@ class SearchServer(Service):
 
     def _configure(self, folder: Path) -> None:
         shutil.copytree(self.home() / "config", folder / "config")
-        for name in ("data", "logs", "tmp"):
+        for name in ("logs", "tmp"):
             (folder / name).mkdir()
+        if self.in_memory and (memory := host.folder_in_memory(folder)):
+            (folder / DATA).symlink_to(memory)
+        else:
+            (folder / DATA).mkdir()
         settings: dict[str, object] = {
             "cluster.name": f"kedge-{self.port}",
             "node.name": "kedge",
@@ -129,7 +133,7 @@ class SearchServer(Service):
             "network.host": "127.0.0.1",
             "http.port": self.port,
             "transport.port": host.free_port(),
-            "path.data": str(folder / "data"),
+            "path.data": str((folder / DATA).resolve()),
             "path.logs": str(folder / "logs"),
             # A full disk on a developer's machine would turn indices read-only in the midst of a test.
             "cluster.routing.allocation.disk.threshold_enabled": False,
