@@ -201,7 +201,9 @@ class TestBodies:
         assert stored_ids(store) == {"a", "b"}
 
     @pytest.mark.parametrize(
-        "body", [b"[]", gzip.compress(b"[]")[:-9], gzip.compress(b"[1]") * 17, gzip.compress(b"[]") + b"x"]
+        "body",
+        [b"[]", gzip.compress(b"[]")[:-9], gzip.compress(b"[1]") * 17, gzip.compress(b"[]") + b"x"],
+        ids=["not packed", "cut short", "too many members", "more behind it"],
     )
     def test_broken_gzip_is_400(self, client: Client, body: bytes) -> None:
         response = post(client, body, **{"Content-Encoding": "gzip"})
