@@ -16,7 +16,6 @@ from dataclasses import dataclass, field
 
 from kedge.alerting.finding import Transition
 from kedge.alerting.grouping import (
-    LIVE,
     Group,
     Look,
     Notification,
@@ -87,6 +86,16 @@ class Quiet:
         return str(silence) if silence is not None else ""
 
 
+def quiet_at(now: Millis, routing: Routing, groups: Iterable[Group], silences: Sequence[Silence]) -> Quiet:
+    """What is silenced and inhibited at `now`. Sources are the alerts that fire in `groups`, which are all
+    that people are told of: what is for the dashboard only inhibits nothing."""
+    firing: dict[str, Labels] = {}
+    if routing.inhibitions:
+        held = (member.transition for group in groups for member in group.members.values())
+        firing = {t.alert: labels_of(t) for t in held if fires(t)}
+    return Quiet(now, silences, Inhibitor(routing.inhibitions, firing))
+
+
 def looked_at(routing: Routing, group: Group, now: Millis, quiet: Quiet) -> Look | None:
     """What is decided of a group now; None while it is not due.
 
@@ -113,8 +122,6 @@ class Dispatcher:
 
     routing: Routing
     groups: dict[str, Group] = field(default_factory=dict)
-    live: dict[str, Labels] = field(default_factory=dict)
-    """The labels of the alerts that fire."""
     looks: dict[str, Look] = field(default_factory=dict)
     """By group: the looks of the newest step, with the reasons of what was told and what was not."""
 
@@ -123,12 +130,8 @@ class Dispatcher:
     ) -> list[Notification]:
         """Take in what was decided, and tell what is due at `now`, which must not go back."""
         for transition in transitions:
-            if transition.after in LIVE:
-                self.live[transition.alert] = labels_of(transition)
-            else:
-                self.live.pop(transition.alert, None)
             self.groups |= assigned(self.routing, self.groups, transition, now)
-        quiet = Quiet(now, silences, Inhibitor(self.routing.inhibitions, self.live))
+        quiet = quiet_at(now, self.routing, self.groups.values(), silences)
         told: list[Notification] = []
         self.looks = {}
         for id in sorted(self.groups):

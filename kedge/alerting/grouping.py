@@ -117,6 +117,27 @@ class Notification(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     resolved: tuple[Transition, ...] = ()
     changed: tuple[str, ...] = ()
     """Of these the alerts that the receiver has not been told of as they are now."""
+    unshown: int = 0
+    """Alerts that are left out of it, where there are very many."""
+
+
+def shortened(notification: Notification, most: int) -> Notification:
+    """With at most so many alerts: those that fire first, the worst of them first."""
+    firing = notification.firing[:most]
+    resolved = notification.resolved[: most - len(firing)]
+    left_out = len(notification.firing) + len(notification.resolved) - len(firing) - len(resolved)
+    return msgspec.structs.replace(notification, firing=firing, resolved=resolved, unshown=left_out)
+
+
+def only(notification: Notification, alert: str) -> Notification:
+    """What it says of one alert."""
+    return msgspec.structs.replace(
+        notification,
+        firing=tuple(t for t in notification.firing if t.alert == alert),
+        resolved=tuple(t for t in notification.resolved if t.alert == alert),
+        changed=(alert,),
+        unshown=0,
+    )
 
 
 class Group(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -380,8 +401,7 @@ def decide(
     return Reason.REPEAT if waits else Reason.ACKNOWLEDGED
 
 
-# --- small things
-# -------------------------------------------------------------------------------------------
+# --- small things -------------------------------------------------------------------------------------------
 
 
 def _later(a: Transition, b: Transition) -> bool:
@@ -408,7 +428,7 @@ def _since(transition: Transition, told: Fired | None) -> Transition:
         before = transition.before if transition.after is Status.NO_DATA else Status.PENDING
         return msgspec.structs.replace(transition, before=before, severity_before=None)
     if transition.id == told.transition:
-        return transition
+        return msgspec.structs.replace(transition, severity_before=None)
     return msgspec.structs.replace(transition, before=told.status, severity_before=told.severity)
 
 

@@ -312,6 +312,16 @@ def _ended(state: AlertState) -> AlertState:
     )
 
 
+def standing(state: AlertState, identity: Identity, decided: Millis) -> Transition | None:
+    """An alert that is told already as if it were told only now; None where there is nothing to tell."""
+    if state.status not in {*ACTIVE, Status.NO_DATA} or state.finding is None:
+        return None
+    quiet = msgspec.structs.replace(state, status=Status.PENDING, severity=None, outgoing=())
+    severity = state.severity or identity.severity
+    told = _moved(quiet, state.status, severity, state.finding, identity, decided, "it fires still")
+    return told.outgoing[0]
+
+
 def _firing(state: AlertState, verb: str) -> Finding:
     if state.status not in ACTIVE or state.finding is None:
         raise BadInput(

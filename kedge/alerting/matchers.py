@@ -14,7 +14,7 @@ from functools import cached_property
 from typing import Any
 
 from kedge.alerting.fields import parse_severity, parse_text
-from kedge.alerting.finding import Severity, Transition
+from kedge.alerting.finding import AlertState, Severity, Transition
 from kedge.errors import BadInput
 
 Labels = Mapping[str, str]
@@ -37,13 +37,22 @@ _WRITTEN = re.compile(r"\s*([^=!~<>\s]+)\s*(!=|=~|!~|>=|<=|=|>|<)\s?(.*)", re.DO
 
 def labels_of(transition: Transition) -> dict[str, str]:
     """What routes and silences see of an alert: its rule's labels, its group, and what it is itself."""
+    return _labels(transition, transition.severity, transition.labels)
+
+
+def state_labels(state: AlertState, of_rule: Labels) -> dict[str, str]:
+    """The same of an alert as it stands, which has no severity while it is quiet; `of_rule`: its rule's."""
+    return _labels(state, state.severity, of_rule)
+
+
+def _labels(alert: Transition | AlertState, severity: Severity | None, of_rule: Labels) -> dict[str, str]:
     own = {
-        "rule": transition.rule,
-        "model": transition.model,
-        "version": transition.version,
-        SEVERITY: transition.severity.word,
+        "rule": alert.rule,
+        "model": alert.model,
+        "version": alert.version,
+        SEVERITY: severity.word if severity else "",
     }
-    return {**transition.labels, **transition.group, **{name: value for name, value in own.items() if value}}
+    return {**of_rule, **alert.group, **{name: value for name, value in own.items() if value}}
 
 
 @dataclass(frozen=True)

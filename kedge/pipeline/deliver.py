@@ -20,7 +20,9 @@ from typing import NamedTuple
 import msgspec
 
 from kedge.alerting.finding import Status, Transition
+from kedge.alerting.grouping import Notification
 from kedge.notify.base import Message, Notifier, NotifyError, Receipt
+from kedge.notify.group_message import compose_group
 from kedge.notify.message import compose
 from kedge.notify.receivers import Receivers
 from kedge.pipeline.faults import reach
@@ -37,6 +39,7 @@ from kedge.pipeline.outbox import (
     row_name,
     thread_of,
 )
+from kedge.pipeline.route import Router
 from kedge.store.base import DocumentStore, Json, Store, Stored
 from kedge.windows import DAY, SECOND, Millis
 
@@ -71,45 +74,63 @@ class DeliveryCounts(NamedTuple):
 # --- project ------------------------------------------------------------------------------------------------
 
 
-def project(store: Store, receivers: Receivers, now: Millis, alerts: Iterable[str] | None = None) -> int:
-    """Give every outgoing transition its event and outbox rows, then take it out of its alert; count them.
+def project(
+    store: Store,
+    receivers: Receivers,
+    now: Millis,
+    alerts: Iterable[str] | None = None,
+    *,
+    router: Router | None = None,
+) -> int:
+    """Give every outgoing transition its event and what tells of it, then take it out of its alert; count
+    them.
 
-    `alerts`: names of the alerts to look at, where the caller knows which were judged; by default all that
-    have any, which also finds what a killed worker left behind.
+    What tells of it is a row of the outbox; where there are routes, or a silence, its groups
+    (kedge/pipeline/route.py). `alerts`: names of the alerts to look at, where the caller knows which were
+    judged; by default all that have any, which also finds what a killed worker left behind. `router`: as
+    this tick has read it.
     """
     reach("deliver:projecting")
     if alerts is None:
         found = store.alerts.outgoing()
     else:
         found = {name: stored for name in alerts if (stored := store.alerts.get(name)) is not None}
+    found = {name: stored for name, stored in found.items() if stored.value.get("outgoing")}
+    if found and router is None:
+        router = Router.read(store, receivers, now)
     count = 0
+    grouped: list[Transition] = []
+    waiting: dict[str, set[str]] = {}
     for name in sorted(found):
-        outgoing = found[name].value.get("outgoing") or []
-        if not outgoing:
-            continue
         done: set[str] = set()
-        for raw in outgoing:
+        for raw in found[name].value["outgoing"]:
             try:
                 transition = msgspec.convert(raw, Transition)
             except msgspec.ValidationError as error:
                 # Left where it is, for a version of kedge that can read it; the others go out.
                 _log.error("alert %s: a transition cannot be read: %s", name, error)
                 continue
-            _project_one(store, receivers, now, transition, raw)
             done.add(transition.id)
+            # Create-only: what an earlier, killed run has written stays as it is, sent rows above all.
+            store.events.swap(transition.id, raw, None)
+            reach("deliver:projected-event")
+            if router is not None and router.takes(transition, grouped):
+                grouped.append(transition)
+                waiting[name] = done
+                continue
+            for receiver in receivers.route(transition):
+                store.outbox.swap(row_name(receiver, transition), new_row(receiver, raw, now), None)
+                reach("deliver:projected-outbox")
+        count += len(done)
+        if name not in waiting:
+            _take_out(store.alerts, name, found[name], done)
+            reach("deliver:projected")
+    if router is not None and grouped:
+        router.assign(grouped)
+    for name, done in waiting.items():
         _take_out(store.alerts, name, found[name], done)
         reach("deliver:projected")
-        count += len(done)
     return count
-
-
-def _project_one(store: Store, receivers: Receivers, now: Millis, transition: Transition, raw: Json) -> None:
-    """Create-only: rows that an earlier, killed run has written stay as they are, sent ones above all."""
-    store.events.swap(transition.id, raw, None)
-    reach("deliver:projected-event")
-    for receiver in () if transition.muted_by else receivers.route(transition):
-        store.outbox.swap(row_name(receiver, transition), new_row(receiver, raw, now), None)
-        reach("deliver:projected-outbox")
 
 
 def _take_out(alerts: DocumentStore, name: str, stored: Stored | None, done: set[str]) -> None:
@@ -191,7 +212,7 @@ def _drain(
             counts = counts.plus(failed=row.failed("given up: too many attempts", clock()))
             continue
         try:
-            message = _message(msgspec.convert(row.value["transition"], Transition), receivers, receiver)
+            message = _message(row.value, receivers, receiver)
         except (msgspec.ValidationError, ValueError, OverflowError) as error:
             counts = counts.plus(failed=row.failed(f"the message cannot be made: {error}", clock()))
             continue
@@ -219,11 +240,20 @@ def _drain(
     return counts
 
 
-def _message(transition: Transition, receivers: Receivers, receiver: str) -> Message:
-    message = compose(transition, links=receivers.links)
-    if transition.notify in ("", receiver):
+def _message(row: Json, receivers: Receivers, receiver: str) -> Message:
+    if "notification" in row:
+        told = msgspec.convert(row["notification"], Notification)
+        message = compose_group(told, links=receivers.links, part=bool(row["part"]))
+        # Routes decide here; only of a receiver that does not exist people must hear.
+        unknown = {t.notify for t in (*told.firing, *told.resolved)} - receivers.known - {""}
+        notify = min(unknown, default="")
+    else:
+        transition = msgspec.convert(row["transition"], Transition)
+        message = compose(transition, links=receivers.links)
+        notify = transition.notify
+    if notify in ("", receiver):
         return message
-    notice = f'sent to "{receiver}": there is no receiver "{transition.notify}"'
+    notice = f'sent to "{receiver}": there is no receiver "{notify}"'
     return replace(message, footer=" · ".join(part for part in (message.footer, notice) if part))
 
 

@@ -5,9 +5,12 @@ Each is a small document under compare-and-set, so that a worker that was overta
 
 import logging
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+
+import msgspec
 
 from kedge.alerting.finding import Status, Transition
+from kedge.alerting.grouping import Notification, only
 from kedge.notify.base import Message, NotifyError, Receipt
 from kedge.store.base import DocumentStore, Json, Stored
 from kedge.windows import DAY, HOUR, MINUTE, SECOND, Millis
@@ -21,6 +24,9 @@ GIVE_UP_AFTER: Millis = DAY
 """Since a message's first attempt."""
 MOST_ATTEMPTS = 100
 """Ends a message that kills its worker at each attempt; with back-off a day has about 55."""
+
+MOST_PARTS = 10
+"""Alerts of a group that have messages of their own in its thread, at each look."""
 
 _log = logging.getLogger(__name__)
 
@@ -43,6 +49,22 @@ def new_row(receiver: str, transition: Json, now: Millis) -> Json:
         "next_attempt": now,
         "transition": transition,
     }
+
+
+def group_rows(told: Notification, now: Millis) -> Iterator[tuple[str, Json]]:
+    """The rows of a notification by name: its message, then one for each alert that it has news of, where
+    those are several. They follow one another in the queue, and share the incident's thread.
+
+    Names sort by the time of the decision, among those of transitions.
+    """
+    shown = (*told.firing, *told.resolved)
+    parts = [t.alert for t in shown if t.alert in told.changed] if len(shown) + told.unshown > 1 else []
+    for i, alert in enumerate(("", *parts[:MOST_PARTS])):
+        held = told if not alert else only(told, alert)
+        lead = next(iter((*held.firing, *held.resolved)))
+        name = f"{told.receiver}/{told.at:015d}/{i:015d}1/{told.id}{'/' if alert else ''}{alert}"
+        row = new_row(told.receiver, msgspec.to_builtins(lead), now)
+        yield name, row | {"notification": msgspec.to_builtins(held), "part": alert, "over": not told.firing}
 
 
 def is_unsettled(value: Json) -> bool:
@@ -112,9 +134,15 @@ class Row:
                 "receipt": receipt.detail,
                 "transition_id": message.transition,
                 "incident": message.incident,
-                "after": message.status.value,
+                # A group's thread goes on while any of its alerts fires.
+                "after": self._ends(message.status).value,
             }
         )
+
+    def _ends(self, status: Status) -> Status:
+        if "over" not in self.value:
+            return status
+        return Status.RESOLVED if self.value["over"] else Status.FIRING
 
     def failed(self, reason: str, now: Millis) -> bool:
         """Settled, with the reason: shown on the dashboard and logged as an error."""

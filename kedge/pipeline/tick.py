@@ -11,6 +11,7 @@ from kedge.pipeline.feed import detect
 from kedge.pipeline.lease import acquire, release
 from kedge.pipeline.provisional import propose_baselines
 from kedge.pipeline.retention import retire
+from kedge.pipeline.route import Router
 from kedge.pipeline.summarise import SummariseCounts, anything_due, summarise_due
 from kedge.store.base import PendingCounts
 from kedge.windows import MINUTE, Millis
@@ -66,7 +67,9 @@ def tick(pipe: Pipeline, now: Millis, *, lease: Millis = LEASE, patient: bool = 
             more = summarise_due(pipe, book, now, patient=patient, sealed=sealed)
             summaries = replace(summaries.plus(more), left=more.left)
         alerts = evaluate_due(pipe, book, now, patient=patient)
-        projected = project(pipe.store, pipe.receivers, pipe.wall())
+        router = Router.read(pipe.store, pipe.receivers, pipe.wall())
+        projected = project(pipe.store, pipe.receivers, pipe.wall(), router=router)
+        router.flush(book)
         deliveries = deliver(pipe.store, pipe.receivers, pipe.wall(), pipe.holder, alone=pipe.sole_writer)
     finally:
         if lease:

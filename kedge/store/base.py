@@ -434,12 +434,20 @@ class DocumentStore(Protocol):
         ...
 
 
+LIVE_ALERTS = frozenset({"firing", "acknowledged", "no_data"})
+"""The `status` of alerts that people were told of."""
+
+
 @runtime_checkable
 class AlertStore(DocumentStore, Protocol):
     """Alerts, found by what the pipeline asks for: an installation may have tens of thousands."""
 
     def of_rules(self, rules: Collection[str]) -> dict[str, Stored]:
         """Those whose `rule` is one of these, by name; sees every earlier swap."""
+        ...
+
+    def live(self) -> dict[str, Stored]:
+        """Those that are firing, acknowledged or without data, by name; sees every earlier swap."""
         ...
 
     def outgoing(self) -> dict[str, Stored]:

@@ -193,3 +193,15 @@ def test_alerts_are_found_by_their_rules_and_by_what_is_to_be_told(store: Store)
     assert store.alerts.swap(second, told.value | {"outgoing": []}, told.token)
     assert [name for name in store.alerts.outgoing() if name.startswith(mine)] == [third]
     assert store.alerts.of_rules([f"{mine}-slow"])[second].value["outgoing"] == []
+
+
+def test_alerts_that_people_were_told_of_are_found(store: Store) -> None:
+    mine = uuid4().hex[:12]
+    for status in ("inactive", "pending", "firing", "acknowledged", "resolved", "no_data"):
+        assert store.alerts.swap(f"{mine}-{status}", {"rule": "r", "model": "m", "status": status}, None)
+    assert store.alerts.swap(f"{mine}-quiet", {"rule": "r", "model": "m"}, None)
+    found = [name.removeprefix(f"{mine}-") for name in store.alerts.live() if name.startswith(mine)]
+    assert sorted(found) == ["acknowledged", "firing", "no_data"]
+    over = store.alerts.live()[f"{mine}-firing"]
+    assert store.alerts.swap(f"{mine}-firing", over.value | {"status": "resolved"}, over.token)
+    assert f"{mine}-firing" not in store.alerts.live()

@@ -15,7 +15,7 @@ import msgspec
 import pyarrow as pa
 
 from kedge.errors import KedgeError
-from kedge.store.base import Json, Stored
+from kedge.store.base import LIVE_ALERTS, Json, Stored
 from kedge.store.duckdb.database import feed
 from kedge.store.duckdb.writer import Transaction, Writer
 
@@ -240,6 +240,9 @@ class Alerts(Documents):
     def of_rules(self, rules: Collection[str]) -> dict[str, Stored]:
         wanted = set(rules)
         return {name: s for name, s in self.find().items() if s.value.get("rule") in wanted}
+
+    def live(self) -> dict[str, Stored]:
+        return {name: s for name, s in self.find().items() if s.value.get("status") in LIVE_ALERTS}
 
     def outgoing(self) -> dict[str, Stored]:
         return {name: s for name, s in self.find().items() if s.value.get("outgoing")}

@@ -6,7 +6,7 @@ from urllib.parse import quote
 
 from kedge.alerting.finding import Severity
 from kedge.errors import KedgeError, StoreUnavailable
-from kedge.store.base import Json, Stored, digest
+from kedge.store.base import LIVE_ALERTS, Json, Stored, digest
 from kedge.store.elastic.client import Client, Refused
 from kedge.store.elastic.indices import scroll
 from kedge.store.elastic.names import escape
@@ -134,6 +134,9 @@ class Alerts(Documents):
 
     def of_rules(self, rules: Collection[str]) -> dict[str, Stored]:
         return self._found({"terms": {"rule": sorted(rules)}}) if rules else {}
+
+    def live(self) -> dict[str, Stored]:
+        return self._found({"terms": {"status": sorted(LIVE_ALERTS)}})
 
     def outgoing(self) -> dict[str, Stored]:
         return self._found({"term": {"outgoing": True}})
