@@ -87,6 +87,8 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     part: str = ""
     """What part of the rows the value is of, in words, where it is not all: `of the 30 % of predictions that
     ever get a label`."""
+    usual: tuple[float, float] | None = None
+    """Between which values the metric usually is at such a time, where the rule knows."""
     window: tuple[Millis, Millis] = (0, 0)
     """The true bounds of what was read."""
     unit: str = ""

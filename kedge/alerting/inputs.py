@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from kedge.alerting.finding import Finding, Severity, State
+from kedge.analysis.series import Series
 from kedge.analysis.stuck import Run
 from kedge.analysis.variation import AtLength
 from kedge.sketch import EdgeSet, Moments, Summary
@@ -76,6 +77,8 @@ class Inputs:
     """Of a version under comparison: whether it had rows lately."""
     varies: AtLength | None = None
     """How the reference's own windows of this length vary; None: rows are taken as independent."""
+    series: Series | None = None
+    """The rule's metrics in the windows before this one, for the kinds that are judged on their own past."""
 
 
 def incomplete(inputs: Inputs, step: Millis) -> Finding:

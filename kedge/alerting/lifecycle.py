@@ -23,7 +23,7 @@ from typing import Any
 import msgspec
 
 from kedge.alerting import flapping, past
-from kedge.alerting.finding import AlertState, Ends, Finding, Severity, State, Status
+from kedge.alerting.finding import AlertState, Ends, Finding, Severity, State, Status, Transition
 from kedge.alerting.moves import (
     ACTIVE,
     QUIET,
@@ -318,7 +318,7 @@ def standing(state: AlertState, identity: Identity, decided: Millis) -> Transiti
         return None
     quiet = msgspec.structs.replace(state, status=Status.PENDING, severity=None, outgoing=())
     severity = state.severity or identity.severity
-    told = _moved(quiet, state.status, severity, state.finding, identity, decided, "it fires still")
+    told = moved(quiet, state.status, severity, state.finding, identity, decided, "it fires still")
     return told.outgoing[0]
 
 

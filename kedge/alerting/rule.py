@@ -292,10 +292,14 @@ class Rule(BaseModel, ABC):
         return self.budget.alpha(inputs.every or step_of(self.window, MINUTE), inputs.groups)
 
     @property
+    def remembers(self) -> Millis:
+        """How far back of a window it must be known when its alerts fired; 0: not at all."""
+        return self.other_reference.history if self.other_reference else 0
+
+    @property
     def timing(self) -> Timing:
-        other = self.other_reference
         # Until a time at which it fired lies before the history of every window that may still be judged.
-        remember = other.history + self.window + 2 * DAY if other and other.history else 0
+        remember = self.remembers + self.window + 2 * DAY if self.remembers else 0
         return Timing(
             self.for_,
             self.keep_firing,

@@ -204,7 +204,8 @@ def _seen(finding: Finding) -> str:
     """`0.71 (n=200; 95 %: 0.64–0.77), was 0.84 (n=910): −15 % (limit −10 %)`; empty without a value."""
     if finding.value is None:
         return ""
-    show = formatting.notation(finding.unit, finding.value, finding.bound, finding.reference)
+    usual = finding.usual or ()
+    show = formatting.notation(finding.unit, finding.value, finding.bound, finding.reference, *usual)
     basis = [f"n={formatting.count(finding.n)}"]
     if finding.interval is not None:
         low, high = finding.interval
@@ -216,6 +217,8 @@ def _seen(finding: Finding) -> str:
         text += f", was {show(finding.reference)}"
         if finding.reference_n is not None:
             text += f" (n={formatting.count(finding.reference_n)})"
+    if finding.usual is not None:
+        text += f", usual {show(finding.usual[0])}–{show(finding.usual[1])}"
     if finding.change:
         text += f": {finding.change}"
     if finding.bound is not None and "limit" not in finding.change:

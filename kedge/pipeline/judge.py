@@ -11,7 +11,9 @@ from kedge.alerting.finding import AlertState, Finding, Severity, capped
 from kedge.alerting.inputs import Inputs
 from kedge.alerting.lifecycle import alert_id, fold, new_state
 from kedge.alerting.rule import Rule
+from kedge.alerting.series import SeriesRule, context_of
 from kedge.alerting.versions import VersionsRule
+from kedge.analysis.measure import Context
 from kedge.analysis.variation import AtLength
 from kedge.pipeline.baselines import Baseline
 from kedge.pipeline.dirty import ModelFeed
@@ -19,6 +21,7 @@ from kedge.pipeline.models import ModelState
 from kedge.pipeline.negatives import PARTS, Negatives
 from kedge.pipeline.reader import Ask, SummaryReader
 from kedge.pipeline.references import References
+from kedge.pipeline.series import PastWindows
 from kedge.pipeline.tails import RunsByGroup, runs_in
 from kedge.pipeline.versions import judge_versions
 from kedge.sketch import PartName, Summary
@@ -72,6 +75,11 @@ class Judged:
             return None
         return References(self.rule, compare, self.feed.base, self.feed.first, self.counted_from)
 
+    @cached_property
+    def past(self) -> PastWindows | None:
+        """The windows before that the rule looks at too, where it is judged on a series."""
+        return PastWindows(self.rule, self.feed) if isinstance(self.rule, SeriesRule) else None
+
     def steps_after(self, since: Millis) -> range:
         first = floor(since, self.width) + self.width
         return range(first, min(self.last, first + (STEPS_A_TICK - 1) * self.width) + 1, self.width)
@@ -106,16 +114,20 @@ class Judged:
         judged = (step for step in steps if self.rule.span(step))
         ends = {step for step in (next(judged, None), *deque(judged, 1)) if step is not None}
         windows = {window for step in ends for window in self._read_at(step, states)}
-        baseline = self.baseline
+        baseline, past = self.baseline, self.past
         for part in sorted(self.rule.parts | {PartName.CORE}):
             if part is PartName.CELLS and baseline is None:
                 continue
             edges = baseline.edges.hash if baseline and part is PartName.CELLS else ""
             missing = self.feed.missing(part)
-            for read in windows:
-                for span in tile(read, self.feed.base, missing):
-                    window = Window(span.start, span.end)
-                    yield Ask(self.model, span.tier, window, part, edges, self.rule.grouping)
+            spans = [span for read in windows for span in tile(read, self.feed.base, missing)]
+            if past is not None:
+                spans += [
+                    s for step in ends for s in past.spans(self.window_of(step), self.feed.base, missing)
+                ]
+            for span in spans:
+                window = Window(span.start, span.end)
+                yield Ask(self.model, span.tier, window, part, edges, self.rule.grouping)
 
 
 @dataclass
@@ -215,10 +227,9 @@ def _judge(
     if compared is not None and compared.compare.version is not None:
         same = ("version", compared.compare.version)
         groups = {group: summary for group, summary in groups.items() if same not in group}
-    for group, summary in sorted(groups.items()):
-        values = dict(group)
-        version = values.pop("version", "") if "version" in rule.grouping and "version" not in rule.by else ""
-        inputs = Inputs(
+
+    def inputs_of(group: Group, summary: Summary | None) -> Inputs:
+        return Inputs(
             window=window,
             summary=summary,
             reference=references[group] if group in references else reference_of(baseline, group),
@@ -235,6 +246,21 @@ def _judge(
             every=rule.step(one.feed.base),
             complete=True,
         )
+
+    contexts: dict[Group, Context] = {}
+
+    def context(group: Group) -> Context:
+        if group not in contexts:
+            contexts[group] = context_of(inputs_of(group, None))
+        return contexts[group]
+
+    for group, summary in sorted(groups.items()):
+        values = dict(group)
+        version = values.pop("version", "") if "version" in rule.grouping and "version" not in rule.by else ""
+        inputs = inputs_of(group, summary)
+        if one.past is not None:
+            own_state = known.get(alert_id(rule.name, one.model, version, values))
+            inputs = replace(inputs, series=one.past.of(window, group, read, context, own_state))
         if compared is None:
             found: Iterable[tuple[dict[str, str], Finding]] = rule.judge_all(inputs, step)
         else:

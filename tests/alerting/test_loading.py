@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from kedge.alerting.finding import Severity
+from kedge.alerting.kinds import KINDS
 from kedge.alerting.loading import RuleBook, load_rules, parse_rules
 from kedge.errors import BadInput
 from kedge.windows import HOUR, MINUTE
@@ -13,7 +14,7 @@ from tests.alerting.make import EXAMPLES, rules
 
 GOOD = "version: 1\nrules:\n- {name: quiet, model: fraud, metric: volume.count, window: 1h, below: 1}\n"
 ROOT = EXAMPLES.parents[2]
-EXAMPLED = ["threshold", "drift", "versions", "absence", "composite"]
+EXAMPLED = [kind.KIND for kind in KINDS]
 
 
 def problems(book: RuleBook) -> list[str]:
