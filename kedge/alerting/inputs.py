@@ -24,6 +24,30 @@ class Against:
 
 
 @dataclass(frozen=True)
+class NewValue:
+    """A value that was not there before."""
+
+    value: str
+    rows: int
+    """In the window."""
+    examples: tuple[str, ...] = ()
+    """Ids of its newest rows."""
+
+
+@dataclass(frozen=True)
+class Appeared:
+    """What is new in a field, commonest first."""
+
+    values: tuple[NewValue, ...]
+    known_by: str
+    """What it was not in: `baseline b1`, `the 30d before`."""
+    more: bool = False
+    """There may be more than are listed."""
+    reason: str = ""
+    """Why it cannot be told, where it cannot."""
+
+
+@dataclass(frozen=True)
 class Standing:
     """A firing alert of another rule."""
 
@@ -71,6 +95,8 @@ class Inputs:
     """End of the newest bucket that ever had rows of the model; 0: not known."""
     own: tuple[Mapping[str, str], ...] = ()
     """Labels of the rule's alerts that are there already, for a rule that finds its alerts by itself."""
+    appeared: Appeared | None = None
+    """The new values of a rule's field."""
     standing: Mapping[str, tuple[Standing, ...]] = field(default_factory=dict)
     """By name of other rules: their firing alerts at the step."""
     live: bool = True

@@ -4,6 +4,7 @@ from kedge.alerting.absence import AbsenceRule
 from kedge.alerting.anomaly import AnomalyRule
 from kedge.alerting.composite import CompositeRule
 from kedge.alerting.drift import DriftRule
+from kedge.alerting.new_value import NewValueRule
 from kedge.alerting.rule import Rule
 from kedge.alerting.threshold import ThresholdRule
 from kedge.alerting.trend import TrendRule
@@ -11,6 +12,6 @@ from kedge.alerting.versions import VersionsRule
 
 KINDS: tuple[type[Rule], ...] = (
     *(ThresholdRule, DriftRule, AnomalyRule, TrendRule),
-    *(VersionsRule, AbsenceRule, CompositeRule),
+    *(VersionsRule, NewValueRule, AbsenceRule, CompositeRule),
 )
 DEFAULT_KIND = ThresholdRule.KIND

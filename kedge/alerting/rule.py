@@ -47,7 +47,7 @@ _NOT_MEANING = {
 }
 
 
-def dimension(raw: Any) -> str:
+def parse_dimension(raw: Any) -> str:
     if not isinstance(raw, str):
         raise BadInput(f'"{raw}" is not a dimension')
     name = raw.strip().removeprefix("model.") if raw.strip() == "model.version" else raw.strip()
@@ -65,7 +65,7 @@ def listed(raw: Any) -> Any:
 
 
 ONE_OR_MORE = WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]})
-Dimension = Annotated[str, reading(dimension), WithJsonSchema({"type": "string"})]
+Dimension = Annotated[str, reading(parse_dimension), WithJsonSchema({"type": "string"})]
 
 
 def _a_year_of(step: Millis) -> range:

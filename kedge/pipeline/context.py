@@ -9,6 +9,7 @@ from kedge.config import ModelSettings, Settings
 from kedge.notify.receivers import Receivers
 from kedge.pipeline.dirty import Feed
 from kedge.pipeline.memory import FeedMemory, MetricMemory
+from kedge.pipeline.novelty import ValueMemory
 from kedge.pipeline.reader import Ask, SummaryReader
 from kedge.pipeline.recount import recount
 from kedge.pipeline.tiers import tier_floors
@@ -35,6 +36,7 @@ class Pipeline:
     reader: SummaryReader = field(init=False)
     metrics: MetricMemory = field(default_factory=MetricMemory)
     feeds: FeedMemory = field(default_factory=FeedMemory)
+    values: ValueMemory = field(default_factory=ValueMemory)
 
     def __post_init__(self) -> None:
         self.reader = SummaryReader(self.store, self._count, keep=self.sole_writer)

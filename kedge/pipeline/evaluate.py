@@ -13,6 +13,7 @@ from kedge.alerting.finding import AlertState, Finding
 from kedge.alerting.lifecycle import fold
 from kedge.alerting.loading import RuleBook
 from kedge.alerting.muting import Muter, muted
+from kedge.alerting.new_value import NewValueRule
 from kedge.alerting.rule import Rule
 from kedge.pipeline.composites import in_order, judge_composite, judged_up_to
 from kedge.pipeline.context import Pipeline
@@ -26,6 +27,7 @@ from kedge.pipeline.late import judge_again, only, steps_again
 from kedge.pipeline.measure import coarse_horizon, horizon_asks, label_horizon
 from kedge.pipeline.models import ModelState, load_models
 from kedge.pipeline.negatives import Negatives
+from kedge.pipeline.novelty import Novelty
 from kedge.pipeline.progress import Reached, Steps, advance, judged_through
 from kedge.pipeline.retention import read_floors
 from kedge.pipeline.tiers import tier_floors
@@ -152,6 +154,8 @@ def _evaluate(
     due = _matured(pipe, due, feed.read_at)
     progress = _begin(pipe, due, progress, by_rule, feed.mark)
     due = [one for one in due if one.rule.name in progress.get(one.model, {})]
+    novelty = Novelty(pipe.store, pipe.values)
+    due = [replace(one, novelty=novelty) if isinstance(one.rule, NewValueRule) else one for one in due]
     if any(one.references is not None and one.rule.grows for one in due):
         floors = read_floors(pipe.store.state)
         since = min(floors.predictions, floors.minutes)

@@ -8,8 +8,9 @@ from functools import cached_property
 from msgspec import structs
 
 from kedge.alerting.finding import AlertState, Finding, Severity, capped
-from kedge.alerting.inputs import Inputs
+from kedge.alerting.inputs import Appeared, Inputs
 from kedge.alerting.lifecycle import alert_id, fold, new_state
+from kedge.alerting.new_value import NewValueRule
 from kedge.alerting.rule import Rule
 from kedge.alerting.series import SeriesRule, context_of
 from kedge.alerting.versions import VersionsRule
@@ -19,6 +20,7 @@ from kedge.pipeline.baselines import Baseline
 from kedge.pipeline.dirty import ModelFeed
 from kedge.pipeline.models import ModelState
 from kedge.pipeline.negatives import PARTS, Negatives
+from kedge.pipeline.novelty import Novelty
 from kedge.pipeline.reader import Ask, SummaryReader
 from kedge.pipeline.references import References
 from kedge.pipeline.series import PastWindows
@@ -53,6 +55,8 @@ class Judged:
     """Where the rule is on labels and absence counts as negative: as of when it is judged."""
     counted_from: Millis = 0
     """Since when rows can be counted by the minute (References)."""
+    novelty: Novelty | None = None
+    """Tells new values, for rules that ask for them."""
 
     @property
     def width(self) -> Millis:
@@ -241,6 +245,8 @@ def _judge(
             runs=None if runs is None else runs.get(group, {}),
             positive_class=one.state.settings.positive_class,
             groups=max(len(groups), 1),
+            appeared=_appeared(one, window, group, summary),
+            own=tuple(s.group for s in known.values() if _group_of(rule, s) == group),
             before=before.get(group, Summary.zero()) if earlier else None,
             last_rows=one.feed.last + one.feed.base,
             every=rule.step(one.feed.base),
@@ -283,6 +289,14 @@ def _runs(reader: SummaryReader, one: Judged, window: Window) -> RunsByGroup | N
         return None
     edges = one.baseline.edges if one.baseline else None
     return runs_in(reader, one.model, one.feed, window, one.rule.grouping, edges)
+
+
+def _appeared(one: Judged, window: Window, group: Group, summary: Summary) -> Appeared | None:
+    """What is new in a group's rows, for a rule that asks; nothing is asked where there are none."""
+    rule = one.rule
+    if not isinstance(rule, NewValueRule) or one.novelty is None or not summary.rows:
+        return None
+    return one.novelty.appeared(rule, one.model, window, group, summary, one.baseline, one.feed.first)
 
 
 def _of_part(finding: Finding, part: str) -> Finding:

@@ -19,6 +19,7 @@ from kedge.records import Label, OpenField, Prediction
 from kedge.sketch import AnyPart, EdgeSet, Moments, NumericEdges, PartName
 from kedge.store.flaws import Flaw
 from kedge.store.retention import Floors, Swept
+from kedge.store.values import ValueCount, ValueQuery
 from kedge.windows import Millis, Window
 
 Grouping = tuple[str, ...]
@@ -317,6 +318,12 @@ class LogStore(Protocol):
     def examples(self, model: str, window: Window, limit: int = 20, flaw: Flaw | None = None) -> list[Json]:
         """The newest rows of a window as stored documents (nested maps, DESIGN §4 names); only those with a
         flaw, where one is named."""
+        ...
+
+    def values(self, query: ValueQuery) -> list[ValueCount]:
+        """The values of a field in a window with their rows, commonest first, at most MOST_VALUES. All counts
+        are exact where there are no more than that; of a field with more, those that are listed may be low.
+        """
         ...
 
     def reject(self, rows: Sequence[RejectedRow]) -> None:

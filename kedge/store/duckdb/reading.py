@@ -19,6 +19,7 @@ from kedge.store.duckdb.database import Database
 from kedge.store.duckdb.rows import Lists, names_at
 from kedge.store.duckdb.summarise import source_of
 from kedge.store.flaws import Flaw, Problem
+from kedge.store.values import CLASS, EXAMPLES, FEATURE, ValueCount, ValueQuery, merged
 from kedge.windows import Window, iso
 
 _WITHIN = "model = $1 AND timestamp >= $2 AND timestamp < $3"
@@ -135,6 +136,51 @@ class Reader:
             for batch in self._database.batches(with_labels, [known.code, *window, lacking, *more]):
                 documents += [_document(row, known) for row in batch.to_pylist()]
         return documents
+
+    def values(self, query: ValueQuery) -> list[ValueCount]:
+        """The values of one field of text."""
+        known = self._catalog.models.get(query.model)
+        column = _text(known, query.field) if known is not None else None
+        if known is None or column is None:
+            return []
+        asked: list[Any] = [known.code, *query.window]
+        where = f"{_WITHIN} AND held IS NOT NULL"
+        for name, value in query.group:
+            held = _text(known, name)
+            if held is None:
+                return []
+            asked.append(value)
+            where += f" AND {held} = ${len(asked)}"
+        if query.without:
+            asked.append(sorted(query.without))
+            where += f" AND NOT list_contains(${len(asked)}, held)"
+        if query.among is not None:
+            asked.append(sorted(query.among))
+            where += f" AND list_contains(${len(asked)}::VARCHAR[], held)"
+        newest = f"max_by(id, timestamp, {EXAMPLES})" if query.examples else "[]"
+        counts = []
+        for day in reversed(self._catalog.days_in(query.window)):
+            chosen = f"SELECT {column} AS held, count(*), {newest} FROM {day.predictions}"
+            found = self._database.rows(f"{chosen} WHERE {where} GROUP BY held", asked)
+            counts += [ValueCount(value, rows, tuple(ids)) for value, rows, ids in found]
+        return merged(counts)
+
+
+def _text(known: Model, field: str) -> str | None:
+    """Where a field of text is in a row; None where no row of the model ever had it."""
+    columns = {"version": "version", CLASS: "cls"}
+    if field in columns:
+        return columns[field]
+    origins = {"service": "service.name", "host": "host.name"}
+    for source, name in (
+        ("features.cat", field.removeprefix(FEATURE)) if field.startswith(FEATURE) else ("", ""),
+        ("segment", field.removeprefix("segment.")) if field.startswith("segment.") else ("", ""),
+        ("origin", origins.get(field, "")),
+    ):
+        position = known.slots.get(source, {}).get(name)
+        if position is not None:
+            return f"texts[{position + 1}]"
+    return None
 
 
 def _read(

@@ -40,6 +40,7 @@ from kedge.store.duckdb.summarise import Summariser
 from kedge.store.duckdb.writer import Transaction, Writer
 from kedge.store.flaws import Flaw
 from kedge.store.retention import Floors, Swept
+from kedge.store.values import ValueCount, ValueQuery
 from kedge.windows import Millis, Window
 
 _open: "weakref.WeakSet[DuckStore]" = weakref.WeakSet()
@@ -196,6 +197,9 @@ class DuckStore:
 
     def examples(self, model: str, window: Window, limit: int = 20, flaw: Flaw | None = None) -> list[Json]:
         return self._reader.examples(model, window, limit, flaw)
+
+    def values(self, query: ValueQuery) -> list[ValueCount]:
+        return self._reader.values(query)
 
     def reject(self, rows: Sequence[RejectedRow]) -> None:
         self._rejected.reject(rows)

@@ -34,8 +34,10 @@ from kedge.store.elastic.foreign_feed import ForeignFeed, features_in
 from kedge.store.elastic.foreign_rows import count_rows, foreign_examples
 from kedge.store.elastic.quantiles import Quantiles, of_version
 from kedge.store.elastic.summarise import Summariser
+from kedge.store.elastic.values import values_of
 from kedge.store.flaws import Flaw
 from kedge.store.sources import Source
+from kedge.store.values import ValueCount, ValueQuery
 from kedge.windows import MINUTE, Millis, Window
 
 MOST_FEATURES = 2_000
@@ -194,6 +196,11 @@ class Sources:
             row
             for place in self.places(model)
             for row in foreign_examples(self._client, place, model, window, limit, flaw)
+        ]
+
+    def values(self, query: ValueQuery) -> list[ValueCount]:
+        return [
+            count for place in self.places(query.model) for count in values_of(self._client, place, query)
         ]
 
     def _holding(self, models: set[str]) -> list[tuple[Source, set[str]]]:

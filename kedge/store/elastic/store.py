@@ -43,9 +43,11 @@ from kedge.store.elastic.sources import Sources
 from kedge.store.elastic.summaries import Summaries
 from kedge.store.elastic.summarise import Summariser
 from kedge.store.elastic.table import TableWriter
+from kedge.store.elastic.values import values_of
 from kedge.store.flaws import Flaw
 from kedge.store.retention import Floors, Retention, Swept
 from kedge.store.sources import Source
+from kedge.store.values import ValueCount, ValueQuery, merged
 from kedge.windows import Millis, Window
 
 TIMEOUT_S = 60.0
@@ -156,6 +158,10 @@ class ElasticStore:
             found += self._sources.examples(model, window, limit, flaw)
             found.sort(key=lambda row: str(row["@timestamp"]), reverse=True)
         return found[:limit]
+
+    def values(self, query: ValueQuery) -> list[ValueCount]:
+        own = values_of(self._client, self._place, query)
+        return merged([*own, *self._sources.values(query)]) if self._sources else own
 
     def reject(self, rows: Sequence[RejectedRow]) -> None:
         self._rejected.reject(rows)
