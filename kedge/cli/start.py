@@ -132,7 +132,7 @@ def doctor(ctx: click.Context, as_json: bool) -> None:
     checks = [_server(ctx)] if settings.embedded else [_store(ctx), _redis(settings.redis)]
     if not settings.embedded:
         checks += _spools(ctx, reachable=checks[0].ok)
-    checks += [*_sources(ctx), *_labels(ctx), *_arrivals(ctx), _rules(ctx), _receivers(ctx)]
+    checks += [*_sources(ctx), *_labels(ctx), *_groups(ctx), *_arrivals(ctx), _rules(ctx), _receivers(ctx)]
     _print(checks, as_json)
     if not all(c.ok for c in checks):
         sys.exit(1)
@@ -203,6 +203,30 @@ def _labels(ctx: click.Context) -> list[Check]:
     detail = f"{total:,} were given up because their prediction never came ({named}), the last at {last}"
     remedy = "GET /v1/rejected shows them: do their ids match those of the predictions? See labels.expire"
     return [Check("labels", not recent, detail, remedy)]
+
+
+def _groups(ctx: click.Context) -> list[Check]:
+    """Dimensions with more values than have groups; none where the store itself cannot be reached."""
+    from kedge.cli.client import connect
+
+    try:
+        with connect(settings_from(ctx)) as client:
+            models = client.get("/v1/models")
+    except KedgeError:
+        return []
+    return [groups_check(models)] if models else []
+
+
+def groups_check(models: Sequence[Json]) -> Check:
+    """What there is to tell of groups that are folded. No fault by itself: somebody may have meant it."""
+    full = [(model["model"], name) for model in models for name in model["full_groups"]]
+    if not full:
+        return Check("groups", True, "no dimension has as many values as max_groups allows")
+    named = ", ".join(f"{name} of {model}" for model, name in full[:3])
+    more = f" and {len(full) - 3} more" if len(full) > 3 else ""
+    full_up = f"{named}{more}: as many values as max_groups allows, so further ones are counted as (other)"
+    remedy = "raise max_groups of the model, or group by something with fewer values"
+    return Check("groups", True, f"{full_up}; {remedy}")
 
 
 def _arrivals(ctx: click.Context) -> list[Check]:

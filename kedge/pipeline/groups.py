@@ -41,6 +41,20 @@ def values_in(stored: Stored | None) -> dict[str, tuple[str, ...]]:
     return {name: tuple(values) for name, values in stored.value.items()} if stored else {}
 
 
+def full_dimensions(values: Values, cap: int) -> list[str]:
+    """Those whose list is full: their further values are counted as OTHER."""
+    return sorted(dimension for dimension, held in values.items() if len(held) >= cap)
+
+
+def folded_notice(group: Group, cap: int) -> str:
+    """What is to be told of a group that stands for many values; empty for any other."""
+    folded = [dimension for dimension, value in group if value == OTHER]
+    if not folded:
+        return ""
+    which = " and ".join(folded)
+    return f"{OTHER} is every {which} beyond the first {cap:,} (max_groups), judged together"
+
+
 def summarise_capped(
     logs: LogStore,
     state: DocumentStore,

@@ -18,6 +18,7 @@ from kedge.analysis.measure import Context
 from kedge.analysis.variation import AtLength
 from kedge.pipeline.baselines import Baseline
 from kedge.pipeline.dirty import ModelFeed
+from kedge.pipeline.groups import folded_notice
 from kedge.pipeline.models import ModelState
 from kedge.pipeline.negatives import PARTS, Negatives
 from kedge.pipeline.novelty import Novelty
@@ -281,6 +282,9 @@ def _judge(
         for labels, finding in found:
             if baseline is not None and baseline.provisional and against_baseline(rule):
                 finding = capped(finding, Severity.INFO, PROVISIONAL.format(one.model))
+            notice = folded_notice(group, one.state.settings.max_groups)
+            if notice:
+                finding = structs.replace(finding, reason=f"{finding.reason}; {notice}")
             yield version, values | labels, finding
 
 

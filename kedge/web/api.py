@@ -29,8 +29,9 @@ from kedge.pipeline.curves import reliability_rows
 from kedge.pipeline.deliver import project
 from kedge.pipeline.examples import examples_of
 from kedge.pipeline.feed import load_feed, mark_dirty
-from kedge.pipeline.groups import CappedLogs, VersionLogs
+from kedge.pipeline.groups import CappedLogs, VersionLogs, full_dimensions
 from kedge.pipeline.imports import forget_import, import_progress, keep_import
+from kedge.pipeline.models import load_models
 from kedge.pipeline.query import alert_rows, history_rows, metric_series, model_feed
 from kedge.pipeline.schema import features_of
 from kedge.pipeline.tick import TickReport, drain, tick
@@ -180,6 +181,8 @@ def _read(router: APIRouter, pipe: Pipeline, clock: Clock) -> None:
     @router.get("/v1/models")
     def models() -> list[Json]:
         """The models that have logged, with the span of their logs and what is still due."""
+        known = load_feed(pipe.store.state, pipe.feeds).models
+        states = load_models(pipe, known.keys())
         return [
             {
                 "model": name,
@@ -188,8 +191,10 @@ def _read(router: APIRouter, pipe: Pipeline, clock: Clock) -> None:
                 "bucket_ms": m.base,
                 "dirty": len(m.dirty),
                 "history": len(m.history),
+                "max_groups": states[name].settings.max_groups,
+                "full_groups": full_dimensions(states[name].values, states[name].settings.max_groups),
             }
-            for name, m in sorted(load_feed(pipe.store.state, pipe.feeds).models.items())
+            for name, m in sorted(known.items())
         ]
 
     @router.get("/v1/labels/expired")

@@ -7,7 +7,8 @@ import msgspec
 import pytest
 
 from kedge.alerting.loading import parse_rules
-from kedge.pipeline.groups import document_name, fold, register, values_in
+from kedge.cli.start import groups_check
+from kedge.pipeline.groups import document_name, fold, full_dimensions, register, values_in
 from kedge.pipeline.query import metric_series
 from kedge.sketch import Core, PartName
 from kedge.store.base import EPOCH_SHIFT, OTHER, Group, PartRow, SummaryKey
@@ -89,3 +90,26 @@ def test_parts_of_values_that_are_not_listed_add_up() -> None:
         (("p", "a"), ("q", OTHER)): (1, Core(rows=1)),
         (("p", OTHER), ("q", OTHER)): (5, Core(rows=5)),
     }
+
+
+def test_a_dimension_that_is_full_is_named_and_an_alert_on_the_rest_says_what_it_stands_for(
+    one: World,
+) -> None:
+    for minute, plan in enumerate("abcd"):
+        send(one, minute, plan)
+        one.tick(T0 + (minute + 2) * MINUTE)
+        full = full_dimensions(values_in(one.store.state.get(document_name(MODEL))), 3)
+        assert full == (["segment.plan"] if plan in "cd" else [])
+    one.drain(T0 + 2 * DAY)
+    reasons = {s.group["segment.plan"]: s.finding.reason for s in one.alerts().values() if s.finding}
+    notice = "; (other) is every segment.plan beyond the first 3 (max_groups), judged together"
+    assert {plan for plan, reason in reasons.items() if reason.endswith(notice)} == {OTHER}
+    assert set(reasons) == {"a", "b", "c", OTHER}
+
+
+def test_doctor_names_the_dimensions_that_are_full() -> None:
+    roomy = {"model": "churn", "full_groups": []}
+    assert groups_check([roomy]).detail == "no dimension has as many values as max_groups allows"
+    told = groups_check([roomy, {"model": "fraud", "full_groups": ["segment.plan", "version"]}])
+    assert told.ok
+    assert told.detail.startswith("segment.plan of fraud, version of fraud: as many values as max_groups")
