@@ -247,7 +247,7 @@ def _judge(
             positive_class=one.state.settings.positive_class,
             groups=max(len(groups), 1),
             appeared=_appeared(one, window, group, summary),
-            own=tuple(s.group for s in known.values() if _group_of(rule, s) == group),
+            own=_own(rule, group, known) if isinstance(rule, NewValueRule) else (),
             before=before.get(group, Summary.zero()) if earlier else None,
             last_rows=one.feed.last + one.feed.base,
             every=rule.step(one.feed.base),
@@ -295,10 +295,15 @@ def _runs(reader: SummaryReader, one: Judged, window: Window) -> RunsByGroup | N
     return runs_in(reader, one.model, one.feed, window, one.rule.grouping, edges)
 
 
-def _appeared(one: Judged, window: Window, group: Group, summary: Summary) -> Appeared | None:
+def _own(rule: Rule, group: Group, known: Mapping[str, AlertState]) -> tuple[Mapping[str, str], ...]:
+    """The labels of the alerts that a group has already."""
+    return tuple(state.group for state in known.values() if _group_of(rule, state) == group)
+
+
+def _appeared(one: Judged, window: Window, group: Group, summary: Summary | None) -> Appeared | None:
     """What is new in a group's rows, for a rule that asks; nothing is asked where there are none."""
     rule = one.rule
-    if not isinstance(rule, NewValueRule) or one.novelty is None or not summary.rows:
+    if not isinstance(rule, NewValueRule) or one.novelty is None or summary is None or not summary.rows:
         return None
     return one.novelty.appeared(rule, one.model, window, group, summary, one.baseline, one.feed.first)
 

@@ -10,7 +10,7 @@ from ruamel.yaml.scalarint import HexInt
 from kedge.alerting.fields import Length, SeverityField, Text, checked, did_you_mean, parse_text, reading
 from kedge.alerting.finding import Status
 from kedge.alerting.loading import TESTS, Problem, plain
-from kedge.alerting.rule import dimension
+from kedge.alerting.rule import parse_dimension
 from kedge.analysis.catalogue import lookup
 from kedge.errors import BadInput
 from kedge.rehearsal.rows import Fact, check_made
@@ -35,7 +35,7 @@ def _offset(raw: Any) -> Millis:
 
 
 def _label(raw: Any) -> str:
-    return raw if raw in _LABELS else dimension(raw)
+    return raw if raw in _LABELS else parse_dimension(raw)
 
 
 def _moment(raw: Any) -> Millis:
