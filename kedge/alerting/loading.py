@@ -54,6 +54,8 @@ class RuleBook:
 
     rules: tuple[Rule, ...] = ()
     problems: tuple[Problem, ...] = ()
+    kept: frozenset[str] = frozenset()
+    """Files with a problem whose last good rules are in force."""
     by_name: Mapping[str, Rule] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -64,6 +66,11 @@ class RuleBook:
     def broken(self) -> frozenset[str]:
         """Files with a problem."""
         return frozenset(problem.file for problem in self.problems)
+
+    @property
+    def unsure(self) -> bool:
+        """Rules may be missing: of a file with a problem no good version is known."""
+        return bool(self.broken - self.kept)
 
     @property
     def warnings(self) -> tuple[Problem, ...]:
@@ -88,11 +95,14 @@ class RuleBook:
 
         A file that never was good keeps the rules in it that are right.
         """
-        kept = [rule for rule in last_good.rules if rule.file in self.broken]
-        restored = {rule.file for rule in kept}
+        known = {rule.file for rule in last_good.rules} - (last_good.broken - last_good.kept)
+        restored = known & self.broken
+        kept = [rule for rule in last_good.rules if rule.file in restored]
         rules = [rule for rule in self.rules if rule.file not in restored]
         taken = {rule.name for rule in rules}
-        return RuleBook((*rules, *(rule for rule in kept if rule.name not in taken)), self.problems)
+        return RuleBook(
+            (*rules, *(rule for rule in kept if rule.name not in taken)), self.problems, self.kept | restored
+        )
 
 
 def rule_files(paths: Sequence[Path]) -> Iterator[Path]:
@@ -110,13 +120,13 @@ def load_rules(paths: Sequence[Path]) -> RuleBook:
     reader = _Reader()
     for path in dict.fromkeys(rule_files(paths)):
         try:
-            reader.read(read_yaml(path, _shown(path)))
+            reader.read(read_yaml(path, shown(path)))
         except YamlError as e:
-            reader.unreadable(_shown(path), str(e))
+            reader.unreadable(shown(path), str(e))
     return reader.book()
 
 
-def _shown(path: Path) -> str:
+def shown(path: Path) -> str:
     """As people name it: from the current folder where it is below that."""
     here = Path.cwd()
     return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)

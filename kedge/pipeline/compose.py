@@ -48,10 +48,11 @@ def open_store(
 
 def open_pipeline(settings: Settings, clock: Clock, store: Store | None = None) -> Pipeline:
     """A pipeline over the settings' store, rules and receivers."""
+    store = store or open_store(settings, clock)
     return Pipeline(
-        store=store or open_store(settings, clock),
+        store=store,
         settings=settings,
-        rules=RuleSource(settings.rules),
+        rules=RuleSource(settings.rules, kept=store.state),
         receivers=load_receivers(
             settings.notify if settings.notify.exists() else None,
             os.environ,

@@ -37,6 +37,8 @@ class Pipeline:
     metrics: MetricMemory = field(default_factory=MetricMemory)
     feeds: FeedMemory = field(default_factory=FeedMemory)
     values: ValueMemory = field(default_factory=ValueMemory)
+    broken_files: frozenset[str] | None = None
+    """The rule files that are known to have their alert (broken.py); None: nothing is known yet."""
 
     def __post_init__(self) -> None:
         self.reader = SummaryReader(self.store, self._count, keep=self.sole_writer)

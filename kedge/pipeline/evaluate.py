@@ -10,7 +10,7 @@ import msgspec
 from kedge.alerting.composite import CompositeRule
 from kedge.alerting.corrections import correct
 from kedge.alerting.finding import AlertState, Finding
-from kedge.alerting.lifecycle import fold
+from kedge.alerting.lifecycle import end, fold
 from kedge.alerting.loading import RuleBook
 from kedge.alerting.muting import Muter, muted
 from kedge.alerting.new_value import NewValueRule
@@ -22,6 +22,7 @@ from kedge.pipeline.due import has_turn
 from kedge.pipeline.explain import explained
 from kedge.pipeline.faults import reach
 from kedge.pipeline.feed import load_feed
+from kedge.pipeline.gone import end_gone
 from kedge.pipeline.judge import STEPS_A_TICK, Judged, judge_steps
 from kedge.pipeline.late import judge_again, only, steps_again
 from kedge.pipeline.measure import coarse_horizon, horizon_asks, label_horizon
@@ -68,7 +69,8 @@ def evaluate_due(pipe: Pipeline, book: RuleBook, now: Millis, *, patient: bool =
     counts = EvaluateCounts()
     names = sorted(model for model in feed.models if book.of_model(model))
     states = load_models(pipe, names)
-    progress = judged_through(pipe.store.state, names)
+    progress = judged_through(pipe.store.state, feed.models.keys())
+    counts.transitions += end_gone(pipe, book, progress, now)
     pairs = [pair for model in names for pair in _rules_of(feed, book, model, counts)]
     due = _due(feed, pairs, states, progress, lambda model: not patient or has_turn(model, now))
     # Read after the progress: alerts may be ahead of it, never behind.
@@ -128,13 +130,15 @@ class _Change:
     again: Sequence[Finding]
     """Of steps that were judged before."""
     findings: Sequence[Finding]
+    ends: str
+    """Why it ends then, where its rule no longer looks at it."""
     stored: Stored | None
     muters: tuple[Muter, ...] = ()
 
     def folded(self, before: AlertState, now: Millis) -> AlertState:
         """The findings put into an alert, and what is muted of it marked."""
         rule = self.rule
-        after = _folded(before, self.again, self.findings, rule, now)
+        after = _folded(before, self.again, self.findings, rule, now, self.ends)
         if not (self.muters or before.muted_by):
             return after
         return muted(before, after, self.muters, rule.identity, now, late=rule.label_based)
@@ -197,9 +201,8 @@ def _evaluate(
         for name in again.findings.keys() | found.findings.keys():
             held = stored.get(name)
             before = msgspec.convert(held.value, AlertState) if held else found.fresh[name]
-            change = _change(
-                pipe, one, before, again.findings.get(name, ()), found.findings.get(name, ()), held, now
-            )
+            found_of = again.findings.get(name, ()), found.findings.get(name, ()), found.dropped.get(name, "")
+            change = _change(pipe, one, before, *found_of, held, now)
             if change.after != before or held is None:
                 changes[name] = change
     _judge_composites(pipe, due, composites, progress, reached, by_rule, changes, feed.mark, now, counts)
@@ -250,7 +253,7 @@ def _judge_composites(
                 before = alerts[rule.name].get(name) or found.fresh[name]
                 after = alerts[rule.name][name] = _folded(before, (), findings, rule, now)
                 if after != before or name not in held:
-                    changes[name] = _Change(rule, before, after, (), findings, held.get(name))
+                    changes[name] = _Change(rule, before, after, (), findings, "", held.get(name))
         _mute(rules, model, alerts, by_rule, changes, now)
 
 
@@ -272,7 +275,7 @@ def _mute(
         for alert, state in held.items():
             if alert not in changes and state.muted_by and name in parts:
                 stored = by_rule.get((name, model), {}).get(alert)
-                changes[alert] = _Change(parts[name], state, state, (), (), stored)
+                changes[alert] = _Change(parts[name], state, state, (), (), "", stored)
             change = changes.get(alert)
             if change is not None and (name in muters or change.before.muted_by):
                 change.muters = muters.get(name, ())
@@ -357,20 +360,26 @@ def _change(
     before: AlertState,
     again: Sequence[Finding],
     findings: Sequence[Finding],
+    ends: str,
     stored: Stored | None,
     now: Millis,
 ) -> _Change:
     """An alert with what was found, explained where it is going to be told."""
-    after = _folded(before, again, findings, one.rule, now)
+    after = _folded(before, again, findings, one.rule, now, ends)
     if len(after.outgoing) > len(before.outgoing):
         again = explained(pipe.reader, one, before, after, again)
         findings = explained(pipe.reader, one, before, after, findings)
-        after = _folded(before, again, findings, one.rule, now)
-    return _Change(one.rule, before, after, again, findings, stored)
+        after = _folded(before, again, findings, one.rule, now, ends)
+    return _Change(one.rule, before, after, again, findings, ends, stored)
 
 
 def _folded(
-    state: AlertState, again: Sequence[Finding], findings: Sequence[Finding], rule: Rule, now: Millis
+    state: AlertState,
+    again: Sequence[Finding],
+    findings: Sequence[Finding],
+    rule: Rule,
+    now: Millis,
+    ends: str = "",
 ) -> AlertState:
     timing, identity = rule.timing, rule.identity
     if again:
@@ -378,7 +387,7 @@ def _folded(
         state = correct(state, again, timing, identity, now, goes_on=goes_on)
     for finding in findings:
         state = fold(state, finding, timing, identity, now)
-    return state
+    return end(state, ends, identity, now) if ends else state
 
 
 def _write(pipe: Pipeline, changes: Mapping[str, _Change], now: Millis) -> int:

@@ -2,12 +2,12 @@
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from msgspec import structs
 
-from kedge.alerting.finding import AlertState, Finding, Severity, capped
+from kedge.alerting.finding import AlertState, Finding, Severity, State, capped
 from kedge.alerting.inputs import Appeared, Inputs
 from kedge.alerting.lifecycle import alert_id, fold, new_state
 from kedge.alerting.new_value import NewValueRule
@@ -18,6 +18,7 @@ from kedge.analysis.measure import Context
 from kedge.analysis.variation import AtLength
 from kedge.pipeline.baselines import Baseline
 from kedge.pipeline.dirty import ModelFeed
+from kedge.pipeline.gone import NOTHING_SAID, is_foreign, unlooked
 from kedge.pipeline.groups import folded_notice
 from kedge.pipeline.models import ModelState
 from kedge.pipeline.negatives import PARTS, Negatives
@@ -146,6 +147,8 @@ class Judgement:
     """By alert, in step order."""
     fresh: dict[str, AlertState]
     """Alerts that had no state before."""
+    dropped: dict[str, str] = field(default_factory=dict)
+    """Alerts that the rule no longer looks at, as of the last of the steps, and why they end."""
 
 
 def judge_steps(
@@ -170,14 +173,24 @@ def judge_steps(
         if lacking or (spooled is not None and window.end > spooled):
             break
         found.steps, found.through = found.steps + 1, step
+        looked: set[str] = set()
         for version, group, finding in list(judge_step(reader, one, window, step, known)):
             name = alert_id(rule.name, one.model, version, group)
             if name not in known:
                 found.fresh[name] = new_state(rule.name, one.model, version, group, step - one.width)
                 known[name] = found.fresh[name]
             found.findings.setdefault(name, []).append(finding)
+            looked.add(name)
             if remembers:  # when it fired decides what the next step is compared with
                 known[name] = fold(known[name], finding, rule.timing, rule.identity, step)
+        found.dropped = {}
+        for name, ends in unlooked(rule, states, looked, step):
+            missing = Finding(
+                step=step, state=State.NO_DATA, window=(window.start, window.end), reason=NOTHING_SAID
+            )
+            found.findings.setdefault(name, []).append(missing)
+            if ends:
+                found.dropped[name] = ends
     return found
 
 
@@ -224,7 +237,7 @@ def _judge(
         every.setdefault(group, Summary.zero(baseline.edges if baseline else None))
     groups = {g: s for g, s in every.items() if _serves(rule, g, every)}
     for state in known.values():
-        absent = _group_of(rule, state)
+        absent = None if is_foreign(rule, state) else _group_of(rule, state)
         if absent is not None and absent not in groups:
             groups[absent] = Summary.zero(baseline.edges if baseline else None)
     runs = _runs(reader, one, window)

@@ -3,6 +3,7 @@
 import time
 from dataclasses import dataclass, field, replace
 
+from kedge.pipeline.broken import watch_rule_files
 from kedge.pipeline.context import Pipeline
 from kedge.pipeline.deliver import DeliveryCounts, deliver, project
 from kedge.pipeline.evaluate import EvaluateCounts, evaluate_due
@@ -66,7 +67,9 @@ def tick(pipe: Pipeline, now: Millis, *, lease: Millis = LEASE, patient: bool = 
         if proposed := propose_baselines(pipe, book):
             more = summarise_due(pipe, book, now, patient=patient, sealed=sealed)
             summaries = replace(summaries.plus(more), left=more.left)
+        broken = watch_rule_files(pipe, book, now)
         alerts = evaluate_due(pipe, book, now, patient=patient)
+        alerts.transitions += broken
         router = Router.read(pipe.store, pipe.receivers, pipe.wall())
         projected = project(pipe.store, pipe.receivers, pipe.wall(), router=router)
         router.flush(book)

@@ -254,6 +254,9 @@ class Life(RuleBasedStateMachine):
         new = after.outgoing[len(before.outgoing) :]
         for one in new:
             self._check(one)
+            if one.late and one.after is Status.FIRING and one.before not in LIVE:
+                assert after.finding is not None
+                assert after.finding.state is State.BREACH, "late rows page if the newest step breaches too"
         self.changes += new
         if self.receivers.silences:
             self.silenced_ids |= {one.id for one in new}
