@@ -1,4 +1,5 @@
-"""What arrived since the start, by model: rows sent twice, and rows of clocks that are ahead.
+"""What arrived, by model: rows sent twice, and rows of clocks that are ahead; since the start, and by minute
+in the store.
 
 Neither can be counted in the store: a duplicate is not stored again, and without scripts the servers tell of
 two times of a row only the sum of each, as doubles that lose milliseconds from some 5,000 rows on.
@@ -8,6 +9,7 @@ import threading
 from collections.abc import Sequence
 from operator import attrgetter
 
+from ingest.ledger import Ledger
 from kedge.record_table import PredictionTable
 from kedge.records import Prediction
 from kedge.store.base import Json
@@ -25,7 +27,8 @@ _time = attrgetter("timestamp")
 class Arrivals:
     """Counters; safe for threads."""
 
-    def __init__(self) -> None:
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
         self._lock = threading.Lock()
         self._total = _none()
         self._models: dict[str, Json] = {}
@@ -46,10 +49,22 @@ class Arrivals:
                 self._add(rows[i].model, duplicate=1)
             for row in ahead:
                 self._add(row.model, ahead=1, by=row.timestamp - row.ingested)
+        again = set(duplicates)
+        for i in duplicates:
+            self._ledger.count(rows[i].model, (rows[i].timestamp,), ())
+        for i, row in enumerate(rows) if ahead else ():
+            if row.timestamp > limit and i not in again:
+                self._ledger.count(row.model, (), (row.timestamp,))
 
-    def note_table(self, table: PredictionTable, duplicates: int) -> None:
-        late = table.timestamps - table.ingested
+    def note_table(self, table: PredictionTable, again: Sequence[int]) -> None:
+        """`again` are the places of rows that were stored before."""
+        late, duplicates = table.timestamps - table.ingested, len(again)
         ahead = int((late > AHEAD).sum())
+        if ahead or again:
+            stored = late > AHEAD
+            stored[list(again)] = False
+            times = table.timestamps[list(again)].tolist(), table.timestamps[stored].tolist()
+            self._ledger.count(table.model, *times)
         with self._lock:
             self._total["rows"] += len(table)
             if ahead or duplicates:

@@ -25,6 +25,7 @@ from ingest.drain import Drainer
 from ingest.enrich import label_of, prediction_of
 from ingest.keep import Keeper
 from ingest.lane import Lanes
+from ingest.ledger import Ledger
 from ingest.rejection import Rejection
 from ingest.spool import Kind
 from ingest.wire import LABEL, PREDICTION, Wire
@@ -74,7 +75,8 @@ class IngestService:
         self._clock = clock
         self._drainer = drainer
         self._keeper = Keeper(logs, drainer)
-        self._arrivals = Arrivals()
+        self._ledger = Ledger(state, clock)
+        self._arrivals = Arrivals(self._ledger)
 
     def schema(self, model: str) -> Features:
         """The features that a model has logged so far."""
@@ -142,6 +144,8 @@ class IngestService:
             appended = self._tried(lambda: self._writer.predictions(rows), len(rows))
         duplicates = self._settle(appended, lambda: rows, indices, told)
         self._arrivals.note(rows, duplicates)
+        if not self._holding:
+            self._ledger.write()
 
     def _store_table(self, table: PredictionTable, indices: Sequence[int], told: "_Told") -> None:
         if self._holding:
@@ -152,7 +156,8 @@ class IngestService:
             self._store_rows(table.rows(), indices, told)
         else:
             duplicates = self._settle(appended, table.rows, indices, told)
-            self._arrivals.note_table(table, len(duplicates))
+            self._arrivals.note_table(table, duplicates)
+            self._ledger.write()
 
     def _tried(self, write: Callable[[], Wrote], count: int) -> Wrote | Appended:
         """What was written; raises where some was not and there is no spool for it."""
@@ -235,6 +240,11 @@ class IngestService:
             rejections=listed(rejected),
             spooled=spooled,
         )
+
+    def finish(self) -> None:
+        """Write what was counted; before the store is closed."""
+        if not self._holding:
+            self._ledger.write(now=True)
 
     def status(self) -> Json:
         """How ingestion does, for people and monitoring."""

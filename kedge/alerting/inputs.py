@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from kedge.alerting.finding import Finding, Severity, State
+from kedge.analysis.arrived import Arrived
 from kedge.analysis.series import Series
 from kedge.analysis.stuck import Run
 from kedge.analysis.variation import AtLength
@@ -77,6 +78,8 @@ class Inputs:
     """For people: `baseline 3f2a1c (1 Jan – 28 Feb)`."""
     against: Against | None = None
     """What a rule that compares with something else than the baseline compares with."""
+    arrived: Arrived | None = None
+    """What is known of the rows' arrival, where the rule `reads_arrivals`."""
     runs: Mapping[str, Run] | None = None
     """By feature: the equal values at the window's end, where the rule `reads_runs`."""
     positive_class: str | None = None

@@ -243,6 +243,11 @@ class Rule(BaseModel, ABC):
         return PartName.LABELS in self.parts
 
     @property
+    def reads_arrivals(self) -> bool:
+        """It asks for what gateways counted as rows arrived."""
+        return False
+
+    @property
     def reads_runs(self) -> bool:
         """It asks for how long features have held one value, which takes a window's newest buckets apart."""
         return False

@@ -14,6 +14,7 @@ from kedge.alerting.finding import BORROWED, Finding, Severity, State, capped
 from kedge.alerting.inputs import Against, Inputs
 from kedge.alerting.quantity import COUNT, Quantity, format_value
 from kedge.alerting.rule import ALL_VERSIONS, Judgement, Rule
+from kedge.analysis.arrived import NAMES as ARRIVALS
 from kedge.analysis.build import absent, median_of
 from kedge.analysis.catalogue import METRICS, MetricInfo, lookup
 from kedge.analysis.drift import RESTLESS, DriftSettings
@@ -148,6 +149,10 @@ class ThresholdRule(Rule):
             problems.append(f"{info.name} is of one feature: write `feature: NAME` or `by: [feature]`")
         elif per_feature and info.takes != "feature":
             problems.append(f"{info.name} is not of one feature: `by: [feature]` does not fit")
+        if self.reads_arrivals and (self.by or self.version != ALL_VERSIONS):
+            problems.append(f"{info.name} is of a model as a whole: leave out `by` and `version`")
+        if self.reads_arrivals and self.compare is not None:
+            problems.append(f"{info.name} is not kept of other windows: use above or below")
         if info.takes == "class" and info.must and self.cls is None:
             problems.append(f"{info.name} is of one class: write `class: NAME`")
         if problems:
@@ -197,6 +202,10 @@ class ThresholdRule(Rule):
         return self.info.label_based  # not label.coverage, which asks how late they are
 
     @property
+    def reads_arrivals(self) -> bool:
+        return self.metric in ARRIVALS
+
+    @property
     def reads_runs(self) -> bool:
         return self.metric == STUCK
 
@@ -208,6 +217,7 @@ class ThresholdRule(Rule):
             value_errors=inputs.value_errors,
             drift=inputs.varies.settings() if inputs.varies else DriftSettings(),
             runs=inputs.runs,
+            arrived=inputs.arrived,
             negative_after=inputs.negative_after,
         )
         if not self.fans_out:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 
 from kedge.analysis import (
+    arrived,
     attribution,
     build,
     calibration,
@@ -154,6 +155,8 @@ _READERS: dict[str, _Reader] = {
     attribution.RANK_SHIFT: lambda r, _: attribution.rank_shift(r.attributed, r.core.attributions),
     quality_change.CONSTANT: lambda r, f: r.constant_of(f),
     stuck.STUCK: lambda r, f: r.stuck_of(f),
+    arrived.DUPLICATES: lambda r, _: arrived.duplicates(r.core.rows, r.context.arrived),
+    arrived.TIME_SKEW: lambda r, _: arrived.time_skew(r.core.rows, r.context.arrived),
     quality_change.APPEARED: lambda r, _: r.changed(quality_change.appeared),
     quality_change.DISAPPEARED: lambda r, _: r.changed(quality_change.disappeared),
 }

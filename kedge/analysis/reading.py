@@ -4,7 +4,18 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from kedge.analysis import absence, build, calibration, classes, performance, quality, quality_change, stuck
+from kedge.analysis import (
+    absence,
+    build,
+    calibration,
+    classes,
+    performance,
+    quality,
+    quality_change,
+    stuck,
+)
+from kedge.analysis.arrived import NAMES as ARRIVALS
+from kedge.analysis.arrived import Arrived
 from kedge.analysis.calibration_drift import calibration_drift
 from kedge.analysis.catalogue import METRICS, MetricInfo
 from kedge.analysis.drift import DriftSettings, FeatureDrift, drift
@@ -47,6 +58,8 @@ class Context:
     drift: DriftSettings = field(default_factory=DriftSettings)
     features: Mapping[str, str] = field(default_factory=dict)
     """Declared kinds, `numeric` or `categorical`, of features that are not on the edges."""
+    arrived: Arrived | None = None
+    """What is known of the rows' arrival; None: of groups, files, single buckets."""
     runs: Mapping[str, stuck.Run] | None = None
     """By feature: the equal values in the window's newest buckets; None where these were not read apart."""
     negative_after: Millis | None = None
@@ -130,6 +143,8 @@ class Reading:
             return bool(self.core.value.n)
         if family == "estimated":
             return bool(self.core.scores) and (name != "auc" or self.context.positive_class is not None)
+        if info.name in ARRIVALS:
+            return self.context.arrived is not None
         match family:
             case "latency":
                 return bool(self.core.latency_ms.n)

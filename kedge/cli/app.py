@@ -29,13 +29,16 @@ def build_app(
     drainer: Drainer | None = None,
 ) -> FastAPI:
     """`local`: the caller is this process itself (the command line), which needs no key. `service` is what
-    takes logs in, where not the pipeline's store directly; `drainer` its spool."""
+    takes logs in, where not the pipeline's store directly; `drainer` its spool. `app.state.finish` writes
+    what the gateway still holds, before the store is closed."""
     app = FastAPI(title="kedge", version=__version__, redoc_url=None)
     install_errors(app)
+    app.state.finish = lambda: None
     keys = Keys(() if local else pipe.settings.keys)
     if ingest:
         service = service or IngestService(pipe.store, pipe.store.state, clock, drainer)
         app.include_router(gateway_router(service, keys))
+        app.state.finish = service.finish
     if read:
         app.include_router(api(pipe, clock, guard_for(keys)))
     if (

@@ -162,10 +162,12 @@ def connect(settings: Settings, *, memory: str = "") -> Iterator[Client]:
             http = httpx.AsyncClient(
                 transport=httpx.ASGITransport(app=app), base_url="http://127.0.0.1", timeout=TIMEOUT_S
             )
+            service = IngestService(pipe.store, pipe.store.state, clock)
             try:
-                service = IngestService(pipe.store, pipe.store.state, clock)
                 yield Client(http, settings.store_name, runner, service)
             finally:
                 runner.run(http.aclose())
+                app.state.finish()
+                service.finish()
         finally:
             pipe.store.close()

@@ -154,6 +154,7 @@ def serve(ctx: click.Context, gateway: bool, web: bool, host: str | None, port: 
             scheduler.stop()
         if drainer:
             drainer.stop()
+        app.state.finish()
         pipe.store.close()
         if file:
             file.unlink(missing_ok=True)

@@ -15,6 +15,7 @@ from kedge.alerting.loading import RuleBook
 from kedge.alerting.muting import Muter, muted
 from kedge.alerting.new_value import NewValueRule
 from kedge.alerting.rule import Rule
+from kedge.pipeline.arrived import arrivals_of
 from kedge.pipeline.composites import in_order, judge_composite, judged_up_to
 from kedge.pipeline.context import Pipeline
 from kedge.pipeline.dirty import Feed
@@ -160,6 +161,9 @@ def _evaluate(
     due = [one for one in due if one.rule.name in progress.get(one.model, {})]
     novelty = Novelty(pipe.store, pipe.values)
     due = [replace(one, novelty=novelty) if isinstance(one.rule, NewValueRule) else one for one in due]
+    asked = {one.model for one in due if one.rule.reads_arrivals}
+    arrivals = {model: arrivals_of(pipe.store.state, model) for model in sorted(asked)}
+    due = [replace(one, arrivals=arrivals[one.model]) if one.rule.reads_arrivals else one for one in due]
     if any(one.references is not None and one.rule.grows for one in due):
         floors = read_floors(pipe.store.state)
         since = min(floors.predictions, floors.minutes)

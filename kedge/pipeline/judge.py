@@ -16,6 +16,7 @@ from kedge.alerting.series import SeriesRule, context_of
 from kedge.alerting.versions import VersionsRule
 from kedge.analysis.measure import Context
 from kedge.analysis.variation import AtLength
+from kedge.pipeline.arrived import Minutes, arrived_in
 from kedge.pipeline.baselines import Baseline
 from kedge.pipeline.dirty import ModelFeed
 from kedge.pipeline.gone import NOTHING_SAID, is_foreign, unlooked
@@ -59,6 +60,8 @@ class Judged:
     """Since when rows can be counted by the minute (References)."""
     novelty: Novelty | None = None
     """Tells new values, for rules that ask for them."""
+    arrivals: Minutes | None = None
+    """What gateways counted of the model, where the rule asks."""
 
     @property
     def width(self) -> Millis:
@@ -256,6 +259,7 @@ def _judge(
             edges=baseline.edges if baseline else None,
             value_errors=baseline.value_errors if baseline else None,
             reference_name=baseline.title if baseline else "",
+            arrived=None if one.arrivals is None else arrived_in(one.arrivals, window),
             runs=None if runs is None else runs.get(group, {}),
             positive_class=one.state.settings.positive_class,
             groups=max(len(groups), 1),

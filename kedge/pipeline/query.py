@@ -8,11 +8,13 @@ from typing import Any
 import msgspec
 
 from kedge.alerting.finding import AlertState, Status
+from kedge.analysis.arrived import NAMES as ARRIVALS
 from kedge.analysis.catalogue import AGED, check_name, lookup
 from kedge.analysis.measure import Context, measure
 from kedge.analysis.metric import Metric
 from kedge.analysis.stuck import STUCK
 from kedge.errors import BadInput
+from kedge.pipeline.arrived import arrivals_of, arrived_in
 from kedge.pipeline.baselines import baseline_in_use
 from kedge.pipeline.context import Pipeline, settings_of
 from kedge.pipeline.dirty import ModelFeed
@@ -88,6 +90,9 @@ def metric_series(
     stored = grouping if _summarised(known, grouping) else None
     negatives = Negatives.of(settings, known.base, now)
 
+    tells = not grouping and (not names or not set(ARRIVALS).isdisjoint(names))
+    arrivals = arrivals_of(pipe.store.state, model) if tells else None
+
     @cache
     def context(group: Group) -> Context:
         plain = context_for(settings, baseline, group, width)
@@ -112,7 +117,11 @@ def metric_series(
         if negatives is not None:
             held = list(negatives.counted(window, dict(held), lambda g: context(g).reference, part).items())
         for group, summary in held:
-            of_group = replace(context(group), runs=None if at_end is None else at_end.get(group, {}))
+            of_group = replace(
+                context(group),
+                runs=None if at_end is None else at_end.get(group, {}),
+                arrived=None if arrivals is None else arrived_in(arrivals, window),
+            )
             for metric in (*measure(summary, of_group), *by_age[group]):
                 if names and metric.name not in names:
                     continue

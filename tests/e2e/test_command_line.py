@@ -105,6 +105,8 @@ def test_from_files_to_alerts(kedge_in: Kedge, tmp_path: Path) -> None:
     assert kedge_in(*load).row == {"file": "march.csv", "accepted": 0, "duplicate": len(good)}
 
     kedge_in("tick", "--drain", "--now", iso(T0 + 3 * DAY + 2 * MINUTE))
+    again = kedge_in("metrics", "fraud", "--metric", "quality.duplicates", "--window", "1d", "--json")
+    assert sum(row["value"] * row["n"] for row in again.rows) == pytest.approx(3 * 24 * 40)
     made = kedge_in("baseline", "create", "fraud", "--from", iso(T0), "--to", iso(T0 + 3 * DAY), "--json").row
     assert (made["rows"], made["features"], made["in_use"]) == (3 * 24 * 40, 3, True)
     assert [row["id"] for row in kedge_in("baseline", "list", "fraud", "--json").rows] == [made["id"]]
@@ -114,11 +116,16 @@ def test_from_files_to_alerts(kedge_in: Kedge, tmp_path: Path) -> None:
     kedge_in("tick", "--drain", "--now", iso(T0 + 4 * DAY + 2 * MINUTE))
     assert [row for row in kedge_in("alerts", "--json").rows if row["state"] == "firing"] == []
 
-    before = kedge_in("metrics", "fraud", "--json").out
+    def told() -> list[str]:
+        """All but how often rows were sent again, which is what changes."""
+        lines = kedge_in("metrics", "fraud", "--json").out.splitlines()
+        return [line for line in lines if "quality.duplicates" not in line]
+
+    before = told()
     kedge_in(*load)
     ticked = kedge_in("tick", "--drain", "--now", iso(T0 + 4 * DAY + 3 * MINUTE), "--json").row
     assert (ticked["buckets"], ticked["written"]) == (0, 0)
-    assert kedge_in("metrics", "fraud", "--json").out == before
+    assert told() == before
 
     assert kedge_in("import", "april.jsonl", "--model", "fraud", "--json").row["accepted"] == len(bad)
     joined = kedge_in(
