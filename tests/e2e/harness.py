@@ -25,6 +25,7 @@ from kedge.config import Settings, load_settings
 from kedge.pipeline.compose import open_store
 from kedge.store.base import Json, Store
 from kedge.windows import MINUTE, Millis, floor
+from tests.support.servers import remove_all
 from tests.support.slack_server import TOKEN, SlackServer
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -180,7 +181,7 @@ class Stack:
         if self._opened is not None:
             self._opened.close()
         if not self.store.startswith("duckdb:"):
-            erase(self.store, self.prefix)
+            remove_all(self.store, self.prefix)
 
     def logs(self) -> str:
         return "\n".join(
@@ -244,18 +245,6 @@ def stack(folder: Path, store: str, **given: Any) -> Iterator[Stack]:
         finally:
             RUNNING.remove(one)
             one.end()
-
-
-def erase(url: str, prefix: str) -> None:
-    """Remove the indices and templates of a prefix; wildcards may be forbidden for deletion."""
-    with httpx.Client(base_url=url, timeout=60) as client:
-        listed = client.get(f"/_cat/indices/{prefix}*?format=json&h=index&expand_wildcards=all")
-        for entry in listed.json() if listed.status_code == 200 else []:
-            client.delete(f"/{entry['index']}")
-        for kind in ("_index_template", "_component_template"):
-            found = client.get(f"/{kind}/{prefix}*")
-            for entry in found.json()[f"{kind[1:]}s"] if found.status_code == 200 else []:
-                client.delete(f"/{kind}/{entry['name']}")
 
 
 def broker(redis_url: str, number: int) -> str:

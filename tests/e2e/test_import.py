@@ -28,7 +28,8 @@ from kedge.sketch import Core, PartName
 from kedge.store.base import Store, SummaryRequest
 from kedge.store.base import Stored as Document
 from kedge.windows import DAY, HOUR, Millis, Window, floor
-from tests.e2e.harness import ROOT, erase, until
+from tests.e2e.harness import ROOT, until
+from tests.support.servers import remove_all
 
 ROWS = 150_000
 FEATURES = 12
@@ -102,7 +103,7 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
     one = Place(tmp_path, url)
     yield one
     if not embedded:
-        erase(url, one.own["KEDGE_PREFIX"])
+        remove_all(url, one.own["KEDGE_PREFIX"])
 
 
 def test_an_import_that_was_killed_resumes_and_stores_every_row_once(place: Place) -> None:

@@ -7,6 +7,7 @@ import pytest
 
 from kedge.store.elastic import ElasticStore, open_elastic
 from kedge.store.elastic.client import Client, Refused
+from tests.support.servers import AT_ONCE
 
 
 @pytest.fixture(scope="module", params=["elasticsearch", "opensearch"])
@@ -52,8 +53,9 @@ def indices(client: Client, prefix: str) -> set[str]:
 
 
 def remove(client: Client, prefix: str) -> None:
-    for index in indices(client, prefix):
-        client.request("DELETE", f"/{index}")
+    names = sorted(indices(client, prefix))
+    for start in range(0, len(names), AT_ONCE):
+        client.request("DELETE", f"/{','.join(names[start : start + AT_ONCE])}")
     for kind in ("_index_template", "_component_template"):
         try:
             client.request("DELETE", f"/{kind}/{prefix}-*")
