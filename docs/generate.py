@@ -30,6 +30,7 @@ from kedge.config import (
     Size,
     SourceSettings,
 )
+from kedge.notify.routes import InhibitModel, IntervalModel, RouteModel
 from kedge.rehearsal import cases
 from kedge.rehearsal.rows import MADE
 from kedge.store.sources import NAMES, PRESETS, Mapped
@@ -43,6 +44,7 @@ PAGES = [
     FOLDER.parent / "sources.md",
     FOLDER.parent / "false-alarms.md",
     FOLDER.parent / "testing-rules.md",
+    FOLDER.parent / "routing.md",
 ]
 _REGION = re.compile(r"(<!-- generated: (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
@@ -234,6 +236,17 @@ def _help(text: str) -> str:
     return "\n\n".join(parts)
 
 
+# --- notify.yml -------------------------------------------------------------------------------------------
+
+
+def notify_fields(model: type[BaseModel]) -> str:
+    """What the defaults are stands with the meaning: most are inherited."""
+    fields = (
+        (f"`{field.alias or name}`", field.description or "") for name, field in model.model_fields.items()
+    )
+    return table(("field", "meaning"), fields)
+
+
 # --- metrics ----------------------------------------------------------------------------------------------
 
 
@@ -268,6 +281,9 @@ REGIONS: dict[str, Callable[[], str]] = {
     "metrics": metrics,
     "case-fields": case_fields,
     "made-metrics": made_metrics,
+    "route-fields": partial(notify_fields, RouteModel),
+    "inhibit-fields": partial(notify_fields, InhibitModel),
+    "interval-fields": partial(notify_fields, IntervalModel),
     **{name: partial(made, table) for name, made in alarms.REGIONS.items()},
 }
 

@@ -87,6 +87,10 @@ class Routing:
             return (self._own(notify),)
         return tuple(_taking(self.root, "{}", labels))
 
+    def keys(self) -> Iterator[str]:
+        """Of every route of the tree."""
+        return (key for key, _ in self._all())
+
     def by_key(self, key: str) -> Route | None:
         """The route of a stored group; None where the tree has no such route any more."""
         if key.startswith(_NOTIFY):

@@ -25,10 +25,12 @@ COMMANDS = {
     "tick": "kedge.cli.operate:tick",
     "summarise": "kedge.cli.summarise:summarise",
     "alerts": "kedge.cli.operate:alerts",
+    "silence": "kedge.cli.silence:silence",
     "baseline": "kedge.cli.baseline:baseline",
     "metrics": "kedge.cli.read:metrics",
     "compare": "kedge.cli.compare:compare",
     "rules": "kedge.cli.rules:rules",
+    "notify": "kedge.cli.notify:notify",
 }
 """In the order of `kedge --help`: to begin, to run, to load, to operate, to read, to author."""
 

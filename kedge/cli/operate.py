@@ -84,7 +84,7 @@ def _list(ctx: click.Context, as_json: bool, *, every: bool) -> None:
         [
             [
                 row["id"][:8],
-                row["state"],
+                row["state"] + (" (silenced)" if "silenced" in row else ""),
                 row["severity"],
                 row["rule"],
                 row["model"],

@@ -25,7 +25,7 @@ from pydantic import StringConstraints, TypeAdapter, ValidationError, model_vali
 from kedge.alerting.fields import did_you_mean
 from kedge.alerting.finding import Transition
 from kedge.alerting.grouping import is_told
-from kedge.alerting.routing import Routing
+from kedge.alerting.routing import Routing, plain_routing
 from kedge.errors import BadInput
 from kedge.notify.base import Notifier
 from kedge.notify.message import Links
@@ -56,29 +56,29 @@ ReceiverName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9
 Variable = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 
 
-class _Slack(Strict):
+class SlackModel(Strict):
     channel: Annotated[str, StringConstraints(min_length=1, max_length=90, strip_whitespace=True)]
     token_env: Variable = BOT_TOKEN
     base_url: str | None = None
 
 
-class _Webhook(Strict):
+class WebhookModel(Strict):
     url_env: Variable = WEBHOOK_URL
 
 
-class _Terminal(Strict):
+class TerminalModel(Strict):
     pass
 
 
-class _Receiver(Strict):
-    slack: _Slack | None = None
-    slack_webhook: _Webhook | None = None
-    terminal: _Terminal | None = None
+class ReceiverModel(Strict):
+    slack: SlackModel | None = None
+    slack_webhook: WebhookModel | None = None
+    terminal: TerminalModel | None = None
 
     @model_validator(mode="after")
-    def _one(self) -> "_Receiver":
+    def _one(self) -> "ReceiverModel":
         if len(self.model_fields_set) != 1 or all(getattr(self, n) is None for n in self.model_fields_set):
-            raise ValueError(f"a receiver is exactly one of {', '.join(_Receiver.model_fields)}")
+            raise ValueError(f"a receiver is exactly one of {', '.join(ReceiverModel.model_fields)}")
         return self
 
 
@@ -149,10 +149,20 @@ def load_receivers(
     return _Reader(source, env, stream).receivers(links)
 
 
+def load_routing(path: Path) -> Routing:
+    """Who is told what by the file at `path`, without the secrets of its receivers: for tests and checks.
+
+    Raises BadInput with every wrong entry, or YamlError.
+    """
+    receivers = _Reader(read_yaml(path), None, None).receivers(Links())
+    return receivers.routing or plain_routing(receivers.default, receivers.known)
+
+
 class _Reader:
     """Reads each part of the file by itself, so that one that is wrong hides no error of another."""
 
-    def __init__(self, source: YamlFile, env: Mapping[str, str], stream: TextIO | None) -> None:
+    def __init__(self, source: YamlFile, env: Mapping[str, str] | None, stream: TextIO | None) -> None:
+        """`env`: where secrets are; None makes no notifiers."""
         self.source, self.env, self.stream = source, env, stream
         self.problems: set[tuple[int, int, str]] = set()
         """Line, column and text."""
@@ -178,10 +188,13 @@ class _Reader:
 
     def _notifiers(self) -> dict[str, Notifier]:
         found: dict[str, Notifier] = {}
-        parsed = self._part("receivers", dict[ReceiverName, _Receiver])
+        parsed = self._part("receivers", dict[ReceiverName, ReceiverModel])
         if parsed is not None and not parsed:
             self._add(("receivers",), "receivers: name at least one")
         for name, receiver in (parsed or {}).items():
+            if self.env is None:
+                found[name] = Terminal(sys.stdout)
+                continue
             try:
                 found[name] = _build(receiver, self.env, self.stream)
             except BadInput as error:
@@ -282,12 +295,12 @@ def _model_at(loc: Sequence[str | int]) -> type[Strict] | None:
     """The model of the map that stands there."""
     match [part for part in loc if not isinstance(part, int)]:
         case ["receivers", _]:
-            return _Receiver
+            return ReceiverModel
         case ["receivers", _, kind]:
             kinds: dict[str, type[Strict]] = {
-                "slack": _Slack,
-                "slack_webhook": _Webhook,
-                "terminal": _Terminal,
+                "slack": SlackModel,
+                "slack_webhook": WebhookModel,
+                "terminal": TerminalModel,
             }
             return kinds.get(str(kind))
         case ["route", *rest]:
@@ -299,7 +312,7 @@ def _model_at(loc: Sequence[str | int]) -> type[Strict] | None:
     return None
 
 
-def _build(receiver: _Receiver, env: Mapping[str, str], stream: TextIO | None) -> Notifier:
+def _build(receiver: ReceiverModel, env: Mapping[str, str], stream: TextIO | None) -> Notifier:
     """The notifier; raises BadInput whose place is the key that is wrong."""
     if receiver.slack is not None:
         token = _secret(env, receiver.slack.token_env, "token_env")
@@ -323,9 +336,9 @@ def _from_environment(env: Mapping[str, str], stream: TextIO | None) -> tuple[st
             raise BadInput(
                 f"{BOT_TOKEN} is set, but no channel: set {CHANNEL} too, for example to #ml-alerts", CHANNEL
             )
-        return "slack", _build(_Receiver(slack=_Slack(channel=channel)), env, stream)
+        return "slack", _build(ReceiverModel(slack=SlackModel(channel=channel)), env, stream)
     if env.get(WEBHOOK_URL):
-        return "slack", _build(_Receiver(slack_webhook=_Webhook()), env, stream)
+        return "slack", _build(ReceiverModel(slack_webhook=WebhookModel()), env, stream)
     return "terminal", Terminal(stream or sys.stdout)
 
 

@@ -26,11 +26,14 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    GetJsonSchemaHandler,
     PlainSerializer,
     ValidationInfo,
     WithJsonSchema,
     field_validator,
 )
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
 from kedge.alerting.fields import Length, Text, WindowLength, ZoneField, did_you_mean, reading
 from kedge.alerting.finding import Severity
@@ -157,6 +160,16 @@ KnownReceiver = Annotated[Text, _known("receivers")]
 KnownTimes = Annotated[Names, _known("intervals")]
 
 
+class _OneOrMore:
+    """For editors: one may stand without its list."""
+
+    def __get_pydantic_json_schema__(
+        self, core: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        schema = handler(core)
+        return {"anyOf": [schema["items"], schema]}
+
+
 class Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
@@ -196,6 +209,9 @@ class EscalationModel(Strict):
     to: KnownReceiver = Field(description="The receiver that is told then.")
 
 
+Escalations = Annotated[tuple[EscalationModel, ...], BeforeValidator(listed), _OneOrMore()]
+
+
 class RouteModel(Strict):
     """What it does not say it has from the route around it, but for `match`, `continue` and times."""
 
@@ -222,7 +238,7 @@ class RouteModel(Strict):
     )
     mute_times: KnownTimes = Field((), description="`time_intervals` in which nothing is told.")
     active_times: KnownTimes = Field((), description="`time_intervals` outside of which nothing is told.")
-    escalate: Annotated[tuple[EscalationModel, ...], BeforeValidator(listed)] | None = Field(
+    escalate: Escalations | None = Field(
         None,
         description="Whom to tell of what nobody has acknowledged: `{after: 30m, to: lead}`, or a list; "
         "`[]`: nobody.",

@@ -24,6 +24,7 @@ from kedge.pipeline.measure import context_for, label_horizon
 from kedge.pipeline.negatives import PARTS, Negatives
 from kedge.pipeline.reader import SummaryReader
 from kedge.pipeline.schema import features_of
+from kedge.pipeline.silences import all_silences, covering
 from kedge.pipeline.spooled import spooled_since
 from kedge.pipeline.summaries import bucket_summary
 from kedge.pipeline.summarise import SEPARATOR
@@ -229,10 +230,18 @@ def tumbling(
 
 
 def alert_rows(pipe: Pipeline, *, every: bool = False) -> list[Json]:
-    """The alerts as `kedge alerts --json` prints them, worst first; the quiet ones only with `every`."""
+    """The alerts as `kedge alerts --json` prints them, worst first; the quiet ones only with `every`.
+
+    An alert that a silence covers says so: `silenced` has its id, author, reason and end.
+    """
     states = [msgspec.convert(s.value, AlertState) for s in pipe.store.alerts.find().values()]
     shown = [s for s in states if every or s.status is not Status.INACTIVE]
-    return [alert_row(s) for s in sorted(shown, key=_urgency)]
+    silences, book, now = all_silences(pipe.store.state), pipe.rules(), pipe.wall()
+    return [
+        alert_row(state) | ({"silenced": silence} if silence is not None else {})
+        for state in sorted(shown, key=_urgency)
+        for silence in [covering(state, silences, book, now)]
+    ]
 
 
 def _urgency(state: AlertState) -> tuple[Any, ...]:

@@ -38,6 +38,7 @@ from kedge.pipeline.tick import TickReport, drain, tick
 from kedge.pipeline.version_query import version_row
 from kedge.store.base import Json
 from kedge.store.expiry import expired_labels
+from kedge.web.silences import silence_routes
 from kedge.windows import Window, ceil, floor, iso, parse_duration, parse_time
 
 
@@ -109,6 +110,7 @@ def api(pipe: Pipeline, clock: Clock, guard: Callable[..., Any]) -> APIRouter:
     router = APIRouter(dependencies=[Depends(guard)])
     _operate(router, pipe, clock)
     _read(router, pipe, clock)
+    silence_routes(router, pipe)
     _baselines(router, pipe, clock)
     return router
 

@@ -65,9 +65,22 @@ def errors(schema: dict[str, Any], value: Any, root: dict[str, Any], at: str = "
                         found += errors(inner, value[name], root, f"{at}.{name}")
             case "additionalProperties":
                 others = value.keys() - schema.get("properties", {}).keys() if isinstance(value, dict) else ()
+                patterns = schema.get("patternProperties", {})
+                others = [name for name in others if not any(re.search(p, name) for p in patterns)]
                 for name in sorted(others):
                     unknown = [f"{at}: unknown {name}"]
                     found += errors(wanted, value[name], root, f"{at}.{name}") if wanted else unknown
+            case "patternProperties":
+                for name in value if isinstance(value, dict) else ():
+                    for pattern, inner in wanted.items():
+                        found += (
+                            errors(inner, value[name], root, f"{at}.{name}")
+                            if re.search(pattern, name)
+                            else []
+                        )
+            case "allOf":
+                for option in wanted:
+                    found += errors(option, value, root, at)
             case "items":
                 for i, item in enumerate(value if isinstance(value, list) else []):
                     found += errors(wanted, item, root, f"{at}[{i}]")
