@@ -289,8 +289,8 @@ class _Look:
             repeat=self.route.repeat_interval,
             waits=any(map(_waits, firing.values())),
         )
-        if not heard and self.muted:
-            reason = Reason.MUTED
+        if not heard:
+            reason = Reason.MUTED if self.muted else Reason.UNHEARD
         if escalated and reason in (Reason.FIRST, Reason.NEW):
             reason = Reason.ESCALATED
         self.reasons[receiver] = reason

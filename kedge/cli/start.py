@@ -342,9 +342,10 @@ def _receivers(ctx: click.Context) -> Check:
         receivers = load_receivers(settings.notify if settings.notify.exists() else None, os.environ)
     except KedgeError as e:
         return Check("receivers", False, str(e), f"mend {settings.notify}")
-    return Check(
-        "receivers", True, f"default {receivers.default}; known: {', '.join(sorted(receivers.known))}"
-    )
+    known = f"default {receivers.default}; known: {', '.join(sorted(receivers.known))}"
+    if receivers.routing is not None:
+        known += f"; {len(list(receivers.routing.keys()))} routes"
+    return Check("receivers", True, known)
 
 
 @click.command()
