@@ -125,14 +125,20 @@ def _inflation(residuals: Floats) -> float:
     if np.ptp(residuals) <= 0:
         return 1.0
     lags = max(min(n // 2, n - 3), 1)
-    ranks = np.argsort(np.argsort(residuals, kind="stable"), kind="stable").astype(np.float64)
-    found = autocorrelation(ranks, lags)
+    found = autocorrelation(_ranks(residuals), lags)
     counts = np.abs(found) > z_of(ALPHA_LAGS / 2) / math.sqrt(n)
     first = min(max((n * float(found[0]) + 2) / (n - 4), 0.0), 0.95) if n > 4 else 0.0
     i = np.arange(1, lags + 1)
     used = np.maximum(np.where(counts, found, 0.0), first**i)
     weights = (n - i) * (n - i - 1) * (n - i - 2)
     return max(1.0 + 2.0 / (n * (n - 1) * (n - 2)) * float(weights @ used), 1.0)
+
+
+def _ranks(values: Floats) -> Floats:
+    """Ranks, ties sharing theirs: the points that the slope is of lie on the line but for rounding."""
+    rounded = np.round(values / np.ptp(values), 9)
+    _, index, ties = np.unique(rounded, return_inverse=True, return_counts=True)
+    return (np.cumsum(ties) - (ties - 1) / 2)[index]
 
 
 def _cycle(starts: Ints, values: Floats, window: Millis) -> tuple[Floats, float]:

@@ -14,7 +14,6 @@ from zoneinfo import ZoneInfo
 import numpy as np
 
 from kedge.alerting.finding import AlertState
-from kedge.alerting.lifecycle import firing_of
 from kedge.alerting.series import SeriesRule
 from kedge.analysis.measure import Context
 from kedge.analysis.series import Ints, Series
@@ -90,7 +89,7 @@ class PastWindows:
             window=length,
             now=int(self._local(np.array([window.start]))[0]),
             firing=np.array(firing, np.bool_),
-            ongoing=state is not None and firing_of(state) is not None,
+            ongoing=state is not None and state.started is not None,
             left_out=sum(one is None for one in every),
         )
 
@@ -114,13 +113,16 @@ class PastWindows:
         return self._read(Summary.zero(context.edges), context)
 
     def _fired(self, state: AlertState | None) -> Iterable[tuple[Millis, Millis]]:
-        """When the group's alert fired: from the window that first breached to the step that ended it."""
+        """When the group's alert fired: from the window that first breached to the step that ended it.
+
+        Waiting for its `for` is part of that, or each breach would make the next one usual.
+        """
         if state is None or not self.rule.remembers:
             return
         for start, end in state.fired_before:
             yield start - self.rule.window, end
-        if (since := firing_of(state)) is not None:
-            yield since - self.rule.window, _GOES_ON
+        if state.started is not None:
+            yield state.started - self.rule.window, _GOES_ON
 
     def _local(self, times: Ints) -> Ints:
         """On the clock on the wall, where the rule tells times of the day apart."""

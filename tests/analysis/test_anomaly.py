@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -243,6 +243,7 @@ def test_a_constant_history_makes_any_change_unusual_and_none_otherwise() -> Non
         assert not looked(np.full(28 * 24 + 1, 5.0), method=method).unusual  # type: ignore[arg-type]
 
 
+@settings(max_examples=30)
 @given(st.floats(1e-3, 1e3), st.floats(-100, 100), st.integers(0, 50))
 def test_another_unit_changes_nothing_but_the_numbers(scale: float, shift: float, seed: int) -> None:
     values = daily(np.random.default_rng(seed), 14 * 24 + 1, HOUR)

@@ -172,3 +172,25 @@ def test_there_are_no_example_rows_without_a_feature_a_dashboard_or_a_fault():
 )
 def test_a_runbook_that_is_no_web_address_is_no_link(runbook):
     assert compose(transition(runbook=runbook), links=Links()).links == ()
+
+
+def test_an_odd_value_is_told_beside_what_is_usual_then():
+    odd = finding(
+        value=412.0,
+        n=900,
+        interval=(405.0, 420.0),
+        unit="ms",
+        reference=None,
+        reference_n=None,
+        usual=(180.0, 260.0),
+        bound=310.0,
+        change="on Tuesdays at 14:00 (4 weeks)",
+        causes=(),
+        clears="back between 180 ms and 260 ms, or what is usual then",
+    )
+    seen, clears = told(finding=odd).lines
+    assert seen == (
+        f"412{THIN}ms (n=900; 95{THIN}%: 405{THIN}ms–420{THIN}ms), usual 180{THIN}ms–260{THIN}ms: "
+        f"on Tuesdays at 14:00 (4 weeks), limit 310{THIN}ms"
+    )
+    assert clears == "Clears: back between 180 ms and 260 ms, or what is usual then"

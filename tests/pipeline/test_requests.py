@@ -98,6 +98,47 @@ def test_what_rules_compare_with_costs_no_request_a_rule(one: World) -> None:
     assert many <= few + 2
 
 
+KINDS = (
+    "kind: anomaly, history: 7d",
+    "kind: anomaly, history: 28d, by: version",
+    "kind: trend, over: 2d, reaches: 99%, within: 1h",
+    "kind: trend, over: 30d, reaches: 99%, within: 1h",
+)
+
+
+def in_series(rules: int) -> RuleBook:
+    names = ("errors.rate", "confidence.mean")
+    windows = ("1h", "2h", "4h")
+    lines = [
+        f"  - {{name: r{i}, metric: {names[i // 4 % 2]}, window: {windows[i % 3]}, {KINDS[i % 4]}}}"
+        for i in range(rules)
+    ]
+    found = parse_rules("version: 1\ndefaults: {model: '*'}\nrules:\n" + "\n".join(lines) + "\n")
+    assert not found.problems
+    return found
+
+
+def test_a_month_of_history_costs_no_more_requests_than_a_week_and_twenty_rules_no_more_than_one(
+    one: World,
+) -> None:
+    one.settings = settings(fraud={"bucket": "1h"})
+    one.restart()
+    one.now = T0 + HOUR
+    one.send([prediction(50_000 + i, T0 - i * 6 * HOUR) for i in range(4 * 33)])
+    one.drain(one.now)
+    one.book = in_series(1)
+    for hour in (4, 8, 12):  # all windows end at such an hour
+        requests_of_a_tick(one, hour * 60 - 1)
+    few = requests_of_a_tick(one, 16 * 60 - 1)
+    one.book = in_series(20)
+    for hour in (20, 24, 28):
+        requests_of_a_tick(one, hour * 60 - 1)
+    many = requests_of_a_tick(one, 32 * 60 - 1)
+    assert {state.rule for state in one.alerts().values()} == {rule.name for rule in one.book.rules}
+    assert all(state.finding for state in one.alerts().values())
+    assert many <= few + 2
+
+
 def test_a_worker_that_missed_an_hour_asks_for_it_at_once(one: World) -> None:
     for minute in range(3):
         requests_of_a_tick(one, minute)

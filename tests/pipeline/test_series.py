@@ -107,6 +107,17 @@ def test_a_shift_that_stays_is_not_taken_for_usual_while_it_fires() -> None:
         assert found(one, "latency-odd").usual == pytest.approx(before, rel=0.05)
 
 
+def test_a_shift_that_waits_for_its_time_to_fire_is_not_taken_for_usual() -> None:
+    with world(book=book(f"{ODD}, for: 5h"), settings=BY_HOUR) as one:
+        one.now = T0 + 30 * DAY
+        one.send(rows(range(30 * 24), by_day))
+        drained(one, 30 * 24)
+        one.send(rows(range(30 * 24, 30 * 24 + 7), lambda hour: by_day(hour) * 1.6))
+        drained(one, 30 * 24 + 7)
+        alert = one.alert("latency-odd")
+        assert (alert.status, alert.fired) == (Status.FIRING, T0 + 30 * DAY + 6 * HOUR)
+
+
 def test_groups_are_held_against_their_own_past() -> None:
     rules = book(f"{ODD}, by: [segment.region]".replace("severity: high, ", ""))
     with world(book=rules, settings=BY_HOUR) as one:
