@@ -2,6 +2,7 @@
 and an Elasticsearch index that a plain `_bulk` script fills under default dynamic mapping."""
 
 import random
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from uuid import uuid4
@@ -19,6 +20,7 @@ from kedge.store.elastic.client import Client
 from kedge.store.elastic.foreign import ForeignField
 from kedge.store.flaws import Flaw, Problem
 from kedge.store.sources import Mapped, Source
+from kedge.store.values import ValueQuery
 from kedge.windows import HOUR
 from tests.store.conftest import remove
 from tests.store.foreign_logs import (
@@ -273,6 +275,35 @@ def test_examples_of_a_flaw_are_found_by_their_own_fields(
     assert found(Flaw("age", Problem.MISSING)) == {r.id for r in rows if "age" not in r.num}
     assert found(old)
     assert found(pubs)
+
+
+def test_values_are_counted_by_their_own_fields_and_with_those_that_kedge_stored(
+    store: ElasticStore, logger: Logger, models: tuple[str, str]
+) -> None:
+    model = models[0]
+    here, there = rows_of(40, [model], seed=3), rows_of(120, [model], seed=4)
+    store.append(here)
+    logger.log(there)
+    store.changed({})
+    rows = [*here, *there]
+    times = {row.id: row.timestamp for row in rows}
+    eu = [row for row in rows if row.segment.get("region") == "eu"]
+    for field, group, expected in (
+        ("features.cat.merchant", (), Counter(r.cat["merchant"] for r in rows)),
+        ("features.cat.night", (), Counter(r.cat["night"] for r in rows)),
+        ("prediction.class", (), Counter(r.cls for r in rows if r.cls)),
+        ("version", (), Counter(r.version for r in rows)),
+        ("version", (("segment.region", "eu"),), Counter(r.version for r in eu)),
+    ):
+        found = store.values(ValueQuery(model, SPAN, field, group, examples=True))
+        assert {v.value: v.rows for v in found} == expected, field
+        assert all(times[row_id] in SPAN for v in found for row_id in v.examples)
+        first, *_ = sorted(expected)
+        rest = store.values(ValueQuery(model, SPAN, field, group, without=[first]))
+        assert {v.value for v in rest} == expected.keys() - {first}
+        assert [v.value for v in store.values(ValueQuery(model, SPAN, field, group, among=[first]))] == [
+            first
+        ]
 
 
 def test_a_mapping_that_is_edited_is_read_anew(
