@@ -1,14 +1,19 @@
 """Rows and labels that come after their windows were judged: alerts are put right, and what is over pages no
 one."""
 
+import secrets
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from kedge.alerting.finding import Status
 from kedge.alerting.loading import parse_rules
+from kedge.pipeline.rulebook import RuleSource
+from kedge.store.elastic import open_elastic
 from kedge.windows import DAY, HOUR, MINUTE, SECOND
 from tests.pipeline.world import T0, Crash, World, crash_at, prediction, truth, world
+from tests.support.servers import remove_all
 
 BOOK = """
 version: 1
@@ -103,6 +108,29 @@ def test_late_labels_disprove_an_alert(one: World) -> None:
     one.drain(T0 + 4 * HOUR + 3 * MINUTE)
     assert one.alert("wrong").status is Status.RESOLVED
     assert one.notebook.messages[-1].headline.startswith("RESOLVED (DISPROVED)")
+
+
+@pytest.mark.parametrize("server", ["elasticsearch", "opensearch"])
+def test_on_a_server_alerts_are_put_right_and_broken_files_told_all_the_same(
+    server: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    url, prefix = request.getfixturevalue(f"{server}_url"), f"kedge-late-{secrets.token_hex(5)}"
+    file = tmp_path / "rules.yml"
+    file.write_text(BOOK)
+    try:
+        with world(open_store=lambda clock: open_elastic(url, prefix=prefix, clock=clock)) as one:
+            one.pipe.rules = RuleSource(tmp_path, kept=one.store.state)
+            minutes(one, 8, failing=(6, 7))
+            assert one.alert("failing").status is Status.FIRING
+            rows(one, 6, 40, failed=False, first=10)
+            file.write_text(BOOK.replace("above", "abve"))
+            one.restart()
+            one.pipe.rules = RuleSource(tmp_path, kept=one.store.state)
+            one.tick(T0 + 10 * MINUTE)
+            assert history(one) == [("firing", None), ("resolved", "disproved")]
+            assert one.alert("kedge.rules-broken", file=str(file)).status is Status.FIRING
+    finally:
+        remove_all(url, prefix)
 
 
 @pytest.mark.parametrize("after", range(12))
