@@ -16,6 +16,8 @@ Fold = Callable[[AlertState, Finding], AlertState]
 """One step of the fold, of an alert that keeps no past."""
 SEPARATOR = "/"
 """Of a rule's signature from its timing, in `Past.under`."""
+SLACK = 4
+"""A past may grow by that part of what corrections reach over, so that not each step folds one away."""
 MISSING = frozenset({State.NO_DATA, State.INSUFFICIENT, State.INCOMPLETE})
 _QUIET = frozenset({Status.INACTIVE, Status.RESOLVED})
 
@@ -26,12 +28,12 @@ def kept(state: AlertState, finding: Finding, under: str, reach: Millis, fold: F
     past = state.past
     if past is None or past.under != under:
         past = Past(base=_standing(state), under=under)
-    signature, _, _ = under.partition(SEPARATOR)
     runs = _appended(past.runs, finding.step, _bare(finding))
     base, oldest = past.base, finding.step - reach
-    while runs[0].start <= oldest:
-        base = _past(state, base, runs[0], fold, signature)
-        runs = _without_first(runs)
+    if runs[0].start <= oldest - reach // SLACK:
+        signature, _, _ = under.partition(SEPARATOR)
+        while runs[0].start <= oldest:
+            base, runs = _folded_away(state, base, runs, oldest, fold, signature)
     return Past(base=base, runs=runs, under=under)
 
 
@@ -97,13 +99,19 @@ def _standing_again(state: AlertState, base: Standing) -> AlertState:
     return replace(state, **held, **nothing, acknowledged_by="", finding=None)
 
 
-def _past(state: AlertState, base: Standing, run: Run, fold: Fold, signature: str) -> Standing:
-    """Where the alert stood after the first step of a run."""
+def _folded_away(
+    state: AlertState, base: Standing, runs: tuple[Run, ...], oldest: Millis, fold: Fold, signature: str
+) -> tuple[Standing, tuple[Run, ...]]:
+    """Where the alert stood after the first step, and the runs without it; of a quiet alert's ok run, after
+    all its steps up to `oldest`."""
+    run = runs[0]
     if base.status in _QUIET and not base.rung_since and run.found.state is State.OK:
-        return replace(
-            base, evaluated_through=run.start, started=None, no_data_since=None, signature=signature
-        )
-    return _standing(fold(_standing_again(state, base), replace(run.found, step=run.start)))
+        count = min((oldest - run.start) // run.gap + 1, run.count) if run.gap else 1
+        through = run.start + (count - 1) * run.gap
+        base = replace(base, evaluated_through=through, started=None, no_data_since=None, signature=signature)
+        return base, _without_first(runs, count)
+    base = _standing(fold(_standing_again(state, base), replace(run.found, step=run.start)))
+    return base, _without_first(runs, 1)
 
 
 def _appended(runs: tuple[Run, ...], step: Millis, found: Finding) -> tuple[Run, ...]:
@@ -118,9 +126,10 @@ def _appended(runs: tuple[Run, ...], step: Millis, found: Finding) -> tuple[Run,
     )
 
 
-def _without_first(runs: tuple[Run, ...]) -> tuple[Run, ...]:
+def _without_first(runs: tuple[Run, ...], count: int) -> tuple[Run, ...]:
     first, *others = runs
-    if first.count == 1:
+    left = first.count - count
+    if not left:
         return tuple(others)
-    left = first.count - 1
-    return (Run(first.start + first.gap, left, first.gap if left > 1 else 0, first.found), *others)
+    gap = first.gap if left > 1 else 0
+    return (Run(first.start + count * first.gap, left, gap, first.found), *others)

@@ -9,6 +9,7 @@ import click
 from kedge.cli.client import connect
 from kedge.cli.common import json_option, settings_from
 from kedge.cli.output import json_line, number, table
+from kedge.windows import iso
 
 
 @click.command()
@@ -106,7 +107,11 @@ def _list(ctx: click.Context, as_json: bool, *, every: bool) -> None:
 @json_option
 @click.pass_context
 def show(ctx: click.Context, alert: str, as_json: bool) -> None:
-    """One alert with its history; ALERT is the beginning of its id."""
+    """One alert with its history: each change, when, and why. ALERT is the beginning of its id.
+
+    \b
+    Example: kedge alerts show 3f2a
+    """
     with connect(settings_from(ctx)) as client:
         row = client.get(f"/v1/alerts/{alert}")
     if as_json:
@@ -116,7 +121,27 @@ def show(ctx: click.Context, alert: str, as_json: bool) -> None:
         if name != "history":
             click.echo(f"{name:10} {value}")
     for event in row["history"]:
-        click.echo(f"  {event['before']} → {event['after']}: {event['reason']}")
+        click.echo(f"  {iso(event['step'])}  {changed(event)}: {event['reason']}")
+
+
+def changed(event: dict[str, Any]) -> str:
+    """One change in a line: `firing high → resolved (disproved)`."""
+    from kedge.alerting.finding import Severity
+
+    sides = ((event["before"], event.get("severity_before")), (event["after"], event["severity"]))
+    named = [
+        f"{status} {Severity(level).word}" if status in _FIRES and level else status.replace("_", " ")
+        for status, level in sides
+    ]
+    if named[0] == named[1]:
+        named = named[1:]
+    remarks = [event["ends"]] if event.get("ends") else []
+    remarks += [_FLAPS[event["flaps"]]] if event.get("flaps") else []
+    return " → ".join(named) + (f" ({', '.join(remarks)})" if remarks else "")
+
+
+_FIRES = ("firing", "acknowledged")
+_FLAPS = {"begins": "flapping", "folded": "flapping, not told", "steady": "steady again"}
 
 
 def _act(ctx: click.Context, alert: str, action: str, as_json: bool) -> None:

@@ -327,7 +327,11 @@ def _rules(ctx: click.Context) -> Check:
     book = load_rules([folder])
     if book.problems:
         return Check(
-            "rules", False, "; ".join(map(str, book.problems[:3])), "kedge rules check lists every problem"
+            "rules",
+            False,
+            "; ".join(map(str, book.problems[:3])),
+            "kedge rules check lists every problem; "
+            "until then the last good version of each file stays in force",
         )
     return Check("rules", True, f"{len(book.rules)} rules in {folder}")
 
