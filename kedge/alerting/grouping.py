@@ -405,13 +405,9 @@ def decide(
 
 
 def _later(a: Transition, b: Transition) -> bool:
-    """Whether `a` is a later change of its alert than `b`. One step may end a notice of missing data and
-    fire."""
-    return a.id != b.id and _order(a) >= _order(b)
-
-
-def _order(transition: Transition) -> tuple[Millis, Millis, bool]:
-    return (transition.step, transition.decided, transition.after is not Status.RESOLVED)
+    """Whether `a` is a later change of an alert than `b`. Of two at one step one follows the other."""
+    times, others = (a.step, a.decided), (b.step, b.decided)
+    return times > others or (times == others and a.id != b.id and a.before is b.after)
 
 
 def _waits(transition: Transition) -> bool:
