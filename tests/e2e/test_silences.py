@@ -16,6 +16,10 @@ rules:
   - {name: failing, model: fraud, metric: errors.rate, window: 1h, above: 20%, team: risk, evidence: point}
   - {name: busy, model: fraud, metric: volume.count, window: 1h, above: 10, evidence: point}
 """
+ROWS = [
+    f'{{"id": "r{i}", "timestamp": "{iso(T0 + i * MINUTE)}", "class": "ok", "error.type": "Timeout"}}'
+    for i in range(120)
+]
 Kedge = Callable[..., Done]
 
 
@@ -31,11 +35,7 @@ def kedge_in(kedge: Launcher, tmp_path: Path) -> Kedge:
         assert "Traceback" not in done.err, done.err
         return done
 
-    lines = [
-        f'{{"id": "r{i}", "timestamp": "{iso(T0 + i * MINUTE)}", "class": "ok", "error.type": "Timeout"}}'
-        for i in range(120)
-    ]
-    (tmp_path / "log.jsonl").write_text("\n".join(lines))
+    (tmp_path / "log.jsonl").write_text("\n".join(ROWS))
     run("import", "log.jsonl", "--model", "fraud")
     run("tick", "--drain", "--now", iso(T0 + 121 * MINUTE))
     return run
@@ -84,3 +84,33 @@ def test_what_is_no_silence_ends_with_two_and_a_sentence(kedge_in: Kedge) -> Non
     ):
         assert says in kedge_in("silence", *args, code=2).err
     assert kedge_in("silence").out == "no silences\n"
+
+
+ROUTES = """
+receivers:
+  team: {terminal: {}}
+  pager: {terminal: {}}
+route:
+  receiver: team
+  group_by: [model]
+  group_wait: 0
+  routes:
+    - {match: {team: risk}, receiver: pager, continue: true}
+    - {receiver: team}
+"""
+
+
+def test_a_tick_tells_groups_by_the_tree_of_notify_yml(kedge: Launcher, tmp_path: Path) -> None:
+    (tmp_path / "rules").mkdir()
+    (tmp_path / "rules" / "rules.yml").write_text(RULES)
+    (tmp_path / "notify.yml").write_text(ROUTES)
+    env = {"KEDGE_STORE": "duckdb:kedge.duckdb"}
+    assert "3 routes" in kedge(["doctor"], tmp_path, env).out
+    (tmp_path / "log.jsonl").write_text("\n".join(ROWS))
+    kedge(["import", "log.jsonl", "--model", "fraud"], tmp_path, env)
+    done = kedge(["tick", "--drain", "--now", iso(T0 + 121 * MINUTE)], tmp_path, env)
+    assert done.code == 0, done
+    assert "MEDIUM · 2 firing · model=fraud" in done.out
+    # The pager is told of the one rule that is its team's, the team of both: a line each, and each by itself.
+    assert done.out.count("MEDIUM · fraud · failing") == 3
+    assert done.out.count("MEDIUM · fraud · busy") == 2
