@@ -22,7 +22,7 @@ from typing import Any
 import msgspec
 
 from kedge.alerting.dispatch import Quiet, assigned, looked_at, quiet_at, scattered
-from kedge.alerting.finding import AlertState, Transition
+from kedge.alerting.finding import AlertState, Finding, State, Transition
 from kedge.alerting.grouping import Group, Notification, is_told, shortened
 from kedge.alerting.lifecycle import Identity, standing
 from kedge.alerting.loading import RuleBook
@@ -146,7 +146,7 @@ class Router:
             self._hold_silenced(book)
         self._scatter()
         quiet = quiet_at(self.now, self.routing, list(self.groups.values()), self.silences)
-        looked = list(self._looked_at(quiet))
+        looked = self._as_of_now(list(self._looked_at(quiet)))
         self._swap(looked)
         # One that another worker has looked at meanwhile is that worker's.
         decided = [group for group in looked if self.groups.get(group.id) is group]
@@ -168,6 +168,26 @@ class Router:
                     # What waited for a silence to end is told, and goes its usual way again.
                     after = msgspec.structs.replace(after, members={})
             yield msgspec.structs.replace(after, outgoing=(*after.outgoing, *found.notifications))
+
+    def _as_of_now(self, groups: Sequence[Group]) -> list[Group]:
+        """What is told of an alert that has fired for a while is what was found of it last."""
+        firing = {t.alert for group in groups for told in group.outgoing for t in told.firing}
+        states = self.store.alerts.get_many(sorted(firing)) if firing else {}
+
+        def current(transition: Transition) -> Transition:
+            stored = states.get(transition.alert)
+            return transition if stored is None else _with_newest(transition, stored.value)
+
+        replace = msgspec.structs.replace
+        return [
+            replace(
+                group,
+                outgoing=tuple(
+                    replace(told, firing=tuple(current(t) for t in told.firing)) for told in group.outgoing
+                ),
+            )
+            for group in groups
+        ]
 
     def _settle(self, groups: Sequence[Group]) -> int:
         """Write the rows of what groups have to tell; then it leaves them, and empty groups go."""
@@ -231,3 +251,18 @@ class Router:
             if self.now - silence.ends > KEEP_EXPIRED:
                 stored = self._silence_documents[silence.id]
                 self.store.state.delete(SILENCE + silence.id, stored.token)
+
+
+def _with_newest(transition: Transition, state: Json) -> Transition:
+    """A transition with what was found of its alert last, and with the causes of its own step."""
+    try:
+        newest = msgspec.convert(state.get("finding"), Finding)
+    except msgspec.ValidationError:
+        return transition
+    held = transition.finding
+    if newest.step <= transition.step or newest.state not in (State.BREACH, State.HOLD):
+        return transition
+    found = msgspec.structs.replace(
+        newest, causes=held.causes, normal=held.normal, clears=newest.clears or held.clears
+    )
+    return msgspec.structs.replace(transition, finding=found)

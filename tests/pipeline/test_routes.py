@@ -4,7 +4,7 @@ from functools import cache
 
 import pytest
 
-from kedge.alerting.finding import Severity, Status
+from kedge.alerting.finding import Severity, State, Status
 from kedge.alerting.loading import RuleBook
 from kedge.alerting.matchers import parse_match
 from kedge.alerting.routing import Escalation, Route, Routing
@@ -102,6 +102,14 @@ class Alerts:
         assert self.store.alerts.swap(alert, value, stored.token if stored else None)
         return self
 
+    def found(self, alert, **changes):
+        """A later step, at which it goes on."""
+        stored = self.store.alerts.get(alert)
+        self._turn += 1
+        newest = finding(step=STEP + self._turn * MINUTE, **changes)
+        value = {**stored.value, "finding": as_json(newest), "evaluated_through": newest.step}
+        assert self.store.alerts.swap(alert, value, stored.token)
+
     def run(self, receivers, *seconds):
         for after in seconds:
             self.at = NOW + after * SECOND
@@ -193,6 +201,23 @@ def test_what_still_fires_is_told_again_and_says_so(store, slack):
         "🚨 CRITICAL · fraud v7 · country=DE · slow",
         True,
     )
+
+
+def test_what_is_told_later_has_the_newest_numbers_and_the_causes_of_its_beginning(store, slack):
+    receivers, alerts = receivers_of(slack), Alerts(store)
+    alerts.set("slow").run(receivers, 0)
+    alerts.found("slow", value=0.52, causes=(), clears="")
+    alerts.run(receivers, 30)
+    alerts.found("slow", value=0.61, state=State.OK)
+    alerts.run(receivers, *range(330, 14_700, 300))
+    first, again = [
+        post.attachments[0]["blocks"][0]["text"]["text"] for post in slack.posts if post.channel[-1] == "L"
+    ]
+    assert first.startswith("0.52 (n=200")
+    assert "Moves with it: merchant_type" in first
+    assert "Clears: fall under 3" in first
+    # An ok finding while it is kept firing is not what it fires for.
+    assert again.startswith("0.71 (n=200")
 
 
 def test_an_alert_that_is_over_before_the_wait_is_told_to_nobody(store, slack):
