@@ -184,7 +184,7 @@ def _evaluate(
                 (one, progress[one.model][one.rule.name].through),
                 *([only(one, again)] if again else ()),
             )
-            for ask in part.asks(since, known.values())
+            for ask in part.asks(since, known.values(), pipe.reader.points)
         ]
     )
     changes: dict[str, _Change] = {}

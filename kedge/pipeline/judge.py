@@ -24,6 +24,7 @@ from kedge.pipeline.groups import folded_notice
 from kedge.pipeline.models import ModelState
 from kedge.pipeline.negatives import PARTS, Negatives
 from kedge.pipeline.novelty import Novelty
+from kedge.pipeline.points import PointMemory
 from kedge.pipeline.reader import Ask, SummaryReader
 from kedge.pipeline.references import References
 from kedge.pipeline.series import PastWindows
@@ -87,7 +88,12 @@ class Judged:
     @cached_property
     def past(self) -> PastWindows | None:
         """The windows before that the rule looks at too, where it is judged on a series."""
-        return PastWindows(self.rule, self.feed) if isinstance(self.rule, SeriesRule) else None
+        if not isinstance(self.rule, SeriesRule):
+            return None
+        read_against = (self.baseline and (self.baseline.id, self.baseline.generation), self.state.settings)
+        # Which rows without a label count as negative changes as time goes by.
+        keep = None if self.negatives is not None else (self.rule.signature, repr(read_against))
+        return PastWindows(self.rule, self.model, self.feed, keep)
 
     def steps_after(self, since: Millis) -> range:
         first = floor(since, self.width) + self.width
@@ -117,8 +123,11 @@ class Judged:
         found = {window} | (self.references.read_for(window, states) if self.references else set())
         return found | ({before} if (before := self.before(window)) else set())
 
-    def asks(self, since: Millis, states: Iterable[AlertState] = ()) -> Iterator[Ask]:
-        """What the first and the last of the steps after `since` read, as its alerts stand."""
+    def asks(
+        self, since: Millis, states: Iterable[AlertState] = (), points: PointMemory | None = None
+    ) -> Iterator[Ask]:
+        """What the first and the last of the steps after `since` read, as its alerts stand; of a series, what
+        is not among `points`."""
         steps = self.steps_after(since)
         judged = (step for step in steps if self.rule.span(step))
         ends = {step for step in (next(judged, None), *deque(judged, 1)) if step is not None}
@@ -131,9 +140,8 @@ class Judged:
             missing = self.feed.missing(part)
             spans = [span for read in windows for span in tile(read, self.feed.base, missing)]
             if past is not None:
-                spans += [
-                    s for step in ends for s in past.spans(self.window_of(step), self.feed.base, missing)
-                ]
+                looked = [self.window_of(step) for step in ends]
+                spans += [span for window in looked for span in past.spans(window, missing, points)]
             for span in spans:
                 window = Window(span.start, span.end)
                 yield Ask(self.model, span.tier, window, part, edges, self.rule.grouping)
@@ -284,7 +292,8 @@ def _judge(
         inputs = inputs_of(group, summary)
         if one.past is not None:
             own_state = known.get(alert_id(rule.name, one.model, version, values))
-            inputs = replace(inputs, series=one.past.of(window, group, read, context, own_state))
+            series = one.past.of(window, group, read, context, own_state, reader.points)
+            inputs = replace(inputs, series=series)
         if compared is None:
             found: Iterable[tuple[dict[str, str], Finding]] = rule.judge_all(inputs, step)
         else:

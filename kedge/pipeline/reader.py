@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from kedge.analysis.maturity import BucketLabels
 from kedge.pipeline.dirty import Feed, label_tier, runs_of
+from kedge.pipeline.points import PointMemory
 from kedge.pipeline.summaries import bucket_summary, empty
 from kedge.pipeline.sums import Buckets, Shelf, Sums, add, shelf_among, together
 from kedge.sketch import Core, EdgeSet, Labels, PartName, Summary
@@ -61,6 +62,8 @@ class SummaryReader:
     """How much of one tier is kept; by default what the windows of rules reach over (_LONGEST)."""
     ahead: Millis = 0
     """Up to when windows will be asked for next: a little more than one window is read at once."""
+    points: PointMemory = field(default_factory=PointMemory)
+    """Of series; they stand as long as what was read of summaries does."""
     _shelves: dict[_ShelfName, list[Shelf]] = field(default_factory=dict)
     """The one that was used last comes last."""
     _counted: dict[tuple[_ShelfName, Grouping], list[Shelf]] = field(default_factory=dict)
@@ -116,6 +119,8 @@ class SummaryReader:
         """Rows that are stored as they are here."""
         with self._lock:
             self._forget_sums()
+            rows = list(rows)
+            self.points.changed((row.key.model, row.key.tier, row.key.bucket) for row in rows)
             for row in rows:
                 key = row.key
                 self._cohorts[key.model].pop((key.tier, key.bucket), None)
@@ -162,6 +167,7 @@ class SummaryReader:
 
     def _drop(self, model: str) -> None:
         self._cohorts.pop(model, None)
+        self.points.drop(model)
         for key in [key for key in self._shelves if key[0] == model]:
             del self._shelves[key]
 

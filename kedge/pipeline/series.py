@@ -1,11 +1,11 @@
 """The series that a rule is judged on: its metrics in the windows before, read from summaries.
 
-The windows are those that the rule was judged on itself, one after the other. Each is read once a tick,
-however many steps look back at it, and what a tick reads of them is asked for together with all else: more
-history is more buckets of the same requests. A window of which a part is not summarised is left out.
+The windows are those that the rule was judged on itself, one after the other. Each is read once, however many
+steps look back at it, and what a tick reads of them is asked for together with all else: more history is more
+buckets of the same requests, and only the first time. A window of which a part is not summarised is left out.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
@@ -18,25 +18,102 @@ from kedge.alerting.series import SeriesRule
 from kedge.analysis.measure import Context
 from kedge.analysis.series import Ints, Series
 from kedge.pipeline.dirty import ModelFeed
+from kedge.pipeline.points import Point, PointMemory, Ring
 from kedge.sketch import PartName, Summary
 from kedge.store.base import Group
 from kedge.windows import DAY, HOUR, Millis, Span, Window, floor, tile
 
 Read = Callable[[Window], Mapping[Group, Summary]]
 """The groups of a window."""
-_Point = tuple[tuple[float, int], ...]
-"""(value, n) of each metric; nan where there is none."""
+ContextOf = Callable[[Group], Context]
 _GOES_ON: Millis = 1 << 62
+_SPARE = 64
+"""Windows that a ring holds besides those that one step looks at: a tick may judge several."""
 
 
 @dataclass
 class PastWindows:
-    """The windows before those that one rule is judged on, on one model, while nothing else is stored."""
+    """The windows before those that one rule is judged on, on one model, for one tick."""
 
     rule: SeriesRule
+    model: str
     feed: ModelFeed
-    _points: dict[Window, dict[Group, _Point] | None] = field(default_factory=dict)
-    """None: not summarised whole."""
+    keep: Hashable = None
+    """What the points follow from, besides summaries; None: they do not stand after this tick."""
+    _ring: Ring | None = field(default=None, init=False)
+
+    def span(self, window: Window) -> Window:
+        """All that is looked back at from a window, which is its last part."""
+        start = max(window.end - self.rule.looks_back, floor(self.feed.first, self.rule.window))
+        return Window(min(start, window.start), window.end)
+
+    def starts(self, window: Window) -> Ints:
+        """Of the windows before it."""
+        return np.arange(self.span(window).start, window.start, self.rule.window, dtype=np.int64)
+
+    def spans(
+        self, window: Window, missing: Callable[[Millis, Millis], bool], points: PointMemory | None
+    ) -> Iterator[Span]:
+        """The buckets that reading what is not known takes: none coarser than a point."""
+        length = self.rule.window
+        unknown = self.ring(points).unknown(self.starts(window)).tolist()
+        if unknown:
+            coarsest = DAY if length >= DAY else HOUR
+            yield from tile(Window(unknown[0], unknown[-1] + length), self.feed.base, missing, coarsest)
+
+    def ring(self, points: PointMemory | None) -> Ring:
+        """Where the points are: among those of former ticks, if they may be kept."""
+        if self._ring is None:
+            length = self.rule.window
+            sizes = (length, self.rule.looks_back // length + _SPARE, len(self.rule.names))
+            if points is None or self.keep is None:
+                self._ring = Ring(*sizes)
+            else:
+                self._ring = points.ring(self.model, self.keep, *sizes)
+                for tier, bucket in self._unmade:
+                    self._ring.forget(bucket, bucket + tier)
+        return self._ring
+
+    def of(
+        self,
+        window: Window,
+        group: Group,
+        read: Read,
+        context_of: ContextOf,
+        state: AlertState | None,
+        points: PointMemory | None = None,
+    ) -> Series:
+        """The series of one group before a window. `state`: the alert of the group, which knows when it
+        fired."""
+        every = self.starts(window)
+        starts = every[~np.isin(every, list(self._lacking))] if self._lacking else every
+        ring = self.ring(points)
+        for start in ring.unknown(starts).tolist():
+            groups = read(Window(start, start + self.rule.window))
+            ring.put(start, {g: self._read(s, context_of(g)) for g, s in groups.items() if s.rows})
+        n = len(self.rule.names)
+        rows = ring.rows(group, starts).copy()
+        there = rows[:, n] >= 0
+        # Before its first rows a group has no zeros: it is not there.
+        begun = int(np.argmax(there)) if there.any() else len(starts)
+        if not there.all():
+            nothing = self._read(Summary.zero(context_of(group).edges), context_of(group))
+            rows[~there] = [*(value for value, _ in nothing), *(count for _, count in nothing)]
+        starts, rows = starts[begun:], rows[begun:]
+        counts = rows[:, n:].astype(np.int64)
+        firing = np.zeros(len(starts), np.bool_)
+        for start, end in self._fired(state):
+            firing |= (start < starts + self.rule.window) & (starts < end)
+        return Series(
+            starts=self._local(starts),
+            values=np.where(counts < self.rule.min_count, np.nan, rows[:, :n]),
+            counts=counts,
+            window=self.rule.window,
+            now=int(self._local(np.array([window.start]))[0]),
+            firing=firing,
+            ongoing=state is not None and state.started is not None,
+            left_out=len(every) - len(starts) - begun,
+        )
 
     @cached_property
     def _lacking(self) -> frozenset[Millis]:
@@ -46,74 +123,19 @@ class PastWindows:
             buckets |= set(self.feed.history)
         return frozenset(floor(bucket, self.rule.window) for bucket in buckets)
 
-    def span(self, window: Window) -> Window:
-        """All that is looked back at from a window, which is its last part."""
-        start = max(window.end - self.rule.looks_back, floor(self.feed.first, self.rule.window))
-        return Window(min(start, window.start), window.end)
+    @property
+    def _unmade(self) -> Iterator[tuple[Millis, Millis]]:
+        """(tier, bucket) of labels that are counted in the logs as yet: nobody tells when these change."""
+        if PartName.LABELS in self.rule.parts:
+            for tier, held in self.feed.labels.items():
+                yield from ((tier, bucket) for bucket, stale in held.items() if not stale.since)
 
-    def spans(
-        self, window: Window, base: Millis, missing: Callable[[Millis, Millis], bool]
-    ) -> Iterator[Span]:
-        """The buckets that reading it takes: none coarser than a point."""
-        yield from tile(self.span(window), base, missing, DAY if self.rule.window >= DAY else HOUR)
-
-    def of(
-        self,
-        window: Window,
-        group: Group,
-        read: Read,
-        context_of: Callable[[Group], Context],
-        state: AlertState | None,
-    ) -> Series:
-        """The series of one group before a window. `state`: the alert of the group, which knows when it
-        fired."""
-        length = self.rule.window
-        past = range(self.span(window).start, window.start, length)
-        every = [self._point(Window(at, at + length), read, context_of) for at in past]
-        held = [(at, one.get(group)) for at, one in zip(past, every, strict=True) if one is not None]
-        # Before its first rows a group has no zeros: it is not there.
-        begun = next((i for i, (_, point) in enumerate(held) if point is not None), len(held))
-        lacking = ((np.nan, 0),) * len(self.rule.names)
-        points = [(at, self._zero(context_of(group)) if p is None else p) for at, p in held[begun:]]
-        starts = np.array([at for at, _ in points], np.int64)
-        values = np.array([[v for v, _ in p] for _, p in points] or [[v for v, _ in lacking]], np.float64)
-        counts = np.array([[n for _, n in p] for _, p in points] or [[n for _, n in lacking]], np.int64)
-        values, counts = values[: len(points)], counts[: len(points)]
-        values = np.where(counts < self.rule.min_count, np.nan, values)
-        fired = list(self._fired(state))
-        firing = [any(start < at + length and at < end for start, end in fired) for at, _ in points]
-        return Series(
-            starts=self._local(starts),
-            values=values,
-            counts=counts,
-            window=length,
-            now=int(self._local(np.array([window.start]))[0]),
-            firing=np.array(firing, np.bool_),
-            ongoing=state is not None and state.started is not None,
-            left_out=sum(one is None for one in every),
-        )
-
-    def _point(
-        self, window: Window, read: Read, context_of: Callable[[Group], Context]
-    ) -> dict[Group, _Point] | None:
-        if window not in self._points:
-            found = None
-            if window.start not in self._lacking:
-                groups = read(window)
-                found = {g: self._read(s, context_of(g)) for g, s in groups.items() if s.rows}
-            self._points[window] = found
-        return self._points[window]
-
-    def _read(self, summary: Summary, context: Context) -> _Point:
+    def _read(self, summary: Summary, context: Context) -> Point:
         metrics = self.rule.read(summary, context)
         return tuple((np.nan if m.value is None else float(m.value), m.n) for m in metrics)
 
-    def _zero(self, context: Context) -> _Point:
-        """Of a window without rows: counts are 0, all else is nothing."""
-        return self._read(Summary.zero(context.edges), context)
-
     def _fired(self, state: AlertState | None) -> Iterable[tuple[Millis, Millis]]:
-        """When the group's alert fired: from the window that first breached to the step that ended it.
+        """When the group's alert fired: from the first window that breached to the step that ended it.
 
         Waiting for its `for` is part of that, or each breach would make the next one usual.
         """

@@ -19,7 +19,7 @@ from kedge.sketch import Summary
 from kedge.store.base import Group
 from kedge.windows import DAY, HOUR, MINUTE, Millis, Window, parse_time
 from tests.alerting.make import served
-from tests.pipeline.world import T0, World, prediction, settings, world
+from tests.pipeline.world import T0, World, prediction, settings, truth, world
 
 BY_HOUR = settings(fraud={"bucket": "1h"})
 Latency = Callable[[int], float]
@@ -181,6 +181,43 @@ def test_a_wandering_metric_far_from_its_bound_fires_nothing() -> None:
         assert one.alert("slowing").status is Status.INACTIVE
 
 
+def test_what_a_worker_remembers_of_the_past_is_what_another_would_read() -> None:
+    """Rows and labels of days ago come in between; one worker goes on, the other begins anew at each tick."""
+    rules = book(
+        "name: odd, kind: anomaly, metric: latency.mean, history: 7d, by: [segment.region]",
+        "name: wrong, kind: anomaly, metric: performance.accuracy, history: 7d, window: 2h",
+        "name: climbing, kind: trend, metric: latency.mean, over: 1d, reaches: 1s, within: 1h",
+    )
+    told: list[list[object]] = []
+    for anew in (False, True):
+        with world(
+            book=rules, settings=settings(fraud={"bucket": "1h", "labels": {"mature_after": "1h"}})
+        ) as one:
+            one.now = T0 + 8 * DAY
+            sent = rows(range(8 * 24), by_day)
+            one.send(sent)
+            one.label([truth(row.id, row.timestamp + MINUTE) for row in sent])
+            drained(one, 8 * 24)
+            findings: list[object] = []
+            for hour in range(8 * 24, 8 * 24 + 6):
+                new = rows([hour], by_day)
+                one.send(new)
+                one.label([truth(row.id, row.timestamp + MINUTE) for row in new])
+                one.send(rows([hour - 3 - 7 * (hour % 5)], lambda at: 900.0, n=2, region="us"))
+                late = sent[(hour * 31) % len(sent)]
+                one.label([truth(late.id, late.timestamp + HOUR, right=False)])
+                if anew:
+                    one.restart()
+                drained(one, hour + 1)
+                findings += sorted(
+                    (s.rule, sorted(s.group.items()), msgspec.to_builtins(s.finding))
+                    for s in one.alerts().values()
+                )
+            told.append(findings)
+    assert len(told[0]) == 3 * 6
+    assert told[0] == told[1]
+
+
 # --- what is read -------------------------------------------------------------------------------------------
 
 
@@ -194,7 +231,7 @@ def series_of(
         return {group: held[at.start]} if at.start in held else {}
 
     context = context_of(Inputs(window, None))
-    return PastWindows(one, feed).of(window, group, read, lambda _: context, None)
+    return PastWindows(one, "fraud", feed).of(window, group, read, lambda _: context, None)
 
 
 def test_windows_that_are_not_summarised_are_left_out_and_so_is_the_time_before_the_first_rows() -> None:
