@@ -126,10 +126,12 @@ def judge(series: Series, newest: Floats, method: Method, direction: Direction, 
                 charted = chart.ewma()
                 floor = _t_bound(charted[:-1][~past.firing], quiet[:, 0], chance, direction)
                 scores = _directed(charted, direction)
+                bound = past.bound(scores[:-1], chance, floor)
             else:
                 floor = run_length_bound(chance.run_length, both=direction == "both")
-                scores = chart.cusum(direction, CUSUM_MOST * floor)
-            score, bound = float(scores[-1]), past.bound(scores[:-1], chance, floor)
+                bound = past.bound(chart.cusum(direction, math.inf)[:-1], chance, floor)
+                scores = chart.cusum(direction, CUSUM_MOST * bound.value)
+            score = float(scores[-1])
         case _:
             score = float(_directed(now, direction)[0])
             floor = _t_bound(quiet[:, 0], quiet[:, 0], chance, direction)

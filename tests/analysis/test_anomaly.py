@@ -141,6 +141,24 @@ def test_charts_find_small_shifts_that_last_which_one_look_does_not() -> None:
     assert found["auto"] < 19
 
 
+def test_a_sum_finds_a_shift_of_what_wanders_and_comes_down_again() -> None:
+    """Where neighbours resemble each other sums run far without a shift, and the bound is far, too."""
+    found = 0
+    for seed in range(10):
+        values = wandering(np.random.default_rng(seed), 28 * 24 + 48, HOUR)
+        values[-48:] += 3
+        n = 28 * 24
+        scores = [looked(values[t - n : t + 1], method="cusum") for t in range(n, len(values), 3)]
+        found += any(seen.unusual for seen in scores)
+    assert found >= 9
+    firing = np.zeros(28 * 24, np.bool_)
+    firing[-400:] = True
+    long = white(np.random.default_rng(1), 28 * 24 + 1, HOUR)
+    long[-401:] += 3
+    seen = looked(long, method="cusum", firing=firing, ongoing=True)
+    assert seen.score == pytest.approx(anomaly.CUSUM_MOST * seen.bound)
+
+
 # --- seasons ------------------------------------------------------------------------------------------------
 
 
