@@ -24,7 +24,7 @@ MOST_CHARACTERS = 60
 _OTHER_NAMES = {"model.version": "version", "service.name": "service", "host.name": "host", "class": CLASS}
 _NAMES = "features.cat.NAME, prediction.class, segment.NAME, version, service, host"
 VALUE = "value"
-"""The label of an alert for one value."""
+"""What a rule splits by for an alert of each value."""
 
 
 def check_field(raw: str) -> str:
@@ -73,8 +73,8 @@ class NewValueRule(Rule):
     by: Annotated[tuple[ValueOrDimension, ...], ONE_OR_MORE] = Field(
         (),
         description=(
-            "`value`: an alert for each new value, 20 at a time. Else one alert lists them. Also dimensions, "
-            "as in every rule."
+            "`value`: an alert for each new value, with the field as its label, 20 at a time. Else one alert "
+            "lists them. Also dimensions, as in every rule."
         ),
     )
     window: WindowLength = Field(
@@ -176,7 +176,7 @@ class NewValueRule(Rule):
         self, draft: Finding, enough: list[NewValue], few: list[NewValue], inputs: Inputs, known_by: str
     ) -> list[Judgement]:
         """A finding for each value that is new, and for each that has an alert already."""
-        alerts = {own[VALUE]: own for own in self._own(inputs)}
+        alerts = {own[self.field]: own for own in self._own(inputs)}
         found: list[Judgement] = []
         begun = 0
         for value in enough:
@@ -184,7 +184,7 @@ class NewValueRule(Rule):
                 continue
             begun += value.value not in alerts
             one = self._together(draft, [value], [], known_by, more=False)
-            found.append((alerts.pop(value.value, {VALUE: value.value}), one))
+            found.append((alerts.pop(value.value, {self.field: value.value}), one))
         for value in few:
             if value.value in alerts:
                 one = self._together(draft, [], [value], known_by, more=False)
@@ -193,7 +193,7 @@ class NewValueRule(Rule):
         return found + [(own, replace(draft, reason=gone)) for own in alerts.values()]
 
     def _own(self, inputs: Inputs) -> list[dict[str, str]]:
-        return [{VALUE: own[VALUE]} for own in inputs.own if VALUE in own]
+        return [{self.field: own[self.field]} for own in inputs.own if self.field in own]
 
 
 def _named(value: NewValue) -> str:

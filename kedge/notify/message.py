@@ -157,7 +157,8 @@ def _headline(transition: Transition) -> str:
         word += ", FLAPPING"
     elif transition.flaps is Flaps.STEADY:
         word += ", STEADY AGAIN"
-    version = transition.version
+    # In the group where a rule splits by it.
+    version = transition.version or transition.group.get("version", "")
     if version[:1].isdigit():
         version = f"v{version}"
     group = ", ".join(

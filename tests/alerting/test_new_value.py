@@ -24,7 +24,7 @@ def found(
         Window(NOW - HOUR, NOW),
         Summary(Core(rows=rows)),
         appeared=Appeared(values, "baseline b1", more=more, reason=reason),
-        own=tuple({"value": name} for name in own),
+        own=tuple({"features.cat.shop": name} for name in own),
     )
     return rule(f"{NEW}{text}").judge_all(inputs, NOW)
 
@@ -69,13 +69,14 @@ def test_no_rows_are_no_data_and_what_cannot_be_told_is_no_answer() -> None:
     assert silent.reason == "features.cat.shop: there are no rows from before, to know values from"
 
 
+def states(found: list[tuple[dict[str, str], Finding]]) -> dict[str, State]:
+    return {labels["features.cat.shop"]: finding.state for labels, finding in found}
+
+
 def test_each_value_may_have_an_alert_of_its_own() -> None:
-    states = {labels["value"]: f.state for labels, f in found(", by: value", BAR, CASINO, own=("pub",))}
-    assert states == {"bar": State.BREACH, "casino": State.BREACH, "pub": State.OK}
-    few = {
-        labels["value"]: f.state
-        for labels, f in found(", by: value, min_count: 9", BAR, CASINO, own=("casino",))
-    }
+    own = states(found(", by: value", BAR, CASINO, own=("pub",)))
+    assert own == {"bar": State.BREACH, "casino": State.BREACH, "pub": State.OK}
+    few = states(found(", by: value, min_count: 9", BAR, CASINO, own=("casino",)))
     assert few == {"bar": State.BREACH, "casino": State.INSUFFICIENT}
 
 
@@ -86,5 +87,5 @@ def test_a_window_without_rows_says_nothing_of_the_values_that_were_told() -> No
 
 def test_no_more_than_twenty_values_begin_to_fire_at_a_step_and_those_that_fire_go_on() -> None:
     values = [NewValue(f"v{i:02}", 9) for i in range(30)]
-    names = [labels["value"] for labels, _ in found(", by: value", *values, own=("v29",))]
+    names = [labels["features.cat.shop"] for labels, _ in found(", by: value", *values, own=("v29",))]
     assert names == [*(f"v{i:02}" for i in range(20)), "v29"]

@@ -127,6 +127,10 @@ def test_a_version_without_its_v_gets_one_and_a_name_stays():
     assert told(version="", group={}).headline == "HIGH · fraud · recall fell"
 
 
+def test_a_version_that_the_rule_splits_by_is_named_too():
+    assert told(version="", group={"version": "v9"}).headline == "HIGH · fraud v9 · recall fell"
+
+
 def test_links_lead_to_logs_dashboard_and_runbook():
     links = {link.text: link.url for link in compose(transition(alert="a/b"), links=LINKS).links}
     assert links["Dashboard"] == "https://kedge.example/alerts/a%2Fb"

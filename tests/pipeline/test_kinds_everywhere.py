@@ -14,8 +14,8 @@ defaults: {model: fraud, window: 10m}
 rules:
   - {name: silent, kind: absence, by: [segment.region]}
   - {name: new, kind: new_value, field: features.cat.country, by: [segment.region]}
-  - {name: both, kind: composite, all: [silent, {any: [new]}], mute_parts: true}
-  - {name: either, kind: composite, any: [silent, new]}
+  - {name: both, kind: composite, all: [silent, {any: [new]}]}
+  - {name: either, kind: composite, any: [silent, new], mute_parts: true}
 """
 
 
@@ -51,4 +51,7 @@ def test_silence_and_news_are_told_of_the_same_groups(request: pytest.FixtureReq
         send(one, 34, 36, region="us", country="us")
         one.tick(T0 + 38 * MINUTE)
         assert firing(one) == news
-        assert {m.status for m in one.notebook.messages} == {Status.FIRING, Status.RESOLVED}
+        told = [(m.headline.split(" · ")[-1], m.status) for m in one.notebook.messages]
+        assert told == [("either", Status.FIRING), ("either", Status.FIRING), ("either", Status.RESOLVED)]
+        muted = {(e["rule"], e["after"]) for e in one.events() if e.get("muted_by") == "either"}
+        assert muted == {("silent", "firing"), ("silent", "resolved"), ("new", "firing")}

@@ -158,7 +158,7 @@ def test_each_value_has_its_own_alert_where_the_rule_says_so(one: World) -> None
         hour(one, h)
     hour(one, 4, "pt")
     hour(one, 5, "es", "pt")
-    assert {s.group["value"]: s.status for s in one.alerts().values()} == {
+    assert {s.group["features.cat.country"]: s.status for s in one.alerts().values()} == {
         "pt": Status.FIRING,
         "es": Status.FIRING,
     }
