@@ -9,7 +9,7 @@ from msgspec import structs
 
 from kedge.alerting.finding import AlertState, Finding, Severity, State, capped
 from kedge.alerting.inputs import Appeared, Inputs
-from kedge.alerting.lifecycle import alert_id, fold, new_state
+from kedge.alerting.lifecycle import QUIET, alert_id, fold, new_state
 from kedge.alerting.new_value import NewValueRule
 from kedge.alerting.rule import Rule
 from kedge.alerting.series import SeriesRule, context_of
@@ -174,7 +174,7 @@ def judge_steps(
     found = Judgement(0, since, {}, {})
     reader.ahead = one.last
     rule, known = one.rule, dict(states)
-    remembers = bool(rule.timing.remember)
+    remembers = bool(rule.timing.remember) or isinstance(rule, NewValueRule)
     for step in one.steps_after(since):
         if rule.span(step) is None:
             found.steps, found.through = found.steps + 1, step
@@ -192,7 +192,7 @@ def judge_steps(
                 known[name] = found.fresh[name]
             found.findings.setdefault(name, []).append(finding)
             looked.add(name)
-            if remembers:  # when it fired decides what the next step is compared with
+            if remembers:  # whether and when it fired decides what the next step looks at
                 known[name] = fold(known[name], finding, rule.timing, rule.identity, step)
         found.dropped = {}
         for name, ends in unlooked(rule, states, looked, step):
@@ -322,8 +322,10 @@ def _runs(reader: SummaryReader, one: Judged, window: Window) -> RunsByGroup | N
 
 
 def _own(rule: Rule, group: Group, known: Mapping[str, AlertState]) -> tuple[Mapping[str, str], ...]:
-    """The labels of the alerts that a group has already."""
-    return tuple(state.group for state in known.values() if _group_of(rule, state) == group)
+    """The labels of the alerts that a group has already. Not of those that are quiet: of all values that were
+    ever new there may be very many."""
+    live = (state for state in known.values() if state.status not in QUIET)
+    return tuple(state.group for state in live if _group_of(rule, state) == group)
 
 
 def _appeared(one: Judged, window: Window, group: Group, summary: Summary | None) -> Appeared | None:

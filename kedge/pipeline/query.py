@@ -272,6 +272,7 @@ def alert_row(state: AlertState) -> Json:
         "version": state.version,
         "group": state.group,
         "state": state.status.value,
+        "muted_by": state.muted_by or None,
         "severity": severity.word if severity else None,
         "since": iso(state.started) if state.started else None,
         "value": finding.value if finding else None,

@@ -167,6 +167,30 @@ def test_each_value_has_its_own_alert_where_the_rule_says_so(one: World) -> None
     assert {s.status for s in one.alerts().values()} == {Status.RESOLVED}
 
 
+def test_a_value_that_is_quiet_is_not_judged_at_every_step_for_ever(one: World) -> None:
+    one.book = book(f"name: new, {COUNTRY}, by: value")
+    for h in range(4):
+        hour(one, h)
+    hour(one, 4, "pt")
+    for h in range(5, 9):
+        hour(one, h)
+    quiet = one.alert("new", **{"features.cat.country": "pt"})
+    assert quiet.status is Status.RESOLVED
+    assert quiet.evaluated_through < T0 + 8 * HOUR
+
+
+def test_an_outage_caught_up_later_begins_and_ends_alerts_where_they_should_have(one: World) -> None:
+    one.book = book(f"name: new, {COUNTRY}, by: value")
+    for h in range(4):
+        hour(one, h)
+    rows = [prediction(h * 100 + i, T0 + h * HOUR + i * MINUTE) for h in range(4, 10) for i in range(30)]
+    rows[0] = msgspec.structs.replace(rows[0], cat={"country": "pt"})
+    one.send(rows)
+    one.tick(T0 + 10 * HOUR + 5 * MINUTE)
+    steps = [(e["after"], e["step"]) for e in one.events()]
+    assert steps == [("firing", T0 + 5 * HOUR), ("resolved", T0 + 7 * HOUR)]
+
+
 def test_new_classes_versions_and_segments_are_told_too(one: World, monkeypatch: pytest.MonkeyPatch) -> None:
     one.book = book(
         "name: classes, field: prediction.class",
