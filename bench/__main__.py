@@ -19,6 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bench import (
+    backtest,
     compare,
     compute,
     delay,
@@ -96,8 +97,13 @@ def _false_alarms(_: Pool, options: Options) -> dict[str, object]:
 
 
 def _tick(pool: Pool, options: Options) -> dict[str, object]:
-    own = {k: v for k, v in options.items() if k not in ("drift_rows", "repetitions")}
+    own = {k: v for k, v in options.items() if k not in ("drift_rows", "repetitions", "rules")}
     return tick.measure(pool.url("elasticsearch"), tick.Plan(**own), say)
+
+
+def _backtest(_: Pool, options: Options) -> dict[str, object]:
+    known = {name: options[name] for name in ("days", "rules", "profile") if name in options}
+    return backtest.measure(say, **known)
 
 
 PARTS: dict[str, Callable[[Pool, Options], dict[str, object]]] = {
@@ -114,6 +120,7 @@ PARTS: dict[str, Callable[[Pool, Options], dict[str, object]]] = {
     "delay": _delay,
     "compute": _compute,
     "false_alarms": _false_alarms,
+    "backtest": _backtest,
 }
 TITLES = {
     "ingest": "Rows a second from HTTP to searchable, beside raw _bulk of the same documents",
@@ -128,6 +135,7 @@ TITLES = {
     "compare": "Two files compared by one command, beside Evidently's report of the same",
     "versions": "Version against version, looked at again and again",
     "windows": "A window of 30 days beside one of an hour",
+    "backtest": "A backtest of 100 rules over 90 days of summaries",
     "false_alarms": "False alarms of drift verdicts with nothing drifting, and power; simulated",
 }
 
@@ -173,6 +181,8 @@ def main() -> int:
     sizes.add_argument("--days", type=int, metavar="N", help="days of history before the tenth hour (3)")
     sizes.add_argument("--stages", nargs="+", choices=("first", "tenth"), help="both")
     sizes.add_argument("--profile", action="store_true", default=None, help="print cProfile of the ticks")
+    sizes = parser.add_argument_group("of backtest; also --days (90) and --profile")
+    sizes.add_argument("--rules", type=int, metavar="N", help="rules (100)")
     sizes = parser.add_argument_group("of drift and compare")
     sizes.add_argument("--drift-rows", type=int, metavar="N", help="rows of both halves (1000000)")
     sizes = parser.add_argument_group("of false_alarms")
@@ -186,7 +196,7 @@ def main() -> int:
     on = machine.describe()
     _show("Measured on", on)
     pool = Pool()
-    if set(chosen) - {"false_alarms", "compare"}:
+    if set(chosen) - {"false_alarms", "compare", "versions", "backtest"}:
         pool.expect("elasticsearch")
     if "storage" in chosen:
         pool.expect("opensearch")

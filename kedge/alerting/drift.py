@@ -371,7 +371,15 @@ class DriftRule(Rule):
         if summary.cells is None or reference.cells is None or inputs.edges is None:
             return []
         settings = self._settings(tolerance, inputs)
-        return drift(reference.cells, summary.cells, inputs.edges, settings, self.features or None)
+        # Rules that look at one window ask for the same: it is kept with the summary, which never changes.
+        kept = summary.__dict__.setdefault("_drifts", {})
+        key = (tolerance, settings.alpha, self.features)
+        known: tuple[Summary, DriftSettings, list[FeatureDrift]] | None = kept.get(key)
+        if known is not None and known[0] is reference and known[1] == settings:
+            return known[2]
+        found = drift(reference.cells, summary.cells, inputs.edges, settings, self.features or None)
+        kept[key] = (reference, settings, found)
+        return found
 
 
 def _of_windows(inputs: Inputs, *, each: bool) -> tuple[Inputs, str]:

@@ -134,11 +134,17 @@ def shown(path: Path) -> str:
 
 def parse_rules(text: str, name: str = "rules.yml") -> RuleBook:
     """The rules of one file's text."""
+    return parse_files({name: text})
+
+
+def parse_files(texts: Mapping[str, str]) -> RuleBook:
+    """The rules of several files, by name."""
     reader = _Reader()
-    try:
-        reader.read(parse_yaml(text, name))
-    except YamlError as e:
-        reader.unreadable(name, str(e))
+    for name, text in texts.items():
+        try:
+            reader.read(parse_yaml(text, name))
+        except YamlError as e:
+            reader.unreadable(name, str(e))
     return reader.book()
 
 

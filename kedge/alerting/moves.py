@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import msgspec
 
@@ -72,7 +72,12 @@ def digest(*parts: object) -> str:
 
 def alert_id(rule: str, model: str, version: str, group: Mapping[str, str]) -> str:
     """An alert is known by its rule, model, version and group. Deterministic."""
-    return digest(rule, model, version, *(f"{k}\x1e{v}" for k, v in sorted(group.items())))
+    return _alert_id(rule, model, version, tuple(sorted(group.items())))
+
+
+@lru_cache(maxsize=100_000)
+def _alert_id(rule: str, model: str, version: str, group: tuple[tuple[str, str], ...]) -> str:
+    return digest(rule, model, version, *(f"{k}\x1e{v}" for k, v in group))
 
 
 def new_state(

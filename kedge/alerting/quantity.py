@@ -3,6 +3,7 @@
 import math
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
 from kedge.errors import BadInput
 from kedge.windows import DAY, HOUR, MINUTE, SECOND
@@ -73,6 +74,7 @@ def as_value(quantity: Quantity, unit: str, metric: str) -> float:
     return value
 
 
+@lru_cache(maxsize=20_000)  # rules on one metric and window say the same numbers
 def format_value(value: float | None, unit: str) -> str:
     """`91.2 %`, `212 ms`, `12,400`, `0.0831`: four significant digits at most, counts whole."""
     if value is None or not math.isfinite(value):

@@ -252,7 +252,7 @@ class Rule(BaseModel, ABC):
         """It asks for how long features have held one value, which takes a window's newest buckets apart."""
         return False
 
-    @property
+    @cached_property
     def grouping(self) -> tuple[str, ...]:
         """The dimensions that its summaries are grouped by, sorted; `version` where versions are apart."""
         apart = {"version"} if self.version != ALL_VERSIONS else set()
@@ -301,7 +301,7 @@ class Rule(BaseModel, ABC):
         """How far back of a window it must be known when its alerts fired; 0: not at all."""
         return self.other_reference.history if self.other_reference else 0
 
-    @property
+    @cached_property
     def timing(self) -> Timing:
         # Until a time at which it fired lies before the history of every window that may still be judged.
         remember = self.remembers + self.window + 2 * DAY if self.remembers else 0
@@ -314,7 +314,7 @@ class Rule(BaseModel, ABC):
             flap_within=max(HOUR, 3 * self.window),
         )
 
-    @property
+    @cached_property
     def identity(self) -> Identity:
         return Identity(
             signature=self.signature,
@@ -345,6 +345,7 @@ class Rule(BaseModel, ABC):
         """The same rule, written there."""
         copy = self.model_copy()
         copy._place = place
+        copy.__dict__.pop("identity", None)  # which says the place
         return copy
 
     @classmethod

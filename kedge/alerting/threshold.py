@@ -161,11 +161,11 @@ class ThresholdRule(Rule):
 
     # --- what the pipeline asks -----------------------------------------------------------------------------
 
-    @property
+    @cached_property
     def info(self) -> MetricInfo:
         return lookup(self.metric)
 
-    @property
+    @cached_property
     def side(self) -> Side:
         return next(side for side in Side if getattr(self, side) is not None)
 

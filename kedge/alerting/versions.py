@@ -6,6 +6,7 @@ only how long a comparison lasts.
 """
 
 from datetime import date
+from functools import cached_property
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from msgspec.structs import replace
@@ -177,7 +178,7 @@ class VersionsRule(Rule):
     def label_based(self) -> bool:
         return self.info.label_based
 
-    @property
+    @cached_property
     def grouping(self) -> tuple[str, ...]:
         return tuple(sorted({*self.by, "version"}))
 

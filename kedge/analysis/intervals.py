@@ -82,6 +82,7 @@ def quantile_ranks(n: int, q: float, alpha: float = SHOWN_ALPHA) -> tuple[int, i
     return lower, upper
 
 
+@lru_cache(maxsize=4096)
 def _binomial_quantile(p: float, n: int, q: float) -> int:
     """The smallest k with P(B <= k) >= p, B binomial(n, q)."""
     if special.bdtr(0, n, q) >= p:
@@ -110,7 +111,11 @@ def interval_at(metric: "Metric", alpha: float) -> Interval | None:
     """
     if metric.value is None or metric.evidence is None:
         return None
-    return metric.evidence.interval(alpha)
+    # A metric never changes, and rules of one budget ask for one level.
+    kept: dict[float, Interval | None] = metric.__dict__.setdefault("_intervals", {})
+    if alpha not in kept:
+        kept[alpha] = metric.evidence.interval(alpha)
+    return kept[alpha]
 
 
 def change_interval(current: "Metric", reference: "Metric", alpha: float) -> Interval | None:

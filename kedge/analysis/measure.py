@@ -61,7 +61,26 @@ def metric(
     label_value = given[info.takes] if info.takes else None
     if info.must and label_value is None:
         raise BadInput(f"{name} is of one {info.takes}: name it")
-    return _one(info, Reading(summary, context, None if feature is None else (feature,)), label_value)
+    # Rules that look at one window ask for the same over and over. A summary never changes, so what was read
+    # of it is kept with it, beside what it was read against.
+    kept: dict[object, tuple[Context, Metric]] = summary.__dict__.setdefault("_measured", {})
+    key = (name, label_value, context.positive_class, context.negative_after)
+    known = kept.get(key)
+    if known is not None and _alike(known[0], context, info):
+        return known[1]
+    found = _one(info, Reading(summary, context, None if feature is None else (feature,)), label_value)
+    kept[key] = (context, found)
+    return found
+
+
+def _alike(one: Context, other: Context, info: MetricInfo) -> bool:
+    """Whether a metric reads the same in two contexts, of one positive class."""
+    if one.reference is not other.reference or one.edges is not other.edges:
+        return False
+    alone = not (info.needs_reference or info.takes == "feature")
+    return alone or (
+        one.value_errors is other.value_errors and one.drift == other.drift and one.features == other.features
+    )
 
 
 def _all(info: MetricInfo, reading: Reading) -> Iterator[Metric]:

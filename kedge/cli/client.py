@@ -17,6 +17,7 @@ from kedge.errors import BadInput, StoreUnavailable
 
 if TYPE_CHECKING:
     from ingest.service import IngestService
+    from kedge.pipeline.context import Pipeline
 
 TIMEOUT_S = 600.0
 """A drain of years of history takes its time; the connection itself must stand within ten seconds."""
@@ -53,12 +54,15 @@ class Client:
         place: str,
         runner: asyncio.Runner,
         service: "IngestService | None" = None,
+        pipe: "Pipeline | None" = None,
     ) -> None:
         self._http, self._runner = http, runner
         self.place = place
         """Where it speaks to, for people."""
         self.service = service
         """What takes rows, where the application runs in this process; None beside a running server."""
+        self.pipe = pipe
+        """What the application works with, in this process."""
 
     def blocking(self) -> httpx.Client:
         """A second connection to the same server, for other threads; not for the application in process."""
@@ -119,6 +123,19 @@ class Client:
             if line:
                 yield msgspec.json.decode(line)
 
+    def stream(self, path: str, body: Any) -> Iterator[Any]:
+        """The objects of an answer of one JSON object a line, as they come. Beside a running server alone: an
+        application in this process answers only once it is done."""
+        with self.blocking() as http:
+            try:
+                with http.stream("POST", path, json=body) as response:
+                    if not response.is_success:
+                        response.read()
+                    for line in self.answered(response).iter_lines():
+                        yield msgspec.json.decode(line)
+            except httpx.HTTPError as e:
+                raise self.unreached(e) from None
+
 
 def _error_text(response: httpx.Response) -> str:
     try:
@@ -164,7 +181,7 @@ def connect(settings: Settings, *, memory: str = "") -> Iterator[Client]:
             )
             service = IngestService(pipe.store, pipe.store.state, clock)
             try:
-                yield Client(http, settings.store_name, runner, service)
+                yield Client(http, settings.store_name, runner, service, pipe)
             finally:
                 runner.run(http.aclose())
                 app.state.finish()

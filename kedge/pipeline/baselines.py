@@ -5,7 +5,7 @@ content.
 import base64
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
-from functools import reduce
+from functools import cached_property, reduce
 from operator import add
 from typing import Any, Protocol, runtime_checkable
 
@@ -57,18 +57,21 @@ class Baseline:
     """Which `use` of a baseline this is, from 1: later ones win in versioned writes."""
     provisional: bool = False
     """It was made by itself, and nobody has accepted it yet: what compares with it reaches `info`."""
+    _lengths: dict[tuple[Millis, bool], AtLength] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     @property
     def rows(self) -> int:
         return self.summaries[()].rows
 
-    @property
+    @cached_property
     def label(self) -> str:
         """For people: `3f2a91c0 (2013-01-01 to 2013-02-28, n=50,510)`."""
         last = max(self.window.end - 1, self.window.start)
         return f"{self.id[:8]} ({iso(self.window.start)[:10]} to {iso(last)[:10]}, n={self.rows:,})"
 
-    @property
+    @cached_property
     def title(self) -> str:
         """For people, in a sentence."""
         return f"{'provisional ' if self.provisional else ''}baseline {self.label}"
@@ -77,7 +80,9 @@ class Baseline:
         """What windows of a length are judged by. Rows are not counted by hour for each group: a group goes
         by what is known of all rows, marked as borrowed; a version is in time all of the traffic."""
         own = all(name == "version" for name, _ in group)
-        return self.variation.at(length, (*self.edges.features, PREDICTED), own=own)
+        if (length, own) not in self._lengths:
+            self._lengths[length, own] = self.variation.at(length, (*self.edges.features, PREDICTED), own=own)
+        return self._lengths[length, own]
 
 
 def build_baseline(

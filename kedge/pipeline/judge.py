@@ -64,11 +64,11 @@ class Judged:
     arrivals: Minutes | None = None
     """What gateways counted of the model, where the rule asks."""
 
-    @property
+    @cached_property
     def width(self) -> Millis:
         return self.rule.step(self.feed.base)
 
-    @property
+    @cached_property
     def last(self) -> Millis:
         """The newest step that can be judged."""
         return floor(self.through, self.width)
@@ -275,7 +275,7 @@ def _judge(
             own=_own(rule, group, known) if isinstance(rule, NewValueRule) else (),
             before=before.get(group, Summary.zero()) if earlier else None,
             last_rows=one.feed.last + one.feed.base,
-            every=rule.step(one.feed.base),
+            every=one.width,
             complete=True,
         )
 

@@ -19,6 +19,7 @@ SUMS_KEPT = 1000
 
 
 _SumName = tuple[str, Window, PartName, str, Grouping]
+_WindowName = tuple[str, Window, frozenset[PartName], Grouping, str]
 _ShelfName = tuple[str, Millis, PartName, str]
 """Model, tier, part and the hash of the edges."""
 
@@ -68,6 +69,8 @@ class SummaryReader:
     """The one that was used last comes last."""
     _counted: dict[tuple[_ShelfName, Grouping], list[Shelf]] = field(default_factory=dict)
     _summed: dict[_SumName, Sums] = field(default_factory=dict)
+    _windowed: dict[_WindowName, dict[Group, Summary]] = field(default_factory=dict)
+    """Rules that look at one window at a step share its summaries, and so what was measured of them."""
     _feed: Feed = field(default_factory=Feed)
     _floors: Mapping[Millis, Millis] = field(default_factory=dict)
     _turns: dict[str, int] = field(default_factory=dict)
@@ -319,6 +322,10 @@ class SummaryReader:
         wanted = parts | {PartName.CORE}
         if edges is None:
             wanted -= {PartName.CELLS}
+        name = (model, window, wanted, grouping, edges.hash if edges else "")
+        if (known := self._windowed.get(name)) is not None:
+            return dict(known)
+        changes = self._changes
         sums = {
             part: self._sums(
                 model, base, window, part, edges.hash if edges and part is PartName.CELLS else "", grouping
@@ -337,6 +344,11 @@ class SummaryReader:
             found[group] = bucket_summary(held, wanted)
         if not grouping:
             found.setdefault((), empty(wanted, edges))
+        with self._lock:
+            if len(self._windowed) >= SUMS_KEPT:
+                self._windowed.clear()
+            if changes == self._changes:
+                self._windowed[name] = dict(found)
         return found
 
     def _sums(
@@ -375,4 +387,5 @@ class SummaryReader:
 
     def _forget_sums(self) -> None:
         self._summed.clear()
+        self._windowed.clear()
         self._changes += 1

@@ -18,13 +18,16 @@ from kedge.store.base import (
 )
 from kedge.windows import Millis, Window
 
+KNOWN_OF_MODELS = ("model:", "schema:", "groups:", "baseline:", "baseline-use:", "retention")
+"""What of `kedge-state` a rehearsal goes by: what models are, and no run of theirs."""
+
 
 class Documents:
-    """A DocumentStore, and an AlertStore, in memory; over another one, where that is given, which is only
-    read."""
+    """A DocumentStore, and an AlertStore, in memory; over another one, which is only read, where that is
+    given: of that, documents whose names begin with one of `seen`."""
 
-    def __init__(self, beneath: DocumentStore | None = None) -> None:
-        self._beneath = beneath
+    def __init__(self, beneath: DocumentStore | None = None, seen: tuple[str, ...] = ()) -> None:
+        self._beneath, self._seen = beneath, seen
         self._own: dict[str, Stored | None] = {}
         """None: deleted here, whatever lies beneath."""
         self._token = 0
@@ -32,16 +35,19 @@ class Documents:
     def get(self, name: str) -> Stored | None:
         if name in self._own:
             return self._own[name]
-        return self._beneath.get(name) if self._beneath is not None else None
+        return self._beneath.get(name) if self._beneath is not None and name.startswith(self._seen) else None
 
     def get_many(self, names: Collection[str]) -> dict[str, Stored]:
         found = {name: stored for name in names if (stored := self._own.get(name)) is not None}
         if self._beneath is not None:
-            found |= self._beneath.get_many([name for name in names if name not in self._own])
+            unknown = [name for name in names if name not in self._own and name.startswith(self._seen)]
+            found |= self._beneath.get_many(unknown)
         return found
 
     def find(self, prefix: str = "") -> dict[str, Stored]:
-        found = dict(self._beneath.find(prefix)) if self._beneath is not None else {}
+        found: dict[str, Stored] = {}
+        if self._beneath is not None and prefix.startswith(self._seen):
+            found = dict(self._beneath.find(prefix))
         for name, stored in self._own.items():
             if name.startswith(prefix):
                 found.pop(name, None)
@@ -120,7 +126,7 @@ class Stage:
         state: DocumentStore | None = None,
     ) -> None:
         self._summaries, self._logs = summaries, logs
-        self.state = Documents(state)
+        self.state = Documents(state, KNOWN_OF_MODELS)
         self.alerts = Documents()
         self.events = Documents()
         self.outbox = Documents()

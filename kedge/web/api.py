@@ -1,6 +1,6 @@
 """The JSON API: everything the command line does with data goes through here, over HTTP or in process."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from typing import Annotated, Any
 
 import msgspec
@@ -9,8 +9,10 @@ from fastapi.responses import JSONResponse, StreamingResponse
 from pydantic import BaseModel, ConfigDict
 
 from kedge import __version__
+from kedge.alerting.fields import did_you_mean
 from kedge.alerting.finding import AlertState
 from kedge.alerting.lifecycle import Identity, acknowledge, resolve
+from kedge.alerting.loading import RuleBook, parse_files
 from kedge.alerting.versions import OTHERS
 from kedge.analysis.calibration import BINS
 from kedge.clock import Clock
@@ -36,10 +38,12 @@ from kedge.pipeline.query import alert_rows, history_rows, metric_series, model_
 from kedge.pipeline.schema import features_of
 from kedge.pipeline.tick import TickReport, drain, tick
 from kedge.pipeline.version_query import version_row
+from kedge.rehearsal.backtest import Asked, backtest
+from kedge.rehearsal.replay import check_window
 from kedge.store.base import Json
 from kedge.store.expiry import expired_labels
 from kedge.web.silences import silence_routes
-from kedge.windows import Window, ceil, floor, iso, parse_duration, parse_time
+from kedge.windows import Millis, Window, ceil, floor, iso, parse_duration, parse_time
 
 
 class _Body(BaseModel):
@@ -83,6 +87,19 @@ class ImportProgress(_Body):
     counts: dict[str, int]
 
 
+class BacktestBody(_Body):
+    start: str
+    """RFC 3339."""
+    end: str | None = None
+    """Now, unless said."""
+    files: dict[str, str] | None = None
+    """The rule files, text by name; the rules in force unless given."""
+    rules: list[str] = []
+    """Only these, by name."""
+    against: dict[str, str] | None = None
+    """The rule files as they were before an edit."""
+
+
 class Positive(_Body):
     positive_class: str
 
@@ -122,6 +139,14 @@ def _operate(router: APIRouter, pipe: Pipeline, clock: Clock) -> None:
         now = parse_time(body.now) if body.now else clock()
         reports = drain(pipe, now) if body.drain else [tick(pipe, now)]
         return tick_json(reports)
+
+    @router.post("/v1/backtest")
+    def run_backtest(body: BacktestBody) -> StreamingResponse:
+        """What rules would have done: one JSON object a line, how much is done and at the end the result."""
+        return StreamingResponse(
+            (msgspec.json.encode(line) + b"\n" for line in backtest_of(pipe, body, clock())),
+            media_type="application/x-ndjson",
+        )
 
     @router.post("/v1/summarise/{model}")
     def summarise(model: str, body: Span) -> Json:
@@ -381,6 +406,25 @@ def _baselines(router: APIRouter, pipe: Pipeline, clock: Clock) -> None:
     def accept(model: str, body: Accept) -> Json:
         """Pin the baseline that is in use, or the one that is named: it is provisional no longer."""
         return {"model": model, "id": accept_baseline(pipe.store.state, model, body.id)}
+
+
+def backtest_of(pipe: Pipeline, body: BacktestBody, now: Millis) -> Iterator[Json]:
+    """Raises BadInput for rules that are wrong, and for a time without history, before anything is judged."""
+    window = Window(parse_time(body.start), parse_time(body.end) if body.end else now)
+    check_window(pipe, window)
+    book = _chosen(pipe.rules() if body.files is None else parse_files(body.files), body.rules)
+    against = None
+    if body.against is not None:
+        against = _chosen(parse_files(body.against), body.rules, some=True)
+    return backtest(pipe, Asked(book, window, against))
+
+
+def _chosen(book: RuleBook, names: Sequence[str], *, some: bool = False) -> RuleBook:
+    """The rules of these names, all where none is named; `some`: those that there are."""
+    book.raise_for_problems()
+    if not some and (unknown := [name for name in names if name not in book.by_name]):
+        raise BadInput(f'there is no rule "{unknown[0]}"{did_you_mean(unknown[0], list(book.by_name))}')
+    return RuleBook(tuple(rule for rule in book.rules if rule.name in names)) if names else book
 
 
 def tick_json(reports: list[TickReport]) -> Json:

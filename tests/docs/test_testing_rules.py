@@ -20,6 +20,8 @@ def shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
 
 @pytest.mark.parametrize("block", blocks_of(PAGE), ids=lambda b: b.place)
 def test_what_the_page_says_to_type_works(block: Block, shell: Shell) -> None:
+    if block.said.startswith("not run"):
+        pytest.skip(block.said)
     done = shell.run(block.code)
     assert done.returncode == block.code_wanted, done.stdout
     if block.output is not None:

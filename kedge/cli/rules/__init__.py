@@ -2,6 +2,7 @@
 
 import click
 
+from kedge.cli.rules.backtest import backtest
 from kedge.cli.rules.check import check
 from kedge.cli.rules.schema import schema
 from kedge.cli.rules.test import test
@@ -14,9 +15,10 @@ def rules() -> None:
     \b
     Example: kedge rules check
              kedge rules test
+             kedge rules backtest --from 2026-08-01
              kedge rules schema > schema/rules.v1.json
     """
 
 
-for command in (check, test, schema):
+for command in (check, test, backtest, schema):
     rules.add_command(command)
