@@ -38,6 +38,8 @@ from kedge.windows import Millis
 
 PREFIX = "route:"
 GROUP = f"{PREFIX}group:"
+TREE = f"{PREFIX}tree"
+"""The document that says that routes are in force."""
 MOST_SHOWN = 20
 """Alerts of one message; more are counted."""
 MOST_TRIES = 20
@@ -58,6 +60,7 @@ class Router:
     _tokens: dict[str, Any] = field(default_factory=dict)
     """By group: the token of its document, where it has one."""
     _silence_documents: dict[str, Stored] = field(default_factory=dict)
+    _tree: Stored | None = None
 
     @classmethod
     def read(cls, store: Store, receivers: Receivers, now: Millis) -> "Router":
@@ -67,8 +70,11 @@ class Router:
 
     def _read(self) -> None:
         self.groups, self._tokens, self.silences, self._silence_documents = {}, {}, [], {}
+        self._tree = None
         for name, stored in self.store.state.find(PREFIX).items():
-            if name.startswith(GROUP):
+            if name == TREE:
+                self._tree = stored
+            elif name.startswith(GROUP):
                 self._hold(name, stored)
             elif (silence := silence_in(name, stored)) is not None:
                 self.silences.append(silence)
@@ -92,8 +98,7 @@ class Router:
     def routing(self) -> Routing:
         return self.receivers.routing or plain_routing(self.receivers.default, self.receivers.known)
 
-    # --- from transitions to groups
-    # -------------------------------------------------------------------------
+    # --- from transitions to groups -------------------------------------------------------------------------
 
     def takes(self, transition: Transition, before: Sequence[Transition] = ()) -> bool:
         """Whether a transition goes through groups, and not straight to the outbox. `before`: others that
@@ -136,14 +141,14 @@ class Router:
                 self.groups[group.id], self._tokens[group.id] = group, fresh[name].token
         return all(done)
 
-    # --- from groups to the outbox
-    # --------------------------------------------------------------------------
+    # --- from groups to the outbox --------------------------------------------------------------------------
 
     def flush(self, book: RuleBook) -> int:
         """Look at every group that is due, and queue what is to be told; counts the messages."""
         self._settle([group for group in self.groups.values() if group.outgoing])
         if self.plain:
             self._hold_silenced(book)
+        self._change_over(book)
         self._scatter()
         quiet = quiet_at(self.now, self.routing, list(self.groups.values()), self.silences)
         looked = self._as_of_now(list(self._looked_at(quiet)))
@@ -223,8 +228,17 @@ class Router:
             if self._swap(changed.values()):
                 self.store.state.delete(GROUP + group.id, token)
 
-    # --- silences without routes
-    # ----------------------------------------------------------------------------
+    def _change_over(self, book: RuleBook) -> None:
+        """The first tick with routes: what fires already is in no group, and is told anew by its routes, so
+        that its end is told too. As Alertmanager does when it starts."""
+        if self.plain and self._tree is not None:
+            self.store.state.delete(TREE, self._tree.token)
+        elif not self.plain and self._tree is None:
+            held = {alert for group in self.groups.values() for alert in group.members}
+            self.assign([t for t in self._standing(book) if t.alert not in held and is_told(t)])
+            self.store.state.swap(TREE, {"since": self.now}, None)
+
+    # --- silences without routes ----------------------------------------------------------------------------
 
     def _hold_silenced(self, book: RuleBook) -> None:
         """Once a silence has begun, what fires under it waits for its end: what still fires then is
@@ -239,8 +253,12 @@ class Router:
             self.store.state.swap(SILENCE + silence.id, {**stored.value, "begun": True}, stored.token)
 
     def _standing(self, book: RuleBook) -> Iterator[Transition]:
-        for stored in self.store.alerts.live().values():
-            state = msgspec.convert(stored.value, AlertState)
+        for name, stored in self.store.alerts.live().items():
+            try:
+                state = msgspec.convert(stored.value, AlertState)
+            except msgspec.ValidationError as error:
+                _log.error("alert %s cannot be read: %s", name, error)
+                continue
             rule = book.by_name.get(state.rule)
             told = standing(state, rule.identity if rule else Identity(), self.now)
             if told is not None:

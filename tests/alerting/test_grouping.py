@@ -234,6 +234,56 @@ def test_alerts_of_other_labels_are_other_groups():
     assert sorted(group.labels["model"] for group in life.dispatcher.groups.values()) == ["churn", "fraud"]
 
 
+def test_a_story_is_told_as_alertmanager_told_it():
+    """What Alertmanager 0.25.0 sent to a webhook, to the second, of the same story with the same settings."""
+    story = [
+        (0, "fires", "a"),
+        (1, "fires", "b"),
+        (5, "fires", "c"),
+        (7, "ends", "c"),
+        (9, "ends", "b"),
+        (26, "fires", "d"),
+        (27, "silence", "e"),
+        (28, "fires", "e"),
+        (40, "heard", "e"),
+        (44, "fires", "down"),
+        (45, "fires", "f"),
+        (57, "ends", "down"),
+        (70, "ends", "a"),
+        (70, "ends", "d"),
+        (70, "ends", "e"),
+        (70, "ends", "f"),
+        (84, "fires", "a"),
+        (85, "ends", "a"),
+    ]
+    times = {"group_wait": 2 * SECOND, "group_interval": 4 * SECOND, "repeat_interval": 10 * SECOND}
+    inhibition = Inhibition(parse_match({"rule": "down"}), parse_match({"rule": "f"}), ("model",))
+    life = Life(Routing(tree(**times).root, (inhibition,)))
+    for at, what, alert in [*story, (100, "", "")]:
+        life.run(at - life.now)
+        match what:
+            case "fires":
+                life.set(alert)
+            case "ends":
+                life.end(alert)
+            case "silence":
+                life.silences = [silence({"rule": alert}, at, 1000)]
+            case "heard":
+                life.silences = []
+    assert [(at, names) for at, _, _, names in life.told] == [
+        (2, "a+b/"),
+        (6, "a+b+c/"),
+        (10, "a/b+c"),
+        (22, "a/"),
+        (26, "a+d/"),
+        (38, "a+d/"),
+        (42, "a+d+e/"),
+        (46, "a+d+down+e/"),
+        (58, "a+d+e+f/down"),
+        (70, "/a+d+e+f"),
+    ]
+
+
 # --- what kedge adds: severities that move, acknowledgements, missing data ----------------------------------
 
 

@@ -272,6 +272,26 @@ def test_alerts_of_a_route_that_has_gone_go_where_they_belong_now(store, slack):
     assert len(groups(store)) == 1
 
 
+def test_what_fires_when_routes_come_or_go_is_told_of_until_its_end(store, slack):
+    plain, routed, alerts = receivers_of(slack, None), receivers_of(slack), Alerts(store)
+    alerts.set("slow").set("drifted").run(plain, 0)
+    alerts.run(routed, 60, 90)
+    assert texts(slack)[2:] == [
+        "🔴 HIGH · 2 firing · model=fraud",
+        "🔴 HIGH · fraud v7 · country=DE · drifted",
+        "🔴 HIGH · fraud v7 · country=DE · slow",
+    ]
+    alerts.set("slow", Status.RESOLVED).run(routed, 100, 390)
+    assert texts(slack)[5:] == [
+        "🔴 HIGH · 1 firing, 1 resolved · model=fraud",
+        "🟢 RESOLVED · fraud v7 · country=DE · slow",
+    ]
+    alerts.run(plain, 400)
+    alerts.set("drifted", Status.RESOLVED).run(plain, 410, 800)
+    assert texts(slack)[7:] == ["🟢 RESOLVED · fraud v7 · country=DE · drifted"]
+    assert groups(store) == {}
+
+
 # --- silences -----------------------------------------------------------------------------------------------
 
 
