@@ -121,25 +121,30 @@ class Router:
                 more = assigned(self.routing, self.groups, transition, self.now)
                 self.groups |= more
                 changed |= more
-            if self._swap(changed.values()):
+            if self._swap(changed.values()) == changed.keys():
                 reach("route:assigned")
                 return
             self._read()  # another worker changed some of them; putting the others in again changes nothing
         raise RuntimeError("groups of alerts change faster than they can be written")
 
-    def _swap(self, groups: Iterable[Group]) -> bool:
-        """Store groups; False where another worker was faster with one."""
+    def _swap(self, groups: Iterable[Group]) -> set[str]:
+        """Store groups; the ids of those with which no other worker was faster.
+
+        What is held afterwards is what is stored then: another worker may have gone on from there already.
+        """
         held = list(groups)
         if not held:
-            return True
+            return set()
         state = self.store.state
         swaps = [(GROUP + g.id, msgspec.to_builtins(g), self._tokens.get(g.id)) for g in held]
-        done = state.swap_many(swaps)
-        fresh = state.get_many([name for name, _, _ in swaps])
-        for (name, _, _), group, ok in zip(swaps, held, done, strict=True):
-            if ok and name in fresh:
-                self.groups[group.id], self._tokens[group.id] = group, fresh[name].token
-        return all(done)
+        done = {group.id for group, ok in zip(held, state.swap_many(swaps), strict=True) if ok}
+        fresh = state.get_many([GROUP + id for id in done])
+        for id in done:
+            self.groups.pop(id, None)
+            self._tokens.pop(id, None)
+            if (stored := fresh.get(GROUP + id)) is not None:
+                self._hold(GROUP + id, stored)
+        return done
 
     # --- from groups to the outbox --------------------------------------------------------------------------
 
@@ -152,9 +157,8 @@ class Router:
         self._scatter()
         quiet = quiet_at(self.now, self.routing, list(self.groups.values()), self.silences)
         looked = self._as_of_now(list(self._looked_at(quiet)))
-        self._swap(looked)
-        # One that another worker has looked at meanwhile is that worker's.
-        decided = [group for group in looked if self.groups.get(group.id) is group]
+        mine = self._swap(looked)
+        decided = [group for group in looked if group.id in mine]  # the others are another worker's
         reach("route:decided")
         count = self._settle(decided)
         self._forget_silences()
@@ -200,11 +204,15 @@ class Router:
         if rows:
             self.store.outbox.swap_many([(name, row, None) for name, row in rows])
         reach("route:queued")
-        emptied = [msgspec.structs.replace(group, outgoing=()) for group in groups]
-        self._swap([group for group in emptied if group.members and group != self.groups[group.id]])
-        for group in emptied:
-            if not group.members and self.store.state.delete(GROUP + group.id, self._tokens[group.id]):
+        written = {told.id for group in groups for told in group.outgoing}
+        changed: list[Group] = []
+        for group in [self.groups[group.id] for group in groups if group.id in self.groups]:
+            left = tuple(told for told in group.outgoing if told.id not in written)
+            if group.members or left:
+                changed += [] if left == group.outgoing else [msgspec.structs.replace(group, outgoing=left)]
+            elif self.store.state.delete(GROUP + group.id, self._tokens[group.id]):
                 del self.groups[group.id], self._tokens[group.id]
+        self._swap(changed)
         # Where another worker was faster they stay, and their rows are found written the next time.
         reach("route:settled")
         return len(rows)
@@ -212,7 +220,7 @@ class Router:
     def _rows(self, told: Notification) -> Iterator[tuple[str, Json]]:
         if self.plain:
             for transition in (*told.firing, *told.resolved):
-                one = msgspec.structs.replace(transition, id=told.id)
+                one = msgspec.structs.replace(transition, id=f"{told.id}:{transition.alert}")
                 yield row_name(told.receiver, one), new_row(told.receiver, msgspec.to_builtins(one), self.now)
             return
         yield from group_rows(shortened(told, MOST_SHOWN), self.now)
@@ -225,7 +233,7 @@ class Router:
             del self.groups[group.id]
             changed = scattered(routing, self.groups, group, self.now)
             token = self._tokens.pop(group.id)
-            if self._swap(changed.values()):
+            if self._swap(changed.values()) == changed.keys():
                 self.store.state.delete(GROUP + group.id, token)
 
     def _change_over(self, book: RuleBook) -> None:

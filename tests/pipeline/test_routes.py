@@ -367,6 +367,36 @@ def test_a_document_that_cannot_be_read_stops_nothing(store, slack, caplog):
 
 # --- workers that die ---------------------------------------------------------------------------------------
 
+
+@pytest.mark.parametrize("point", ["route:decided", "route:queued"])
+def test_what_another_worker_adds_to_a_group_meanwhile_is_kept(store, slack, monkeypatch, point):
+    receivers, alerts = receivers_of(slack), Alerts(store)
+    alerts.set("slow").run(receivers, 0)
+
+    def meanwhile(name):
+        told = any(stored.value.get("outgoing") for stored in groups(store).values())
+        if name == point and told:
+            monkeypatch.setattr(route_module, "reach", lambda name: None)
+            alerts.set("odd")
+            project(store, receivers, alerts.at)
+
+    monkeypatch.setattr(route_module, "reach", meanwhile)
+    alerts.run(receivers, 30)
+    ((_, stored),) = groups(store).items()
+    assert set(stored.value["members"]) == {"slow", "odd"}
+    alerts.run(receivers, 330)
+    assert texts(slack)[:2] == ["🔴 HIGH · fraud v7 · country=DE · slow", "🔴 HIGH · 2 firing · model=fraud"]
+
+
+def test_of_two_workers_that_look_at_once_one_tells(store, slack, monkeypatch):
+    receivers, alerts = receivers_of(slack), Alerts(store)
+    alerts.set("slow").run(receivers, 0)
+    first = Router.read(store, receivers, NOW + 30 * SECOND)
+    second = Router.read(store, receivers, NOW + 31 * SECOND)
+    assert (first.flush(RuleBook()), second.flush(RuleBook())) == (1, 0)
+    assert len(store.outbox.find()) == 1
+
+
 STORY = (0, 10, 30, 330, 400, 630, 1830, 2130, 14_730)
 
 
