@@ -149,6 +149,20 @@ class AnomalyRule(SeriesRule):
     def remembers(self) -> Millis:
         return self.history
 
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        enough = self._enough(self.chance(1))
+        if self.history >= enough or (self.method != "isolation_forest" and self.severity <= Severity.MEDIUM):
+            return ()
+        costs = "nothing is judged" if self.method == "isolation_forest" else "it reaches `medium` at most"
+        has, needs = format_duration(self.history), format_duration(enough)
+        text = f"a history of {has} cannot show what happens {self.budget}, so {costs}: "
+        return (f"{text}write `history: {needs}`, or a larger `budget`",)
+
+    def _enough(self, chance: Chance) -> Millis:
+        """The history whose block maxima can show so rare a deviation."""
+        return max(math.ceil(1 / chance.per_block - 1e-9) - 1, 1) * block_of(self.window)
+
     def chance(self, groups: int) -> Chance:
         """The budget as the chance of a false alarm of one look, and of a block of them, at one group."""
         rate = self.budget.alerts / self.budget.per / max(groups, 1)
@@ -176,8 +190,7 @@ class AnomalyRule(SeriesRule):
         seen = judge(dataclasses.replace(series, values=scaled), newest, self.method, self.direction, chance)
         judged = self._told(draft, found, seen, series, scales)
         if seen.short:
-            needed = math.ceil(1 / chance.per_block - 1e-9) - 1
-            enough = format_duration(max(needed, 1) * block_of(self.window))
+            enough = format_duration(self._enough(chance))
             if self.method == "isolation_forest":
                 reason = f"{SHORT.format(enough)}; there are {seen.blocks} blocks of it"
                 return replace(draft, state=State.INSUFFICIENT, reason=reason)

@@ -145,6 +145,20 @@ def test_a_rule_asks_for_its_history_and_when_it_fired() -> None:
     assert rule(ODD.replace("28d", "8w")).timing.remember > 8 * WEEK
 
 
+def test_a_budget_that_the_history_cannot_keep_is_warned_of_where_it_costs_something() -> None:
+    assert rule(f"{ODD}, severity: high").warnings == ()
+    short = "kind: anomaly, metric: latency.mean, history: 7d"
+    assert rule(short).warnings == (), "medium is what it reaches"
+    (warning,) = rule(f"{short}, severity: high").warnings
+    assert (
+        "cannot show what happens 1 per 30d, so it reaches `medium` at most: write `history: 28d`" in warning
+    )
+    assert rule(f"{short}, severity: high, budget: 10 per 30d").warnings == ()
+    forest = "kind: anomaly, metrics: [latency.mean, errors.rate], method: isolation_forest, history: 14d"
+    (warning,) = rule(forest).warnings
+    assert "nothing is judged" in warning
+
+
 # --- trend --------------------------------------------------------------------------------------------------
 
 CLIMB = "kind: trend, metric: latency.mean, over: 7d, window: 6h, reaches: 500ms, within: 3d"
