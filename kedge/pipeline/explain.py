@@ -14,9 +14,11 @@ from msgspec.structs import replace
 from kedge.alerting.drift import DriftRule
 from kedge.alerting.finding import AlertState, Finding, State, Transition
 from kedge.alerting.lifecycle import ACTIVE, fold
+from kedge.alerting.rule import Rule
+from kedge.alerting.series import SeriesRule
 from kedge.alerting.threshold import ThresholdRule
 from kedge.analysis.additive import is_additive
-from kedge.analysis.catalogue import of_family
+from kedge.analysis.catalogue import MetricInfo, of_family
 from kedge.analysis.causes import (
     Cause,
     Decomposition,
@@ -83,19 +85,20 @@ def _tells(transition: Transition) -> bool:
 
 def _with_causes(reader: SummaryReader, one: Judged, state: AlertState, finding: Finding) -> Finding:
     rule = one.rule
-    if not isinstance(rule, ThresholdRule | DriftRule):
+    if not isinstance(rule, ThresholdRule | DriftRule | SeriesRule):
         return finding
     about = _About.of(reader, one, state, Window(*finding.window))
     if about is None:
         return finding
     causes: Sequence[dict[str, Any]] = finding.causes
     bad, drifts = about.quality(), about.drifts()
-    if isinstance(rule, ThresholdRule) and not rule.fans_out and rule.feature is None:
-        groups = about.groups(rule) if is_additive(rule.info) else []
+    info, cls = _watched(rule)
+    if info is not None:
+        groups = about.groups(info, cls) if is_additive(info) else []
         drifted = drifted_of([d for d in drifts if not d.restless], about.context.drift.alpha)
         causes = [cause.to_json() for cause in ranked(groups, bad, feature_causes(drifted))]
-    family = rule.metric.partition(".")[0] if isinstance(rule, ThresholdRule) else "inputs"
-    normal = tuple(name for name in about.normal(bad, drifts) if name != family)
+    families = {name.partition(".")[0] for name in _names(rule)}
+    normal = tuple(name for name in about.normal(bad, drifts) if name not in families)
     rows = finding.rows or first_of(causes[:MOST])
     return replace(finding, causes=tuple(causes[:MOST]), normal=normal, rows=rows)
 
@@ -132,6 +135,22 @@ class _OfWindows:
         return self._references.groups_of(
             self._spans, self._own, lambda span: self._read(span, grouping, parts)
         )
+
+
+def _names(rule: Rule) -> tuple[str, ...]:
+    """Of the metrics that a rule is on; drift is of the inputs."""
+    if isinstance(rule, ThresholdRule):
+        return (rule.metric,)
+    return rule.names if isinstance(rule, SeriesRule) else ("inputs",)
+
+
+def _watched(rule: Rule) -> tuple[MetricInfo | None, str | None]:
+    """The one metric whose move is to be explained, and its class; None where the finding says what moved."""
+    if isinstance(rule, ThresholdRule) and not rule.fans_out and rule.feature is None:
+        return rule.info, rule.cls
+    if isinstance(rule, SeriesRule) and len(rule.infos) == 1 and rule.feature is None:
+        return rule.infos[0], rule.cls
+    return None, None
 
 
 @dataclass(frozen=True)
@@ -183,19 +202,19 @@ class _About:
 
     # --- what moved ---------------------------------------------------------------------------------------
 
-    def groups(self, rule: ThresholdRule) -> list[Cause]:
-        return group_causes(self._decompositions(rule), rule.info.unit)
+    def groups(self, info: MetricInfo, cls: str | None) -> list[Cause]:
+        return group_causes(self._decompositions(info, cls), info.unit)
 
-    def _decompositions(self, rule: ThresholdRule) -> Iterator[Decomposition]:
+    def _decompositions(self, info: MetricInfo, cls: str | None) -> Iterator[Decomposition]:
         """Over each grouping that is summarised and splits this group further."""
 
         def read(summary: Summary) -> Part | None:
-            return part_of(metric(rule.metric, summary, self.context, cls=rule.cls))
+            return part_of(metric(info.name, summary, self.context, cls=cls))
 
         now, before = read(self.summary), read(self.reference)
         if now is None or before is None:
             return
-        parts = rule.parts | {PartName.CORE}
+        parts = info.reads | {PartName.CORE}
         *computed, _ = self.one.feed.computed.split(SEPARATOR)
         for grouping in (tuple(name.split("+")) for name in computed if name):
             if not set(grouping) > {name for name, _ in self.own}:

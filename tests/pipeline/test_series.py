@@ -12,14 +12,17 @@ from kedge.alerting.inputs import Inputs
 from kedge.alerting.loading import RuleBook, parse_rules
 from kedge.alerting.series import SeriesRule, context_of
 from kedge.analysis.series import Series
+from kedge.pipeline.baselines import build_baseline, import_baseline
+from kedge.pipeline.context import groupings_of
 from kedge.pipeline.dirty import ModelFeed
+from kedge.pipeline.schema import features_of
 from kedge.pipeline.series import PastWindows
 from kedge.records import Prediction
 from kedge.sketch import Summary
 from kedge.store.base import Group
 from kedge.windows import DAY, HOUR, MINUTE, Millis, Window, parse_time
 from tests.alerting.make import served
-from tests.pipeline.world import T0, World, prediction, settings, truth, world
+from tests.pipeline.world import MODEL, T0, World, prediction, settings, truth, world
 
 BY_HOUR = settings(fraud={"bucket": "1h"})
 Latency = Callable[[int], float]
@@ -179,6 +182,43 @@ def test_a_wandering_metric_far_from_its_bound_fires_nothing() -> None:
         drained(one, 9 * 24)
         assert found(one, "slowing").state in (State.OK, State.HOLD)
         assert one.alert("slowing").status is Status.INACTIVE
+
+
+def test_the_message_of_an_odd_hour_names_the_segment_that_did_it() -> None:
+    rules = book("name: errors-odd, kind: anomaly, metric: errors.rate, direction: up, history: 7d")
+    by_region = settings(fraud={"bucket": "1h", "groups": ["segment.region"]})
+
+    def served(hours: Iterable[int], *, failing: str = "") -> list[Prediction]:
+        """Twenty rows an hour, of which one in seven fails; in the region that is `failing`, all."""
+        made = [
+            prediction(hour * 20 + i, T0 + hour * HOUR + i * 2 * MINUTE) for hour in hours for i in range(20)
+        ]
+        return [
+            msgspec.structs.replace(row, error_type="Timeout") if row.segment["region"] == failing else row
+            for row in made
+        ]
+
+    with world(book=rules, settings=by_region) as one:
+        one.now = T0 + 8 * DAY
+        one.send(served(range(8 * 24)))
+        drained(one, 8 * 24)
+        baseline = build_baseline(
+            one.store,
+            MODEL,
+            Window(T0, T0 + 7 * DAY),
+            features_of(one.store.state, MODEL),
+            groupings_of(one.pipe, one.book, MODEL),
+            source="a week",
+            now=one.now,
+        )
+        import_baseline(one.store.state, baseline, use=True)
+        one.send(served([8 * 24], failing="us"))
+        drained(one, 8 * 24 + 1)
+        assert one.alert("errors-odd").status is Status.FIRING
+        (message,) = one.notebook.messages
+        (moved,) = [line for line in message.lines if line.startswith("Moves with it: ")]
+        assert moved.startswith("Moves with it: region=us 14 % → 100 %")
+        assert ", usual " in message.lines[0]
 
 
 def test_what_a_worker_remembers_of_the_past_is_what_another_would_read() -> None:
