@@ -35,12 +35,13 @@ def labels_of(state: AlertState) -> dict[str, str]:
 
 def firing_at(state: AlertState, step: Millis | None = None) -> Severity | None:
     """At what severity it fired at a step not long ago (None: now); None where it did not."""
-    severity = state.severity
-    for transition in reversed(state.outgoing if step is not None else ()):
-        if transition.step <= (step or 0):
-            break
-        severity = transition.severity_before
-    return severity
+    if step is None:
+        return state.severity
+    later = [transition for transition in state.outgoing if transition.step > step]
+    if later:
+        return later[0].severity_before
+    # Of a rule that is ahead of the composite, what it decided since may be told and gone by now.
+    return None if state.fired is not None and state.fired > step else state.severity
 
 
 def muted(

@@ -228,7 +228,7 @@ class Rule(BaseModel, ABC):
     def warnings(self) -> tuple[str, ...]:
         """What is allowed, and rarely meant."""
         found = () if self.other_reference is None else tuple(self.other_reference.warnings())
-        if self.active is not None and not any(map(self.span, _a_year_of(self.step(MINUTE)))):
+        if self.active is not None and not any(map(self.span, _a_year_of(step_of(self.window, MINUTE)))):
             found += ("is never judged: no step of its window falls into its `active` hours",)
         return found
 

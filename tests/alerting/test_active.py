@@ -145,6 +145,10 @@ def test_hours_that_no_step_falls_into_are_warned_of() -> None:
     assert not rules(f"{{name: it, {LATENCY}, window: 10m}}").warnings
 
 
+def test_a_window_too_short_for_any_model_breaks_no_check_of_its_hours() -> None:
+    assert not rules(f"{{name: it, {LATENCY}, window: 30s}}").warnings
+
+
 def test_moving_the_hours_begins_nothing_anew() -> None:
     other = LATENCY.replace("08:00", "09:00")
     assert rule(LATENCY).signature == rule(other).signature

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
 import pytest
 
 from kedge.alerting.composite import CompositeRule
@@ -10,7 +11,7 @@ from kedge.alerting.finding import AlertState, Finding, Severity, State, Status
 from kedge.alerting.inputs import Inputs, Standing
 from kedge.alerting.lifecycle import Identity, Timing, fold, new_state
 from kedge.alerting.loading import parse_rules
-from kedge.alerting.muting import Muter, muted
+from kedge.alerting.muting import Muter, firing_at, muted
 from kedge.windows import MINUTE, Window
 from tests.alerting.make import NOW, rules
 
@@ -222,6 +223,17 @@ def test_a_composite_of_other_labels_mutes_nothing() -> None:
     story = Story(label="us")
     story.whole = new_state("it", "fraud", "", {"region": "eu"})
     assert story.run(".F.", ".F.") == [(2, "firing"), (3, "resolved")]
+
+
+def test_an_alert_stood_at_a_step_as_its_transitions_say_and_without_them_as_it_fired() -> None:
+    story = Story()
+    story.run(".FHF.", ".....")
+    at = [firing_at(story.part, m * MINUTE) for m in range(1, 6)]
+    assert at == [None, Severity.LOW, Severity.HIGH, Severity.LOW, None]
+    again = story._after(story.part, 8, "F")
+    told = msgspec.structs.replace(again, outgoing=())
+    assert [firing_at(told, m * MINUTE) for m in (7, 8)] == [None, Severity.LOW]
+    assert firing_at(told) is Severity.LOW
 
 
 def test_a_part_that_judges_the_past_is_muted_by_what_fires_now() -> None:
