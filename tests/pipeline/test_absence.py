@@ -99,7 +99,7 @@ def test_a_model_that_was_silent_for_long_before_the_rule_pages_no_one(one: Worl
 
 
 def test_a_value_that_had_rows_is_missed_by_itself(one: World) -> None:
-    one.book = absence(", by: [segment.region], history: 6h")
+    one.book = absence(", by: [segment.region], history: 2h")
     send(one, 0, 60)
     until(one, 62)
     send(one, 60, 180, region="eu")
@@ -107,14 +107,14 @@ def test_a_value_that_had_rows_is_missed_by_itself(one: World) -> None:
     eu, us = {"segment.region": "eu"}, {"segment.region": "us"}
     assert one.alert("no-traffic", **eu).status is Status.INACTIVE
     assert one.alert("no-traffic", **us).status is Status.FIRING
-    assert "in the 6h before" in finding(one, **us).reason
+    assert "in the 2h before" in finding(one, **us).reason
     # Nobody says that it came back when it is only gone for longer than is remembered.
-    send(one, 180, 540, region="eu")
-    until(one, 541, by=60)
+    send(one, 180, 300, region="eu")
+    until(one, 301, by=60)
     assert finding(one, **us).state is State.HOLD
     assert one.alert("no-traffic", **us).status is Status.FIRING
-    send(one, 540, 560)
-    until(one, 560)
+    send(one, 300, 320)
+    until(one, 320)
     assert one.alert("no-traffic", **us).status is Status.RESOLVED
 
 
@@ -122,10 +122,10 @@ def test_a_value_that_never_had_rows_lately_is_not_missed(one: World) -> None:
     one.book = RuleBook()
     send(one, 0, 60)
     until(one, 62)
-    send(one, 60, 400, region="eu")
-    until(one, 402, by=30)
+    send(one, 60, 240, region="eu")
+    until(one, 242, by=60)
     one.book = absence(", by: [segment.region], history: 2h")
-    until(one, 410)
+    until(one, 250)
     assert {s.group["segment.region"] for s in one.alerts().values()} == {"eu"}
 
 
@@ -133,7 +133,7 @@ def test_nights_are_left_out_and_the_morning_does_not_look_into_them(one: World)
     """T0 is a midnight in UTC: 02:00 in Berlin, where it is summer."""
     one.book = absence(f", {HOURS}")
     last = 18 * 60 + 40  # 20:40 in Berlin
-    send(one, 0, last)
+    send(one, last - 60, last)
     until(one, last, by=240)
     until(one, 20 * 60 + 58, by=40)  # 22:58
     assert one.alert("no-traffic").status is Status.FIRING
@@ -153,7 +153,7 @@ def test_nights_are_left_out_and_the_morning_does_not_look_into_them(one: World)
 
 def test_what_was_pending_in_the_evening_begins_anew_in_the_morning(one: World) -> None:
     one.book = absence(f", for: 20m, {HOURS}")
-    send(one, 0, 20 * 60 + 21)
+    send(one, 19 * 60, 20 * 60 + 21)
     until(one, 20 * 60, by=240)
     until(one, 27 * 60 + 58, by=100)
     assert one.alert("no-traffic").status is Status.PENDING
