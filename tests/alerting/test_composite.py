@@ -5,6 +5,8 @@ from typing import Any
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from kedge.alerting.composite import CompositeRule
 from kedge.alerting.finding import AlertState, Finding, Severity, State, Status
@@ -201,6 +203,22 @@ def test_a_muted_part_is_heard_of_whole_or_not_at_all(
     part: str, whole: str, told: list[tuple[int, str]]
 ) -> None:
     assert Story().run(part, whole) == told
+
+
+@given(st.lists(st.sampled_from(["..", "F.", ".F", "FF", "H.", "HF"]), max_size=12))
+def test_no_firing_part_is_lost_and_none_is_heard_of_by_halves(minutes: list[str]) -> None:
+    """Whatever both do: an end is told where a beginning was, and what fires alone has been told."""
+    story = Story()
+    heard = False
+    for m, (part, whole) in enumerate(minutes, 1):
+        known = len(story.told)
+        story.minute(m, part=part, whole=whole)
+        for _, after in story.told[known:]:
+            assert after == "firing" or heard, "the end of what nobody heard of"
+            heard = after == "firing"
+        fires = story.part.status is Status.FIRING
+        assert heard or not fires or whole == "F", "it fires alone, and nobody was told"
+        assert fires or not heard, "it is over, and nobody was told"
 
 
 def test_a_part_goes_on_though_nobody_is_told() -> None:
