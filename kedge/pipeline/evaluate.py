@@ -73,7 +73,11 @@ def evaluate_due(pipe: Pipeline, book: RuleBook, now: Millis, *, patient: bool =
     progress = judged_through(pipe.store.state, feed.models.keys())
     counts.transitions += end_gone(pipe, book, progress, now)
     pairs = [pair for model in names for pair in _rules_of(feed, book, model, counts)]
-    due = _due(feed, pairs, states, progress, lambda model: not patient or has_turn(model, now))
+
+    def corrects(model: str) -> bool:
+        return not patient or has_turn(model, now)
+
+    due = _due(feed, pairs, states, progress, corrects)
     # Read after the progress: alerts may be ahead of it, never behind.
     by_rule: dict[tuple[str, str], dict[str, Stored]] = {}
     wanted = {one.rule.name for one in due}
@@ -90,7 +94,7 @@ def evaluate_due(pipe: Pipeline, book: RuleBook, now: Millis, *, patient: bool =
         some = [one for model in models for one in of_model[model]]
         of_some = {model: progress[model] for model in models if model in progress}
         together = {model: composites[model] for model in models}
-        _evaluate(pipe, some, together, of_some, by_rule, feed, now, counts)
+        _evaluate(pipe, some, together, of_some, by_rule, feed, now, counts, corrects)
     return counts
 
 
@@ -154,6 +158,7 @@ def _evaluate(
     feed: Feed,
     now: Millis,
     counts: EvaluateCounts,
+    corrects: Callable[[str], bool],
 ) -> None:
     """Judge some models' rules; all that is read is read at once, and all that is written."""
     due = _matured(pipe, due, feed.read_at)
@@ -175,7 +180,12 @@ def _evaluate(
         }
         for one in due
     ]
-    steps = [steps_again(one, progress[one.model][one.rule.name]) for one in due]
+    # A rule on labels that waits for them is due at each tick, and late labels come at each.
+    wait = [one.last <= progress[one.model][one.rule.name].through and not corrects(one.model) for one in due]
+    steps = [
+        [] if waits else steps_again(one, progress[one.model][one.rule.name])
+        for one, waits in zip(due, wait, strict=True)
+    ]
     pipe.reader.load(
         [
             ask
@@ -189,7 +199,7 @@ def _evaluate(
     )
     changes: dict[str, _Change] = {}
     reached: dict[str, dict[str, Reached]] = defaultdict(dict)
-    for one, known, steps_of in zip(due, alerts, steps, strict=True):
+    for one, known, steps_of, waits in zip(due, alerts, steps, wait, strict=True):
         stored = by_rule.get((one.rule.name, one.model), {})
         was = progress[one.model][one.rule.name]
         again = judge_again(pipe.reader, one, steps_of, known, feed.spooled)
@@ -198,7 +208,9 @@ def _evaluate(
                 name: _folded(s, again.findings.get(name, ()), (), one.rule, now) for name, s in known.items()
             }
         found = judge_steps(pipe.reader, one, was.through, known, feed.spooled)
-        reached[one.model][one.rule.name] = Reached(found.through, feed.mark if again.done else was.mark)
+        reached[one.model][one.rule.name] = Reached(
+            found.through, feed.mark if again.done and not waits else was.mark
+        )
         counts.steps += found.steps
         counts.corrected += len(steps_of) if again.done else 0
         counts.left += found.steps >= STEPS_A_TICK
