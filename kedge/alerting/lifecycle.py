@@ -251,6 +251,7 @@ _ENDED: Mapping[str, Any] = {
     "fired": None,
     "clear_since": None,
     "acknowledged_by": "",
+    "muted_by": "",
 }
 """An alert that is quiet again."""
 
@@ -284,7 +285,8 @@ def acknowledge(state: AlertState, who: str, identity: Identity, decided: Millis
     finding = _firing(state, "acknowledged")
     state = msgspec.structs.replace(state, acknowledged_by=who)
     severity = state.severity or identity.severity
-    return moved(state, Status.ACKNOWLEDGED, severity, finding, identity, decided, f"acknowledged by {who}")
+    state = moved(state, Status.ACKNOWLEDGED, severity, finding, identity, decided, f"acknowledged by {who}")
+    return _as_muted(state)
 
 
 def resolve(state: AlertState, who: str, identity: Identity, decided: Millis) -> AlertState:
@@ -292,7 +294,7 @@ def resolve(state: AlertState, who: str, identity: Identity, decided: Millis) ->
     finding = _firing(state, "resolved")
     severity = state.severity or identity.severity
     state = moved(state, Status.RESOLVED, severity, finding, identity, decided, f"resolved by {who}")
-    return _ended(state)
+    return _ended(_as_muted(state))
 
 
 def end(state: AlertState, reason: str, identity: Identity, decided: Millis) -> AlertState:
@@ -320,6 +322,15 @@ def standing(state: AlertState, identity: Identity, decided: Millis) -> Transiti
     severity = state.severity or identity.severity
     told = moved(quiet, state.status, severity, state.finding, identity, decided, "it fires still")
     return told.outgoing[0]
+
+
+def _as_muted(state: AlertState) -> AlertState:
+    """What is done to an alert that nobody was told of is told to nobody."""
+    if not state.muted_by:
+        return state
+    *earlier, last = state.outgoing
+    last = msgspec.structs.replace(last, muted_by=state.muted_by)
+    return msgspec.structs.replace(state, outgoing=(*earlier, last))
 
 
 def _firing(state: AlertState, verb: str) -> Finding:

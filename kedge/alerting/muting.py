@@ -57,7 +57,7 @@ def muted(
 
     `late`: the rule judges steps of long ago, so that its alerts meet the composite's as they stand now.
     """
-    labels, hushed = labels_of(after), after.muted_by
+    labels, hushed = labels_of(after), before.muted_by
     known = len(before.outgoing)
     outgoing = list(after.outgoing[:known])
     for transition in after.outgoing[known:]:

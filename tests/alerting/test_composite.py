@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from kedge.alerting.composite import CompositeRule
 from kedge.alerting.finding import AlertState, Finding, Severity, State, Status
 from kedge.alerting.inputs import Inputs, Standing
-from kedge.alerting.lifecycle import Identity, Timing, fold, new_state
+from kedge.alerting.lifecycle import Identity, Timing, acknowledge, fold, new_state, resolve
 from kedge.alerting.loading import parse_rules
 from kedge.alerting.muting import Muter, firing_at, muted
 from kedge.windows import MINUTE, Window
@@ -226,6 +226,19 @@ def test_a_part_goes_on_though_nobody_is_told() -> None:
     story.run(".FF", ".FF")
     assert story.part.status is Status.FIRING
     assert [t.muted_by for t in story.part.outgoing] == ["it"]
+
+
+def test_what_people_do_to_a_muted_alert_is_told_to_nobody_either() -> None:
+    story = Story()
+    story.run(".F", ".F")
+    seen = acknowledge(story.part, "ann", PART, decided=9)
+    ended = resolve(seen, "ann", PART, decided=9)
+    assert [(t.after.value, t.muted_by) for t in ended.outgoing] == [
+        ("firing", "it"),
+        ("acknowledged", "it"),
+        ("resolved", "it"),
+    ]
+    assert ended.muted_by == ""
 
 
 def test_what_is_told_late_says_why() -> None:
