@@ -28,6 +28,7 @@ from bench import (
     labels,
     machine,
     parquet,
+    series,
     storage,
     tick,
     versions,
@@ -96,6 +97,10 @@ def _false_alarms(_: Pool, options: Options) -> dict[str, object]:
     return false_alarms.measure(say, times=options.get("repetitions", 5_000))
 
 
+def _series(_: Pool, __: Options) -> dict[str, object]:
+    return series.measure(say)
+
+
 def _tick(pool: Pool, options: Options) -> dict[str, object]:
     own = {k: v for k, v in options.items() if k not in ("drift_rows", "repetitions", "rules")}
     return tick.measure(pool.url("elasticsearch"), tick.Plan(**own), say)
@@ -121,6 +126,7 @@ PARTS: dict[str, Callable[[Pool, Options], dict[str, object]]] = {
     "compute": _compute,
     "false_alarms": _false_alarms,
     "backtest": _backtest,
+    "series": _series,
 }
 TITLES = {
     "ingest": "Rows a second from HTTP to searchable, beside raw _bulk of the same documents",
@@ -137,6 +143,7 @@ TITLES = {
     "windows": "A window of 30 days beside one of an hour",
     "backtest": "A backtest of 100 rules over 90 days of summaries",
     "false_alarms": "False alarms of drift verdicts with nothing drifting, and power; simulated",
+    "series": "False alarms of anomalies and trends, and how soon a shift is found; simulated",
 }
 
 
@@ -196,7 +203,7 @@ def main() -> int:
     on = machine.describe()
     _show("Measured on", on)
     pool = Pool()
-    if set(chosen) - {"false_alarms", "compare", "versions", "backtest"}:
+    if set(chosen) - {"false_alarms", "compare", "versions", "backtest", "series"}:
         pool.expect("elasticsearch")
     if "storage" in chosen:
         pool.expect("opensearch")

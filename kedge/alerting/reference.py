@@ -41,7 +41,8 @@ beyond it. YAML reads `1.10` as a number: put versions in quotes.
 
 **When it is judged**: a window slides. Its rule is judged at steps of the largest of 1m, 5m, 15m, 1h, 6h and
 1d that is at most a 24th of the window, and at least the model's base bucket. Rules on `performance.*` and
-`calibration.*` end at the newest predictions whose labels have come in.
+`calibration.*` end at the newest predictions whose labels have come in. Windows of the kinds `anomaly` and
+`trend` do not slide: each is a point of a series, and judged once.
 
 **How sure it must be**: rates, means and quantiles do not fire on a point estimate. Against an absolute bound
 their interval must lie beyond it; for `rise`, `fall` and `change` the value passes the bound and the interval

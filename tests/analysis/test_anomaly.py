@@ -1,7 +1,6 @@
 """Anomalies of a series: false alarms at the stated rate, whatever the series is like, and shifts found."""
 
 import math
-from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -9,93 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
+from bench.series import HISTORY, MONTH, T0, Kind, daily, episodes, heavy, looked, wandering, weekly, white
 from kedge.analysis import anomaly
-from kedge.analysis.anomaly import Anomaly, Chance, Direction, Method, block_of, judge, run_length_bound
-from kedge.analysis.series import Floats, Series, leave_one_out_median, usual
-from kedge.windows import DAY, HOUR, WEEK, Millis
-
-T0: Millis = 1_790_000_000_000 - 1_790_000_000_000 % WEEK
-MONTH = 30 * DAY
-
-
-def chance(window: Millis, per: Millis = MONTH) -> Chance:
-    """Of one alarm in a month."""
-    return Chance(block_of(window) / per, window / per)
-
-
-def looked(
-    values: Floats,
-    window: Millis = HOUR,
-    method: Method = "auto",
-    direction: Direction = "up",
-    firing: np.ndarray | None = None,  # type: ignore[type-arg]
-    *,
-    ongoing: bool = False,
-) -> Anomaly:
-    """The last of the values, held against the others."""
-    columns = values if values.ndim == 2 else values[:, None]
-    n = len(values) - 1
-    series = Series(
-        starts=T0 + np.arange(n) * window,
-        values=columns[:-1],
-        counts=np.ones_like(columns[:-1], np.int64),
-        window=window,
-        now=T0 + n * window,
-        firing=np.zeros(n, np.bool_) if firing is None else firing,
-        ongoing=ongoing,
-    )
-    return judge(series, columns[-1], method, direction, chance(window))
-
-
-# --- what series are like -----------------------------------------------------------------------------------
-
-
-def white(rng: np.random.Generator, n: int, window: Millis) -> Floats:
-    return rng.standard_normal(n)
-
-
-def wandering(rng: np.random.Generator, n: int, window: Millis) -> Floats:
-    """AR(1) with 0.7, of variance 1."""
-    noise = rng.standard_normal(n) * math.sqrt(1 - 0.49)
-    found = np.empty(n)
-    at = rng.standard_normal()
-    for i, step in enumerate(noise):
-        at = 0.7 * at + step
-        found[i] = at
-    return found
-
-
-def daily(rng: np.random.Generator, n: int, window: Millis) -> Floats:
-    times = np.arange(n) * window
-    return rng.standard_normal(n) + 3 * np.sin(2 * np.pi * (times % DAY) / DAY)
-
-
-def weekly(rng: np.random.Generator, n: int, window: Millis) -> Floats:
-    times = np.arange(n) * window
-    return daily(rng, n, window) - 4 * (times // DAY % 7 >= 5)
-
-
-def heavy(rng: np.random.Generator, n: int, window: Millis) -> Floats:
-    return rng.standard_t(3, n)
-
-
-Kind = Callable[[np.random.Generator, int, Millis], Floats]
-
-
-def episodes(values: Floats, window: Millis, method: Method, history: Millis) -> int:
-    """How often a rule would have fired, as the pipeline judges: what fired is left out of the reference."""
-    n = history // window
-    firing = np.zeros(len(values), np.bool_)
-    on, found = False, 0
-    for t in range(n, len(values)):
-        seen = looked(values[t - n : t + 1], window, method, firing=firing[t - n : t], ongoing=on)
-        usual_again = seen.score <= (
-            seen.bands[0, 1] - seen.metrics[0].centre if seen.limits else seen.bound / 2
-        )
-        found += seen.unusual and not on
-        firing[t] = on or seen.unusual
-        on = seen.unusual or (on and not usual_again)
-    return found
+from kedge.analysis.anomaly import Method, run_length_bound
+from kedge.analysis.series import leave_one_out_median, usual
+from kedge.windows import HOUR
 
 
 @pytest.mark.parametrize(
@@ -106,8 +23,8 @@ def test_false_alarms_stay_within_the_budget(kind: Kind, method: Method) -> None
     """A year of windows of six hours, at one alarm in each month."""
     window, fired = 6 * HOUR, 0
     for seed in range(2):
-        values = kind(np.random.default_rng(seed), (28 * DAY + 6 * MONTH) // window, window)
-        fired += episodes(values, window, method, 28 * DAY)
+        values = kind(np.random.default_rng(seed), (HISTORY + 6 * MONTH) // window, window)
+        fired += episodes(values, window, method)
     assert fired <= 12
 
 

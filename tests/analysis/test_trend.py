@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
+from bench.series import daily, wandering, white
 from kedge.analysis.series import Floats
 from kedge.analysis.trend import Trend, kendall_variance, trend_of
 from kedge.windows import DAY, HOUR, Millis
-from tests.analysis.test_anomaly import daily, wandering, white
 
 T0: Millis = 1_790_000_000_000 - 1_790_000_000_000 % DAY
 
