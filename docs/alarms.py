@@ -1,4 +1,4 @@
-"""The tables of docs/false-alarms.md, from the figures of `python -m bench false_alarms`."""
+"""The tables of docs/false-alarms.md, from the figures of `python -m bench false_alarms series`."""
 
 import json
 from collections.abc import Callable, Iterator, Sequence
@@ -14,6 +14,12 @@ ALPHAS = ("alpha 0.01", "alpha 0.001")
 @cache
 def figures() -> dict[str, Any]:
     found: dict[str, Any] = json.loads(RESULTS.read_text("utf-8"))["false_alarms"]
+    return found
+
+
+@cache
+def series_figures() -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(RESULTS.with_name("series.json").read_text("utf-8"))["series"]
     return found
 
 
@@ -254,6 +260,24 @@ def said(table: Table) -> str:
     return table(("figure", "said", "measured here"), iter(rows))
 
 
+def series_alarms(table: Table) -> str:
+    found = series_figures()
+    alarms, trends = found["alarms a month"], found["alarms of a trend rule a month"]
+    methods = list(next(iter(alarms.values())))
+    rows = [
+        [name, *(f"{by[method]:g}" for method in methods), f"{trends[name]:.2g}" if name in trends else ""]
+        for name, by in alarms.items()
+    ]
+    return table(("alarms a month", *(f"`{method}`" for method in methods), "trend"), iter(rows))
+
+
+def series_delays(table: Table) -> str:
+    found = series_figures()["windows until a shift is found"]
+    methods = list(next(iter(found.values())))
+    rows = [[name, *(by[method] for method in methods)] for name, by in found.items()]
+    return table(("a shift that stays", *(f"`{method}`" for method in methods)), iter(rows))
+
+
 REGIONS: dict[str, Callable[[Table], str]] = {
     "alarms-grid": grid,
     "alarms-tails": tails,
@@ -265,4 +289,6 @@ REGIONS: dict[str, Callable[[Table], str]] = {
     "alarms-names": names,
     "alarms-others": others,
     "alarms-said": said,
+    "alarms-series": series_alarms,
+    "alarms-delays": series_delays,
 }

@@ -2,9 +2,10 @@
 
 import pytest
 
+from bench import series
 from bench.false_alarms import grid
 from bench.false_alarms.measure import SEED
-from docs.alarms import ALPHAS, figures
+from docs.alarms import ALPHAS, figures, series_figures
 
 
 @pytest.mark.parametrize("alpha", ALPHAS)
@@ -38,3 +39,15 @@ def test_the_figures_are_those_of_the_code_as_it_is() -> None:
     """One small section anew, from the same seed: a change of the test must be followed by a new run."""
     assert figures()["seed"] == SEED
     assert grid.mean_shifts(SEED) == figures()["mean_shifts"]
+
+
+def test_rules_on_series_stay_within_their_budget_of_one_alarm_a_month() -> None:
+    found = series_figures()
+    assert set(found["alarms a month"]) == set(series.KINDS)
+    assert all(rate <= 1 for by in found["alarms a month"].values() for rate in by.values())
+    assert all(rate <= 1 for rate in found["alarms of a trend rule a month"].values())
+
+
+def test_the_delays_of_the_page_are_those_of_the_code_as_it_is() -> None:
+    runs = sorted(series.windows_until(series.white, "ewma", 6.0, seed) for seed in range(20))
+    assert series_figures()["windows until a shift is found"]["6.0 sd"]["ewma"] == f"{runs[10]} ({runs[18]})"
