@@ -28,6 +28,7 @@ from bench import (
     labels,
     machine,
     parquet,
+    rules,
     series,
     storage,
     tick,
@@ -111,6 +112,10 @@ def _backtest(_: Pool, options: Options) -> dict[str, object]:
     return backtest.measure(say, **known)
 
 
+def _rules(_: Pool, options: Options) -> dict[str, object]:
+    return rules.measure(profile=options.get("profile", False))
+
+
 PARTS: dict[str, Callable[[Pool, Options], dict[str, object]]] = {
     "ingest": _ingest,
     "parquet": _parquet,
@@ -127,6 +132,7 @@ PARTS: dict[str, Callable[[Pool, Options], dict[str, object]]] = {
     "false_alarms": _false_alarms,
     "backtest": _backtest,
     "series": _series,
+    "rules": _rules,
 }
 TITLES = {
     "ingest": "Rows a second from HTTP to searchable, beside raw _bulk of the same documents",
@@ -141,6 +147,7 @@ TITLES = {
     "compare": "Two files compared by one command, beside Evidently's report of the same",
     "versions": "Version against version, looked at again and again",
     "windows": "A window of 30 days beside one of an hour",
+    "rules": "Loading rules, and judging them on summaries in hand",
     "backtest": "A backtest of 100 rules over 90 days of summaries",
     "false_alarms": "False alarms of drift verdicts with nothing drifting, and power; simulated",
     "series": "False alarms of anomalies and trends, and how soon a shift is found; simulated",
@@ -203,7 +210,7 @@ def main() -> int:
     on = machine.describe()
     _show("Measured on", on)
     pool = Pool()
-    if set(chosen) - {"false_alarms", "compare", "versions", "backtest", "series"}:
+    if set(chosen) - {"false_alarms", "compare", "versions", "backtest", "series", "rules"}:
         pool.expect("elasticsearch")
     if "storage" in chosen:
         pool.expect("opensearch")
