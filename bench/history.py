@@ -40,10 +40,10 @@ def edges() -> EdgeSet:
 class History:
     """`days` of hours before `end`, about `rows` rows an hour and region; nothing happens but noise."""
 
-    def __init__(self, end: Millis, days: int, rows: int = 1_000) -> None:
+    def __init__(self, end: Millis, days: int, rows: int = 1_000, seed: int = 7) -> None:
         self.window = Window(end - days * DAY, end)
         self._rows = rows
-        self._rng = np.random.default_rng(7)
+        self._rng = np.random.default_rng(seed)
         self._edges = edges()
 
     def rows(self) -> list[PartRow]:
