@@ -39,6 +39,7 @@ from kedge.pipeline.schema import features_of
 from kedge.pipeline.tick import TickReport, drain, tick
 from kedge.pipeline.version_query import version_row
 from kedge.rehearsal.backtest import Asked, backtest
+from kedge.rehearsal.explain import explain_rule
 from kedge.rehearsal.replay import check_window
 from kedge.store.base import Json
 from kedge.store.expiry import expired_labels
@@ -322,6 +323,14 @@ def _read(router: APIRouter, pipe: Pipeline, clock: Clock) -> None:
         """Rows behind a finding of data quality or drift, and the commonest values of the feature in them."""
         span = parse_time(start), parse_time(to)
         return examples_of(pipe, model, feature, problem, *span, limit, cell=cell, group=group or ())
+
+    @router.get("/v1/rules/{rule}")
+    def explain(rule: str, model: str | None = None) -> list[Json]:
+        """One rule as it stands, a row for each model that it watches."""
+        book = pipe.rules()
+        if rule not in book.by_name:
+            raise BadInput(f'there is no rule "{rule}"{did_you_mean(rule, list(book.by_name))}')
+        return explain_rule(pipe, book.by_name[rule], clock(), model)
 
     @router.get("/v1/alerts")
     def alerts(every: bool = False) -> list[Json]:

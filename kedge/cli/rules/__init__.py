@@ -4,6 +4,7 @@ import click
 
 from kedge.cli.rules.backtest import backtest
 from kedge.cli.rules.check import check
+from kedge.cli.rules.explain import explain
 from kedge.cli.rules.schema import schema
 from kedge.cli.rules.test import test
 
@@ -16,9 +17,10 @@ def rules() -> None:
     Example: kedge rules check
              kedge rules test
              kedge rules backtest --from 2026-08-01
+             kedge rules explain slow
              kedge rules schema > schema/rules.v1.json
     """
 
 
-for command in (check, test, backtest, schema):
+for command in (check, test, backtest, explain, schema):
     rules.add_command(command)
