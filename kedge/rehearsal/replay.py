@@ -14,7 +14,6 @@ from kedge.analysis.maturity import BucketLabels
 from kedge.errors import BadInput
 from kedge.notify.receivers import Receivers
 from kedge.pipeline.context import Pipeline
-from kedge.pipeline.deliver import project
 from kedge.pipeline.dirty import Feed, ModelFeed
 from kedge.pipeline.evaluate import evaluate_due
 from kedge.pipeline.feed import FEED, load_feed
@@ -25,6 +24,7 @@ from kedge.pipeline.retention import read_floors
 from kedge.pipeline.summarise import SEPARATOR
 from kedge.pipeline.tiers import tier_floors
 from kedge.rehearsal.stage import Stage
+from kedge.rehearsal.telling import Sent, told
 from kedge.sketch import DELAY
 from kedge.store.base import Store
 from kedge.windows import DAY, HOUR, MINUTE, Millis, Span, Window, ceil, floor, format_duration, iso
@@ -35,14 +35,6 @@ what is found, and only how often progress is told."""
 CHUNK_OF_LABELS = 6 * HOUR
 """The same where rules wait for labels: they are judged when the labels are there, to this much."""
 _EDGES = DELAY.edges.astype(np.float64)
-
-
-@dataclass(frozen=True)
-class Sent:
-    """A message that would have been sent."""
-
-    to: str
-    transition: Transition
 
 
 @dataclass(frozen=True)
@@ -104,6 +96,7 @@ class Replay:
         self._reader.floors = self._floors
         self._pipe.reader = self._reader
         self.steps = 0
+        self._sent: list[Sent] = []
 
     @property
     def _chunk(self) -> Millis:
@@ -148,7 +141,7 @@ class Replay:
         for reason in held:
             if reason not in self.notes:
                 self.notes.append(reason)
-        project(self._pipe.store, self._pipe.receivers, now)
+        self._sent += told(self._pipe, self._stage, now)
 
     def _set_feed(self, now: Millis) -> None:
         """The feed as it would have been at `now` if all had come in time."""
@@ -204,10 +197,6 @@ class Replay:
 
     def found(self) -> Replayed:
         events = [msgspec.convert(s.value, Transition) for s in self._stage.events.find().values()]
-        sent = [
-            Sent(s.value["receiver"], msgspec.convert(s.value["transition"], Transition))
-            for s in self._stage.outbox.find().values()
-        ]
         models = [name for name in self._feed.models if self._book.of_model(name)]
         judged: dict[tuple[str, str], Window] = {}
         for model, steps in judged_through(self._stage.state, models).items():
@@ -227,7 +216,7 @@ class Replay:
         return Replayed(
             self.window,
             tuple(sorted(events, key=lambda t: (t.step, t.rule, t.alert, t.decided))),
-            tuple(sorted(sent, key=lambda s: (s.transition.step, s.to))),
+            tuple(self._sent),
             judged,
             self.steps,
             tuple(dict.fromkeys(self.notes)),

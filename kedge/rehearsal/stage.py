@@ -22,6 +22,9 @@ KNOWN_OF_MODELS = ("model:", "schema:", "groups:", "baseline:", "baseline-use:",
 """What of `kedge-state` a rehearsal goes by: what models are, and no run of theirs."""
 
 
+_LIVE = ("firing", "acknowledged", "no_data")
+
+
 class Documents:
     """A DocumentStore, and an AlertStore, in memory; over another one, which is only read, where that is
     given: of that, documents whose names begin with one of `seen`."""
@@ -75,6 +78,10 @@ class Documents:
 
     def of_rules(self, rules: Collection[str]) -> dict[str, Stored]:
         return {name: stored for name, stored in self.find().items() if stored.value["rule"] in rules}
+
+    def live(self) -> dict[str, Stored]:
+        """Those that people were told of."""
+        return {name: stored for name, stored in self.find().items() if stored.value["status"] in _LIVE}
 
     def outgoing(self) -> dict[str, Stored]:
         return {name: stored for name, stored in self.find().items() if stored.value.get("outgoing")}

@@ -11,11 +11,10 @@ from kedge.alerting.lifecycle import ACTIVE, QUIET
 from kedge.alerting.loading import RuleBook
 from kedge.errors import BadInput
 from kedge.notify.base import Message
-from kedge.notify.message import compose
 from kedge.notify.receivers import Receivers
-from kedge.pipeline.deliver import project
 from kedge.pipeline.evaluate import evaluate_due
 from kedge.rehearsal.cases import Case, ExpectedAlert, ExpectedMessage
+from kedge.rehearsal.telling import Sent, told
 from kedge.rehearsal.world import World, model_of
 from kedge.windows import Millis, format_duration
 
@@ -31,16 +30,6 @@ class Failure:
     """Lines: `- ` what was expected and did not come, `+ ` what came and was not, `  ` what was."""
 
 
-@dataclass(frozen=True)
-class Sent:
-    """A message on its way to a receiver."""
-
-    at: Millis
-    to: str
-    transition: Transition
-    message: Message
-
-
 def play(case: Case, book: RuleBook, receivers: Receivers) -> list[Failure]:
     """Run a case; what was not as expected. Raises BadInput for one that cannot be run, its place the
     field."""
@@ -50,7 +39,7 @@ def play(case: Case, book: RuleBook, receivers: Receivers) -> list[Failure]:
     failures: list[Failure] = []
     fired: list[AlertState] = []
     sent: list[Sent] = []
-    told = 0
+    heard = 0
     named = {a.rule for e in case.expect for a in e.alerts or ()}
     for at, loc in _times(case):
         if at % world.base:
@@ -59,7 +48,7 @@ def play(case: Case, book: RuleBook, receivers: Receivers) -> list[Failure]:
         counts = evaluate_due(world.pipe, book, world.now)
         if counts.held:
             raise BadInput(f"{counts.held[0].partition(': ')[2]}: write a finer `bucket`", "bucket")
-        sent += _projected(world)
+        sent += told(world.pipe, world.stage, world.now)
         states = _states(world)
         if case.strict:
             fired += [s for s in states if s.status in ACTIVE and s.rule not in named and s not in fired]
@@ -77,11 +66,11 @@ def play(case: Case, book: RuleBook, receivers: Receivers) -> list[Failure]:
                     )
                 )
         if expected.messages is not None:
-            new = sent[told:]
+            new = sent[heard:]
             diff = _messages_diff(expected.messages, new, case.strict or not expected.messages)
             if diff:
                 failures.append(Failure(("expect", i, "messages"), f"messages {when}", diff))
-        told = len(sent)
+        heard = len(sent)
     if fired and not failures:
         lines = {f"+ {_shown(state, full=True)}": None for state in fired}
         failures.append(Failure(("strict",), "strict: nothing else may fire", tuple(lines)))
@@ -110,22 +99,6 @@ def _states(world: World) -> list[AlertState]:
     held = world.stage.alerts.find().values()
     states = [msgspec.convert(stored.value, AlertState) for stored in held]
     return sorted(states, key=lambda s: (s.rule, s.model, s.version, sorted(s.group.items())))
-
-
-def _projected(world: World) -> list[Sent]:
-    """The messages that the transitions of this moment made, in order."""
-    project(world.pipe.store, world.pipe.receivers, world.now)
-    rows = world.stage.outbox.find()
-    found = []
-    for name in sorted(rows):
-        value = rows[name].value
-        if value.get("rehearsed"):
-            continue
-        world.stage.outbox.swap(name, {**value, "rehearsed": True}, rows[name].token)
-        transition = msgspec.convert(value["transition"], Transition)
-        message = compose(transition, links=world.pipe.receivers.links)
-        found.append(Sent(world.now, value["receiver"], transition, message))
-    return sorted(found, key=lambda s: (s.transition.step, s.to, s.transition.rule))
 
 
 # --- alerts -------------------------------------------------------------------------------------------------
