@@ -46,6 +46,9 @@ def assigned(
     heard that it fires hears how it goes on, wherever its severity takes it. What is over makes no new
     group.
     """
+    if transition.muted_by:
+        # A composite tells of it: it leaves without a word, and comes again if it fires when that is over.
+        return {id: left(g, transition.alert) for id, g in groups.items() if transition.alert in g.members}
     if not is_told(transition):
         return {}
     labels = labels_of(transition)

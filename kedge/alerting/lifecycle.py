@@ -34,6 +34,7 @@ from kedge.alerting.moves import (
     moved,
     new_state,
     steadied,
+    transition_of,
 )
 from kedge.errors import BadInput
 from kedge.windows import Millis, format_duration, iso
@@ -318,10 +319,10 @@ def standing(state: AlertState, identity: Identity, decided: Millis) -> Transiti
     """An alert that is told already as if it were told only now; None where there is nothing to tell."""
     if state.status not in {*ACTIVE, Status.NO_DATA} or state.finding is None:
         return None
-    quiet = msgspec.structs.replace(state, status=Status.PENDING, severity=None, outgoing=())
+    quiet = msgspec.structs.replace(state, status=Status.PENDING, severity=None)
     severity = state.severity or identity.severity
-    told = moved(quiet, state.status, severity, state.finding, identity, decided, "it fires still")
-    return told.outgoing[0]
+    told = transition_of(quiet, state.status, severity, state.finding, identity, decided, "it fires still")
+    return msgspec.structs.replace(told, muted_by=state.muted_by)
 
 
 def _as_muted(state: AlertState) -> AlertState:

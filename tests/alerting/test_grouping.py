@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from kedge.alerting.dispatch import Dispatcher
-from kedge.alerting.finding import Severity, Status
+from kedge.alerting.finding import Flaps, Severity, Status
 from kedge.alerting.grouping import Fired, Group, Reason, Told, decide
 from kedge.alerting.inhibition import Inhibition
 from kedge.alerting.matchers import parse_match
@@ -448,6 +448,43 @@ def test_why_nothing_was_told_can_be_asked():
     (look,) = life.dispatcher.looks.values()
     assert look.reasons == {"team": Reason.MUTED}
     assert look.muted["a"].startswith("silenced by kim until")
+
+
+def test_what_a_composite_tells_of_instead_leaves_its_group_without_a_word():
+    life = Life(tree(escalate=(Escalation(1800 * SECOND, "lead"),)))
+    life.set("a")
+    life.set("b")
+    life.run(60)
+    life.set("a", severity=Severity.CRITICAL, muted_by="trouble")
+    life.end("a", muted_by="trouble")
+    life.set("b", Status.ACKNOWLEDGED)
+    assert life.run(9000, 30) == [(330, "team", "NEW", "b/")]
+    life.end("b")
+    assert life.run(400) == [(9330, "team", "ALL_RESOLVED", "/b")]
+
+
+def test_what_still_fires_when_its_composite_is_over_is_told_again():
+    life = Life(tree())
+    life.set("a")
+    life.run(60)
+    life.set("a", severity=Severity.CRITICAL, muted_by="trouble")
+    assert life.run(600) == []
+    life.set("a", severity=Severity.CRITICAL)
+    assert life.run(600) == [(690, "team", "FIRST", "a/")]
+
+
+def test_an_alert_that_flaps_stays_in_its_group_until_it_is_steady():
+    life = Life(tree())
+    life.set("a", flaps=Flaps.BEGINS)
+    life.run(60)
+    for _ in range(10):
+        life.end("a", flaps=Flaps.FOLDED)
+        life.run(30)
+        life.set("a", flaps=Flaps.FOLDED)
+        life.run(30)
+    life.end("a", flaps=Flaps.STEADY)
+    assert life.run(400) == [(930, "team", "ALL_RESOLVED", "/a")]
+    assert [reason for _, _, reason, _ in life.told] == ["FIRST", "ALL_RESOLVED"]
 
 
 # --- escalation ---------------------------------------------------------------------------------------------
