@@ -83,11 +83,12 @@ def power(table: Table) -> str:
             f"{f['rows']:,}",
             percent(f["spread"]["value"]),
             _some(f.get("trend")),
+            _some(f.get("trend back")),
             _some(f.get("rarest cell")),
         )
         for name, f in figures()["power"].items()
     )
-    return table(("world", "n said to suffice", "spread", "trend", "rarest cell"), rows)
+    return table(("world", "n said to suffice", "spread", "trend", "trend back", "rarest cell"), rows)
 
 
 def _some(value: float | None) -> str:

@@ -138,7 +138,8 @@ def reports_of(book: RuleBook, replayed: Replayed) -> dict[str, RuleReport]:
         if transition.after is Status.NO_DATA:
             found[transition.rule].no_data += 1
     for sent in replayed.messages:
-        found[sent.transition.rule].messages[sent.to] += 1
+        for name in sent.rules & found.keys():
+            found[name].messages[sent.to] += 1
     return found
 
 

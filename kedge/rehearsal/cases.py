@@ -10,6 +10,7 @@ from ruamel.yaml.scalarint import HexInt
 from kedge.alerting.fields import Length, SeverityField, Text, checked, did_you_mean, parse_text, reading
 from kedge.alerting.finding import Status
 from kedge.alerting.loading import TESTS, Problem, plain
+from kedge.alerting.matchers import parse_match
 from kedge.alerting.rule import parse_dimension
 from kedge.analysis.catalogue import lookup
 from kedge.errors import BadInput
@@ -207,6 +208,23 @@ class Expectation(_Strict):
     )
 
 
+class Silenced(_Strict):
+    """Alerts that people are not told of for a while."""
+
+    match: dict[str, Any] = Field(
+        description="Which, as in a route of notify.yml: `{rule: slow}`, `{severity: <=medium}`."
+    )
+    from_: Offset = Field(0, alias="from", description="When it begins, since the test began.")
+    to: Offset = Field(description="When it is over.")
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        checked(lambda: parse_match(self.match))
+        if self.to <= self.from_:
+            raise ValueError("to: a silence is over after it begins")
+        return self
+
+
 class Case(_Strict):
     """One story: what the rows were, and what was to come of it."""
 
@@ -231,6 +249,7 @@ class Case(_Strict):
     expect: tuple[Expectation, ...] = Field(
         min_length=1, description="What was to come of it, in order of time."
     )
+    silences: tuple[Silenced, ...] = Field((), description="Who is not told of what, and when.")
     strict: bool = Field(False, description="Nothing else may fire, at any time, and nothing else be sent.")
 
     @model_validator(mode="after")
@@ -352,6 +371,7 @@ MAPS: Mapping[str, type[BaseModel]] = {
     "A test": Case,
     "A series": Series,
     "A metric of the baseline": Reference,
+    "A silence": Silenced,
     "An expectation": Expectation,
     "An alert": ExpectedAlert,
     "A message": ExpectedMessage,

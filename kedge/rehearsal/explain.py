@@ -36,7 +36,8 @@ def explain_rule(pipe: Pipeline, rule: Rule, now: Millis, model: str | None = No
 def _of_model(pipe: Pipeline, rule: Rule, model: str, now: Millis) -> Json:
     known = load_feed(pipe.store.state, pipe.feeds).models[model]
     state = load_models(pipe, [model])[model]
-    through = judged_through(pipe.store.state, [model]).get(model, {}).get(rule.name)
+    reached = judged_through(pipe.store.state, [model]).get(model, {}).get(rule.name)
+    through = None if reached is None else reached.through
     row: Json = {
         "rule": rule.name,
         "place": rule.place,

@@ -24,7 +24,7 @@ from kedge.pipeline.retention import read_floors
 from kedge.pipeline.summarise import SEPARATOR
 from kedge.pipeline.tiers import tier_floors
 from kedge.rehearsal.stage import Stage
-from kedge.rehearsal.telling import Sent, told
+from kedge.rehearsal.telling import Sent, Teller
 from kedge.sketch import DELAY
 from kedge.store.base import Store
 from kedge.windows import DAY, HOUR, MINUTE, Millis, Span, Window, ceil, floor, format_duration, iso
@@ -96,6 +96,7 @@ class Replay:
         self._reader.floors = self._floors
         self._pipe.reader = self._reader
         self.steps = 0
+        self._teller = Teller(self._pipe, self._stage)
         self._sent: list[Sent] = []
 
     @property
@@ -141,7 +142,7 @@ class Replay:
         for reason in held:
             if reason not in self.notes:
                 self.notes.append(reason)
-        self._sent += told(self._pipe, self._stage, now)
+        self._sent += self._teller.told(now)
 
     def _set_feed(self, now: Millis) -> None:
         """The feed as it would have been at `now` if all had come in time."""

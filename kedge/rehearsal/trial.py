@@ -9,12 +9,13 @@ from kedge.alerting.fields import did_you_mean
 from kedge.alerting.finding import AlertState, Severity, Status, Transition
 from kedge.alerting.lifecycle import ACTIVE, QUIET
 from kedge.alerting.loading import RuleBook
+from kedge.alerting.silences import Silence
 from kedge.errors import BadInput
 from kedge.notify.base import Message
 from kedge.notify.receivers import Receivers
 from kedge.pipeline.evaluate import evaluate_due
 from kedge.rehearsal.cases import Case, ExpectedAlert, ExpectedMessage
-from kedge.rehearsal.telling import Sent, told
+from kedge.rehearsal.telling import Sent, Teller
 from kedge.rehearsal.world import World, model_of
 from kedge.windows import Millis, format_duration
 
@@ -38,6 +39,7 @@ def play(case: Case, book: RuleBook, receivers: Receivers) -> list[Failure]:
     world = World(case, book, receivers, model)
     failures: list[Failure] = []
     fired: list[AlertState] = []
+    teller = Teller(world.pipe, world.stage, _silences(case))
     sent: list[Sent] = []
     heard = 0
     named = {a.rule for e in case.expect for a in e.alerts or ()}
@@ -48,7 +50,7 @@ def play(case: Case, book: RuleBook, receivers: Receivers) -> list[Failure]:
         counts = evaluate_due(world.pipe, book, world.now)
         if counts.held:
             raise BadInput(f"{counts.held[0].partition(': ')[2]}: write a finer `bucket`", "bucket")
-        sent += told(world.pipe, world.stage, world.now)
+        sent += teller.told(world.now)
         states = _states(world)
         if case.strict:
             fired += [s for s in states if s.status in ACTIVE and s.rule not in named and s not in fired]
@@ -164,12 +166,27 @@ def _shown(state: AlertState, alert: ExpectedAlert | None = None, *, full: bool 
     return f"{text}: {state.finding.reason}" if full and state.finding else text
 
 
+def _silences(case: Case) -> tuple[Silence, ...]:
+    return tuple(
+        Silence(
+            id=str(i),
+            match=one.match,
+            author="the test",
+            reason=case.name,
+            created=case.start,
+            starts=case.start + one.from_,
+            ends=case.start + one.to,
+        )
+        for i, one in enumerate(case.silences)
+    )
+
+
 # --- messages -----------------------------------------------------------------------------------------------
 
 
 def _messages_diff(expected: Sequence[ExpectedMessage], sent: Sequence[Sent], every: bool) -> tuple[str, ...]:
     named = {message.rule for message in expected}
-    left = [s for s in sent if every or None in named or s.transition.rule in named]
+    left = [s for s in sent if every or None in named or s.rules & named]
     same: list[str] = []
     missing: list[str] = []
     for message in expected:
@@ -188,15 +205,14 @@ def _text(message: Message) -> str:
 
 
 def _tells(wanted: ExpectedMessage, sent: Sent) -> bool:
-    transition = sent.transition
-    return (
-        wanted.to == sent.to
-        and wanted.rule in (None, transition.rule)
+    told = any(
+        wanted.rule in (None, transition.rule)
         and wanted.status in (None, transition.after)
         and wanted.severity in (None, transition.severity)
         and (wanted.labels is None or wanted.labels == _labels(transition))
-        and (wanted.says is None or wanted.says in _text(sent.message))
+        for transition in sent.transitions
     )
+    return wanted.to == sent.to and told and (wanted.says is None or wanted.says in _text(sent.message))
 
 
 def _wanted_message(wanted: ExpectedMessage) -> str:
@@ -210,8 +226,10 @@ def _wanted_message(wanted: ExpectedMessage) -> str:
 
 
 def _sent(sent: Sent) -> str:
-    transition = sent.transition
+    return f"to {sent.to}: {', '.join(map(_said, sent.transitions))}: {sent.message.headline}"
+
+
+def _said(transition: Transition) -> str:
     severity: Severity = transition.severity
     labels = "".join(f" {name}={value}" for name, value in sorted(_labels(transition).items()))
-    said = transition.after.value.replace("_", " ")
-    return f"to {sent.to}: {transition.rule} {said} {severity.word}{labels}: {sent.message.headline}"
+    return f"{transition.rule} {transition.after.value.replace('_', ' ')} {severity.word}{labels}"

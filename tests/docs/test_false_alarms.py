@@ -10,12 +10,10 @@ from docs.alarms import ALPHAS, figures, series_figures
 
 @pytest.mark.parametrize("alpha", ALPHAS)
 def test_every_cell_of_the_grid_is_consistent_with_its_alpha(alpha: str) -> None:
-    """But for the one that the page names: 1.15 % at 1 %, a trend over a long tail of categories."""
     found, level = figures()["grid"]["promised"][alpha], float(alpha.split()[1])
     beyond = [cell for cell in found["worst"] if cell["low"] > level]
-    known = [("Zipf of 300 values, top 50", 5_000, 500, "trend")] if level == 0.01 else []
-    assert [(c["world"], c["m"], c["n"], c["shift"]) for c in beyond] == known
-    assert all(cell["rate"] < 1.2 * level for cell in found["worst"])
+    assert beyond == []
+    assert all(cell["rate"] <= level for cell in found["worst"])
     assert found["worst_without_any_shift"] <= level
 
 
