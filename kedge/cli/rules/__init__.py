@@ -5,6 +5,7 @@ import click
 from kedge.cli.rules.backtest import backtest
 from kedge.cli.rules.check import check
 from kedge.cli.rules.explain import explain
+from kedge.cli.rules.new import new
 from kedge.cli.rules.schema import schema
 from kedge.cli.rules.test import test
 
@@ -14,7 +15,8 @@ def rules() -> None:
     """Write, check, test and rehearse the alert rules.
 
     \b
-    Example: kedge rules check
+    Example: kedge rules new rules/fraud.yml
+             kedge rules check
              kedge rules test
              kedge rules backtest --from 2026-08-01
              kedge rules explain slow
@@ -22,5 +24,5 @@ def rules() -> None:
     """
 
 
-for command in (check, test, backtest, explain, schema):
+for command in (new, check, test, backtest, explain, schema):
     rules.add_command(command)
