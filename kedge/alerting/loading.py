@@ -14,6 +14,7 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from kedge.alerting.advice import advice
 from kedge.alerting.composite import CompositeRule, bound_rules, problems_of
 from kedge.alerting.fields import did_you_mean
 from kedge.alerting.kinds import DEFAULT_KIND, KINDS
@@ -76,9 +77,9 @@ class RuleBook:
     def warnings(self) -> tuple[Problem, ...]:
         """What is allowed, and rarely meant."""
         found = []
-        for rule in self.rules:
+        for rule, text in advice(self.rules):
             file, _, line = rule.place.rpartition(":")
-            found += [Problem(file, int(line), 1, f'rule "{rule.name}": {text}') for text in rule.warnings]
+            found.append(Problem(file, int(line), 1, f'rule "{rule.name}": {text}'))
         return tuple(sorted(found))
 
     def of_model(self, model: str) -> tuple[Rule, ...]:

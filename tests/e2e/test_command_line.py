@@ -387,11 +387,14 @@ def test_rules_check_warns_of_what_is_rarely_meant_and_does_not_fail(kedge_in: K
         "  - {name: heals, model: m, metric: errors.rate, window: 1h, compare: {to: previous}, rise: 2x}\n"
     )
     done = kedge_in("rules", "check")
-    assert done.out == "4 rules in 2 files, 0 problems, 1 warnings\n"
+    assert done.out.splitlines() == [
+        "the default receiver: 4 rules, 4.0 false alerts in 30 d at most",
+        "4 rules in 2 files, 0 problems, 1 warnings",
+    ]
     assert done.err.startswith(
         'rules/heals.yml:3: warning: rule "heals": compares with the window just before'
     )
-    assert [row.get("line") for row in kedge_in("rules", "check", "--json").rows] == [3, None]
+    assert [row.get("line") for row in kedge_in("rules", "check", "--json").rows] == [3, None, None]
 
 
 def test_bad_rows_are_told_and_the_good_ones_loaded(kedge_in: Kedge, tmp_path: Path) -> None:

@@ -91,4 +91,4 @@ def test_a_silence_that_cannot_be_is_told_with_its_place(tmp_path: Path) -> None
   expect: [{at: 5m, alerts: []}]
 """
     (problem,) = run(tmp_path, HEAD + story, RULES).problems
-    assert str(problem) == "fraud.test.yml:5:3: a silence is over after it begins"
+    assert str(problem) == "fraud.test.yml:5:5: to: a silence is over after it begins"
