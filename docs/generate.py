@@ -30,6 +30,7 @@ from kedge.config import (
     Size,
     SourceSettings,
 )
+from kedge.moving import elastalert, prometheus
 from kedge.notify.routes import InhibitModel, IntervalModel, RouteModel
 from kedge.rehearsal import cases
 from kedge.rehearsal.rows import MADE
@@ -45,6 +46,7 @@ PAGES = [
     FOLDER.parent / "false-alarms.md",
     FOLDER.parent / "testing-rules.md",
     FOLDER.parent / "routing.md",
+    FOLDER.parent / "moving-in.md",
 ]
 _REGION = re.compile(r"(<!-- generated: (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
@@ -281,11 +283,17 @@ REGIONS: dict[str, Callable[[], str]] = {
     "metrics": metrics,
     "case-fields": case_fields,
     "made-metrics": made_metrics,
+    "elastalert-different": lambda: bullets(elastalert.DIFFERENT),
+    "prometheus-different": lambda: bullets(prometheus.DIFFERENT),
     "route-fields": partial(notify_fields, RouteModel),
     "inhibit-fields": partial(notify_fields, InhibitModel),
     "interval-fields": partial(notify_fields, IntervalModel),
     **{name: partial(made, table) for name, made in alarms.REGIONS.items()},
 }
+
+
+def bullets(texts: Sequence[str]) -> str:
+    return "\n".join(f"- {text}" for text in texts)
 
 
 def render(page: str) -> str:

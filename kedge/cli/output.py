@@ -23,9 +23,14 @@ def json_line(row: Any) -> None:
 
 
 def table(
-    title: str, columns: Sequence[str], rows: Iterable[Sequence[object]], *, right: Sequence[str] = ()
+    title: str,
+    columns: Sequence[str],
+    rows: Iterable[Sequence[object]],
+    *,
+    right: Sequence[str] = (),
+    to_err: bool = False,
 ) -> None:
-    """A table on standard output; columns named in `right` are numbers."""
+    """A table on standard output, or error; columns named in `right` are numbers."""
     drawn = Table(
         title=title or None, title_justify="left", title_style="bold", header_style="bold", box=None
     )
@@ -33,7 +38,9 @@ def table(
         drawn.add_column(name, justify="right" if name in right else "left", overflow="fold")
     for row in rows:
         drawn.add_row(*("" if cell is None else str(cell) for cell in row))
-    console = out if out.is_terminal else Console(highlight=False, width=200)
+    console = err if to_err else out
+    if not console.is_terminal:
+        console = Console(highlight=False, width=200, stderr=to_err)
     console.print(drawn)
 
 

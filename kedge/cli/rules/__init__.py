@@ -6,6 +6,7 @@ from kedge.cli.rules.backtest import backtest
 from kedge.cli.rules.check import check
 from kedge.cli.rules.explain import explain
 from kedge.cli.rules.new import new
+from kedge.cli.rules.import_ import import_
 from kedge.cli.rules.schema import schema
 from kedge.cli.rules.test import test
 
@@ -24,5 +25,5 @@ def rules() -> None:
     """
 
 
-for command in (new, check, test, backtest, explain, schema):
+for command in (new, check, test, backtest, explain, import_, schema):
     rules.add_command(command)
