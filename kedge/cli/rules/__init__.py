@@ -5,8 +5,8 @@ import click
 from kedge.cli.rules.backtest import backtest
 from kedge.cli.rules.check import check
 from kedge.cli.rules.explain import explain
-from kedge.cli.rules.new import new
 from kedge.cli.rules.import_ import import_
+from kedge.cli.rules.new import new
 from kedge.cli.rules.schema import schema
 from kedge.cli.rules.test import test
 
