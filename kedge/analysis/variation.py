@@ -3,7 +3,8 @@ length of the windows. The verdicts on later windows of a length are taken with 
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -51,6 +52,11 @@ class AtLength:
     borrowed: frozenset[str] = frozenset()
     """Features whose phi is of another length, of other rows, or 1 for want of any."""
     normal: Mapping[str, float] = field(default_factory=dict)
+
+    @cached_property
+    def restlessness_apart(self) -> "AtLength":
+        """The same without restless features: what one is against its own history tells something."""
+        return replace(self, normal={})
 
     def settings(self, tolerance: float = TOLERANCE, alpha: float = ALPHA) -> DriftSettings:
         """For the tolerance test."""

@@ -352,7 +352,7 @@ def against_baseline(rule: Rule) -> bool:
 def varies_of(baseline: Baseline, rule: Rule, group: Group) -> AtLength:
     """A feature is restless against a fixed reference: what it is against its own history tells something."""
     varies = baseline.at_length(rule.window, group)
-    return varies if against_baseline(rule) else replace(varies, normal={})
+    return varies if against_baseline(rule) else varies.restlessness_apart
 
 
 def reference_of(baseline: Baseline | None, group: Group) -> Summary | None:

@@ -182,7 +182,9 @@ class References:
         which a new version takes over but a part.
         """
         parts = list(reads)
-        held = total([groups[group] for groups in parts if group in groups], edges)
+        found = [groups[group] for groups in parts if group in groups]
+        # One piece is as it is: rules that compare with the same share it, and what was measured of it.
+        held = found[0] if len(found) == 1 else total(found, edges)
         if held.rows or self.rule.grows or "version" not in dict(group):
             return held, ""
         rest = _but_version(group)

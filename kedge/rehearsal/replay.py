@@ -31,9 +31,7 @@ from kedge.windows import DAY, HOUR, MINUTE, Millis, Span, Window, ceil, floor, 
 
 CHUNK = DAY
 """How much is judged at once. Each step is judged as it is in any order of ticks, so this changes nothing of
-what is found, and only how often progress is told."""
-CHUNK_OF_LABELS = 6 * HOUR
-"""The same where rules wait for labels: they are judged when the labels are there, to this much."""
+what is found: only how often progress is told, and to how much it is known when labels had come."""
 _EDGES = DELAY.edges.astype(np.float64)
 
 
@@ -99,10 +97,6 @@ class Replay:
         self._teller = Teller(self._pipe, self._stage)
         self._sent: list[Sent] = []
 
-    @property
-    def _chunk(self) -> Millis:
-        return CHUNK_OF_LABELS if any(rule.label_based for rule in self._book.rules) else CHUNK
-
     def run(self) -> Iterator[float]:
         """Judge everything; yields the share that is done. Then ask for `found`."""
         start, end = self.window
@@ -113,7 +107,7 @@ class Replay:
             yield (now - start) / max(end - start, 1)
             if now >= end:
                 return
-            now = min(floor(now, self._chunk) + self._chunk, end)
+            now = min(floor(now, CHUNK) + CHUNK, end)
 
     def _begin(self) -> None:
         """Every rule begins at its first step in the time, or at the first that its model has."""
