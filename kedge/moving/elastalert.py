@@ -38,6 +38,7 @@ _MEANS = {
     "outcome.correct": "performance.accuracy",
 }
 """Means that are counted for every model."""
+_TEXT_FIELDS = ("segment.", "features.cat.", "prediction.class", "error.type", "model.", "service.", "host.")
 _FAILED = ("error.type:*", "event.outcome:failure")
 
 
@@ -107,6 +108,7 @@ def _flatline(rule: TheirRule) -> None:
         rule.add(kind="absence", window=window)
         return
     out.same.append(f"fires with fewer than {least:g} events in {window}")
+    out.differs.append("the first window of a model, or of a value, is judged too; ElastAlert2 waits for one")
     rule.add(metric=rule.rows(), window=window, below=whole(least))
     if rule.by:
         if not plain:
@@ -146,7 +148,7 @@ def _spike(rule: TheirRule) -> None:
         )
     if not rule.get("alert_on_new_data") and definition is None:
         out.differs.append(
-            "rows after a window without any are a spike from nothing, a new value's first rows too"
+            "rows after a window without any are a spike from nothing; ElastAlert2 waits for two windows"
         )
     if definition is not None:
         fields |= {"evidence": "point"}
@@ -330,6 +332,8 @@ def _aggregated(rule: TheirRule, key: object, how: object) -> tuple[str, str]:
             return f"latency.p{percent}", unit
     if found != LATENCY:
         rule.names.field(theirs)  # labels come after a row was counted: only those metrics have them
+    if how in ("avg", "sum", "percentiles") and found.startswith(_TEXT_FIELDS):
+        raise NotPossible(f"{found} is text", "`metric_agg_type: cardinality`, or a field with numbers")
     if how == "value_count":
         return rule.rows(f"{found}:*"), ""
     stat = {"avg": "mean", "sum": "sum", "cardinality": "distinct"}.get(how)

@@ -6,7 +6,7 @@ from typing import Any
 
 from kedge.moving.fields import MODEL, Options
 from kedge.moving.filters import Filter, read_filter
-from kedge.moving.report import Fields, Names, NotPossible, Translated, metric_name
+from kedge.moving.report import Fields, Names, NotPossible, Translated
 from kedge.windows import HOUR, MINUTE, Millis, format_duration
 
 BUFFER: Millis = 15 * MINUTE
@@ -116,7 +116,7 @@ class TheirRule:
 
     def metric(self, part: str, definition: Fields) -> str:
         """A metric of its own, over the rows that the filter finds."""
-        name = metric_name(f"{self.out.source}_{part}")
+        name = self.taken.metric(f"{self.out.source}_{part}")
         self.out.metrics[name] = definition
         return name
 
@@ -132,7 +132,7 @@ class TheirRule:
 
     def add(self, suffix: str = "", **fields: Any) -> str:
         """One rule more; gives its name."""
-        name = self.taken.take(f"{self.out.source}{suffix}")
+        name = self.taken.rule(f"{self.out.source}{suffix}")
         self.out.rules.append({"name": name} | fields | self.base | self._life())
         return name
 

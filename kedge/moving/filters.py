@@ -76,6 +76,8 @@ def read_filter(nodes: Any, names: Vocabulary) -> Filter:
             model = value
         elif not version and (value := exactly(term, "model.version")) is not None:
             version = value
+        elif "model.name:" in term:
+            raise NotPossible(f"{term} asks for rows of several models", "a rule for each model")
         else:
             rest.append(term)
     return Filter(model, version, tuple(rest))

@@ -106,7 +106,7 @@ class _Rule:
         """A rule of one condition; gives its name."""
         said = (self.out, self.options)
         condition = gone_of(node, *said) or trend_of(node, *said) or condition_of(node, *said)
-        name = self.taken.take(name)
+        name = self.taken.rule(name)
         self.out.rules.append(self._written(condition, name, life))
         return name
 
@@ -128,7 +128,7 @@ class _Rule:
 
     def _composite(self, node: Binary, life: Fields) -> None:
         """A rule for each condition, of severity `info`, and one that joins them and tells."""
-        name = self.taken.take(self.out.source)
+        name = self.taken.rule(self.out.source)
         clause = self._clause(node)
         self.out.same.append(f"{node.op} joins rules of their own, of kind composite")
         self.out.differs.append("alerts of the parts meet on the dimensions that they share")

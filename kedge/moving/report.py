@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from kedge.alerting.loading import RuleBook, parse_rules
-from kedge.analysis.catalogue import METRICS
+from kedge.alerting.loading import parse_rules
+from kedge.analysis.catalogue import lookup
+from kedge.errors import BadInput
 
 Fields = dict[str, Any]
 """One rule, as it is written: scalars, lists and maps by field, in order."""
@@ -64,11 +65,12 @@ class Translated:
         """The same rule, of which nothing is left."""
         return Translated(self.source, self.place, why=reason.why, instead=reason.instead)
 
-    def waits(self, known: Iterable[str]) -> bool:
-        """Whether it names metrics that are not known: such rules are written as comments."""
-        return not self.metrics.keys() <= set(known)
+    @property
+    def waits(self) -> bool:
+        """Whether it names metrics that are not defined yet: such rules are written as comments."""
+        return not all(map(_is_known, self.metrics))
 
-    def to_json(self, known: Iterable[str] = METRICS) -> dict[str, Any]:
+    def to_json(self) -> dict[str, Any]:
         return {
             "source": self.source,
             "place": self.place,
@@ -79,7 +81,7 @@ class Translated:
             "not_possible": [self.why] if self.why else self.lost,
             "instead": self.instead,
             "needs_metrics": {name: self.metrics[name] for name in sorted(self.metrics)},
-            "commented_out": self.waits(known),
+            "commented_out": self.waits,
         }
 
 
@@ -92,19 +94,21 @@ class Names:
     def __init__(self) -> None:
         self._taken: set[str] = set()
 
-    def take(self, name: str) -> str:
-        plain = re.sub(r"[^A-Za-z0-9_.-]+", "-", name).strip("-_.")[:90] or "rule"
+    def rule(self, name: str) -> str:
+        return self._free(re.sub(r"[^A-Za-z0-9_.-]+", "-", name).strip("-_.")[:90] or "rule", "-")
+
+    def metric(self, name: str) -> str:
+        """From a rule's name: `card-timeouts` as `card_timeouts`, `5xx` as `m_5xx`."""
+        plain = re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
+        return self._free(plain if plain[:1].isalpha() else f"m_{plain}", "_")
+
+    def _free(self, plain: str, joint: str) -> str:
         found, n = plain, 1
-        while found.lower() in self._taken:
+        while f"{joint}{found.lower()}" in self._taken:
             n += 1
-            found = f"{plain}-{n}"
-        self._taken.add(found.lower())
+            found = f"{plain}{joint}{n}"
+        self._taken.add(f"{joint}{found.lower()}")
         return found
-
-
-def metric_name(name: str) -> str:
-    """A rule's name as one for a metric: `card-timeouts` as `card_timeouts`."""
-    return re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
 
 
 # --- the files ----------------------------------------------------------------------------------------------
@@ -137,24 +141,29 @@ def rule_lines(rule: Fields) -> list[str]:
     return [f"{mark}{key}: {inline(value)}" for mark, (key, value) in zip(marks, rule.items(), strict=True)]
 
 
-def rules_text(
-    found: Sequence[Translated], origin: str, defaults: Mapping[str, Any], known: Iterable[str] = METRICS
-) -> str:
+def _is_known(metric: str) -> bool:
+    try:
+        lookup(metric)
+    except BadInput:
+        return False
+    return True
+
+
+def rules_text(found: Sequence[Translated], origin: str, defaults: Mapping[str, Any]) -> str:
     """A rule file that `kedge rules check` accepts. Each rule has what is different above it; one that needs
-    metrics which are not in `known` is a comment until kedge.yml has them."""
-    known = set(known)
+    metrics which are not defined is a comment until kedge.yml has them."""
     lines = [
         f"# Translated from {origin}. What is different is said above each rule; it is yours to edit now.",
         "version: 1",
         f"defaults: {inline(dict(defaults))}",
     ]
-    lines.append("rules:" if any(one.rules and not one.waits(known) for one in found) else "rules: []")
+    lines.append("rules:" if any(one.rules and not one.waits for one in found) else "rules: []")
     for one in found:
         lines += ["", f"# {one.source} ({one.place}): {one.verdict}"]
         lines += [_comment(text) for text in (*one.differs, *one.lost)]
         if one.why:
             lines += [_comment(one.why), _comment(f"instead: {one.instead}")]
-        if waits := one.waits(known):
+        if waits := one.waits:
             names = ", ".join(sorted(one.metrics))
             lines.append(_comment(f"needs {names} in kedge.yml: open this comment when they are there"))
         for rule in one.rules:
@@ -174,14 +183,6 @@ def metrics_text(found: Sequence[Translated]) -> str:
     return "metrics:\n" + "".join(f"  {name}: {inline(fields)}\n" for name, fields in needed.items())
 
 
-def checked_book(text: str) -> RuleBook:
-    """The rules of a text that was written here; raises AssertionError for one that is refused."""
-    book = parse_rules(text, "translated.yml")
-    if book.problems:
-        raise AssertionError("\n".join(map(str, book.problems)))
-    return book
-
-
 def translate_each(
     sources: Iterable[tuple[Translated, Callable[[Translated], None]]], defaults: Mapping[str, Any]
 ) -> list[Translated]:
@@ -198,7 +199,7 @@ def translate_each(
 
 
 def _check(one: Translated, defaults: Mapping[str, Any]) -> None:
-    if one.waits(METRICS):
+    if one.waits:
         return  # whether it is right is known when its metrics are
     book = parse_rules(rules_text([one], "a check", defaults), "")
     if book.problems:

@@ -66,8 +66,8 @@ def test_two_terms_side_by_side_are_an_or_as_in_their_language() -> None:
 def test_the_model_and_its_version_are_no_part_of_the_where() -> None:
     found = read_filter([{"query_string": {"query": "model.name:fraud AND status:a"}}], NAMES)
     assert (found.model, found.where) == ("fraud", "segment.status:a")
-    either = read_filter([{"terms": {"model.name": ["a", "b"]}}], NAMES)
-    assert (either.model, either.where) == ("", "model.name:(a OR b)")
+    with pytest.raises(NotPossible, match="several models"):
+        read_filter([{"terms": {"model.name": ["a", "b"]}}], NAMES)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from kedge.cli.common import json_option
+from kedge.cli.common import json_option, settings_from
 from kedge.cli.output import fail, json_line, table
 from kedge.cli.rules.paths import shown
 
@@ -53,8 +53,14 @@ def _shared(command: Callable[..., None]) -> Callable[..., None]:
 @import_.command()
 @click.argument("paths", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
 @_shared
+@click.pass_context
 def elastalert(
-    paths: tuple[Path, ...], model: str, pairs: tuple[str, ...], out: Path | None, as_json: bool
+    ctx: click.Context,
+    paths: tuple[Path, ...],
+    model: str,
+    pairs: tuple[str, ...],
+    out: Path | None,
+    as_json: bool,
 ) -> None:
     """Translate rules of ElastAlert2: the files in PATHS, and those in its folders.
 
@@ -67,14 +73,20 @@ def elastalert(
     """
     from kedge.moving.elastalert import DIFFERENT, import_elastalert
 
-    _run("ElastAlert2", import_elastalert, DIFFERENT, _read(paths), model, pairs, out, as_json=as_json)
+    _run(ctx, "ElastAlert2", import_elastalert, DIFFERENT, _read(paths), model, pairs, out, as_json=as_json)
 
 
 @import_.command()
 @click.argument("paths", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
 @_shared
+@click.pass_context
 def prometheus(
-    paths: tuple[Path, ...], model: str, pairs: tuple[str, ...], out: Path | None, as_json: bool
+    ctx: click.Context,
+    paths: tuple[Path, ...],
+    model: str,
+    pairs: tuple[str, ...],
+    out: Path | None,
+    as_json: bool,
 ) -> None:
     """Translate alerting rules of Prometheus: the rule files in PATHS, and those in its folders.
 
@@ -87,7 +99,7 @@ def prometheus(
     """
     from kedge.moving.prometheus import DIFFERENT, import_prometheus
 
-    _run("Prometheus", import_prometheus, DIFFERENT, _read(paths), model, pairs, out, as_json=as_json)
+    _run(ctx, "Prometheus", import_prometheus, DIFFERENT, _read(paths), model, pairs, out, as_json=as_json)
 
 
 def _read(paths: Sequence[Path]) -> dict[str, str]:
@@ -107,6 +119,7 @@ def _read(paths: Sequence[Path]) -> dict[str, str]:
 
 
 def _run(
+    ctx: click.Context,
     origin: str,
     importer: Importer,
     different: Sequence[str],
@@ -122,6 +135,7 @@ def _run(
 
     if out is not None and out.exists():
         raise click.UsageError(f"{out} is there already, and is not written over: name another file")
+    settings_from(ctx)  # what it defines is known then
     options = Options(model, parse_vocabulary(pairs))
     found = importer(files, options)
     text = report.rules_text(found, f"rules of {origin}", options.defaults)
