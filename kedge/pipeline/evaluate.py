@@ -8,19 +8,16 @@ from typing import NamedTuple
 import msgspec
 
 from kedge.alerting.composite import CompositeRule
-from kedge.alerting.corrections import correct
-from kedge.alerting.finding import AlertState, Finding
-from kedge.alerting.lifecycle import end, fold
+from kedge.alerting.finding import AlertState
 from kedge.alerting.loading import RuleBook
-from kedge.alerting.muting import Muter, muted
 from kedge.alerting.new_value import NewValueRule
 from kedge.alerting.rule import Rule
 from kedge.pipeline.arrived import arrivals_of
+from kedge.pipeline.changes import ByRule, Change, change_of, folded, mute, write
 from kedge.pipeline.composites import in_order, judge_composite, judged_up_to
 from kedge.pipeline.context import Pipeline
 from kedge.pipeline.dirty import Feed
 from kedge.pipeline.due import has_turn
-from kedge.pipeline.explain import explained
 from kedge.pipeline.faults import reach
 from kedge.pipeline.feed import load_feed
 from kedge.pipeline.gone import end_gone
@@ -33,11 +30,8 @@ from kedge.pipeline.novelty import Novelty
 from kedge.pipeline.progress import Reached, Steps, advance, judged_through
 from kedge.pipeline.retention import read_floors
 from kedge.pipeline.tiers import tier_floors
-from kedge.store.base import Json, Stored
+from kedge.store.base import Stored
 from kedge.windows import DAY, Millis, ceil, floor, format_duration
-
-_ByRule = Mapping[tuple[str, str], dict[str, Stored]]
-"""Stored alerts by (rule, model) and name."""
 
 MODELS_AT_ONCE = 100
 """Models whose alerts are folded and stored together."""
@@ -125,36 +119,12 @@ def _rules_of(feed: Feed, book: RuleBook, model: str, counts: EvaluateCounts) ->
     return pairs
 
 
-@dataclass
-class _Change:
-    """An alert to be written."""
-
-    rule: Rule
-    before: AlertState
-    after: AlertState
-    again: Sequence[Finding]
-    """Of steps that were judged before."""
-    findings: Sequence[Finding]
-    ends: str
-    """Why it ends then, where its rule no longer looks at it."""
-    stored: Stored | None
-    muters: tuple[Muter, ...] = ()
-
-    def folded(self, before: AlertState, now: Millis) -> AlertState:
-        """The findings put into an alert, and what is muted of it marked."""
-        rule = self.rule
-        after = _folded(before, self.again, self.findings, rule, now, self.ends)
-        if not (self.muters or before.muted_by):
-            return after
-        return muted(before, after, self.muters, rule.identity, now, late=rule.label_based)
-
-
 def _evaluate(
     pipe: Pipeline,
     due: Sequence[Judged],
     composites: Mapping[str, Sequence[CompositeRule]],
     progress: dict[str, Steps],
-    by_rule: _ByRule,
+    by_rule: ByRule,
     feed: Feed,
     now: Millis,
     counts: EvaluateCounts,
@@ -197,7 +167,7 @@ def _evaluate(
             for ask in part.asks(since, known.values(), pipe.reader.points)
         ]
     )
-    changes: dict[str, _Change] = {}
+    changes: dict[str, Change] = {}
     reached: dict[str, dict[str, Reached]] = defaultdict(dict)
     for one, known, steps_of, waits in zip(due, alerts, steps, wait, strict=True):
         stored = by_rule.get((one.rule.name, one.model), {})
@@ -205,7 +175,7 @@ def _evaluate(
         again = judge_again(pipe.reader, one, steps_of, known, feed.spooled)
         if again.findings:
             known = {
-                name: _folded(s, again.findings.get(name, ()), (), one.rule, now) for name, s in known.items()
+                name: folded(s, again.findings.get(name, ()), (), one.rule, now) for name, s in known.items()
             }
         found = judge_steps(pipe.reader, one, was.through, known, feed.spooled)
         reached[one.model][one.rule.name] = Reached(
@@ -218,11 +188,11 @@ def _evaluate(
             held = stored.get(name)
             before = msgspec.convert(held.value, AlertState) if held else found.fresh[name]
             found_of = again.findings.get(name, ()), found.findings.get(name, ()), found.dropped.get(name, "")
-            change = _change(pipe, one, before, *found_of, held, now)
+            change = change_of(pipe, one, before, *found_of, held, now)
             if change.after != before or held is None:
                 changes[name] = change
     _judge_composites(pipe, due, composites, progress, reached, by_rule, changes, feed.mark, now, counts)
-    counts.transitions += _write(pipe, changes, now)
+    counts.transitions += write(pipe, changes, now)
     advance(pipe.store.state, reached, progress)
     reach("evaluate:advanced")
 
@@ -233,8 +203,8 @@ def _judge_composites(
     composites: Mapping[str, Sequence[CompositeRule]],
     progress: Mapping[str, Steps],
     reached: dict[str, dict[str, Reached]],
-    by_rule: _ByRule,
-    changes: dict[str, _Change],
+    by_rule: ByRule,
+    changes: dict[str, Change],
     mark: int,
     now: Millis,
     counts: EvaluateCounts,
@@ -267,37 +237,10 @@ def _judge_composites(
             held = by_rule.get((rule.name, model), {})
             for name, findings in found.findings.items():
                 before = alerts[rule.name].get(name) or found.fresh[name]
-                after = alerts[rule.name][name] = _folded(before, (), findings, rule, now)
+                after = alerts[rule.name][name] = folded(before, (), findings, rule, now)
                 if after != before or name not in held:
-                    changes[name] = _Change(rule, before, after, (), findings, "", held.get(name))
-        _mute(rules, model, alerts, by_rule, changes, now)
-
-
-def _mute(
-    rules: Sequence[CompositeRule],
-    model: str,
-    alerts: Mapping[str, Mapping[str, AlertState]],
-    by_rule: _ByRule,
-    changes: dict[str, _Change],
-    now: Millis,
-) -> None:
-    """Mark what composites tell of instead; and tell of what they told of, where they are over."""
-    parts = {part.name: part for rule in rules for part in rule.bound or ()}
-    muters: dict[str, tuple[Muter, ...]] = {}
-    for rule in rules:
-        for name in rule.mutes:
-            muters[name] = (*muters.get(name, ()), Muter(rule.name, tuple(alerts[rule.name].values())))
-    for name, held in alerts.items():
-        for alert, state in held.items():
-            if alert not in changes and state.muted_by and name in parts:
-                stored = by_rule.get((name, model), {}).get(alert)
-                changes[alert] = _Change(parts[name], state, state, (), (), "", stored)
-            change = changes.get(alert)
-            if change is not None and (name in muters or change.before.muted_by):
-                change.muters = muters.get(name, ())
-                change.after = change.folded(change.before, now)
-                if change.after == change.before and change.stored is not None:
-                    del changes[alert]
+                    changes[name] = Change(rule, before, after, (), findings, "", held.get(name))
+        mute(rules, model, alerts, by_rule, changes, now)
 
 
 def _due(
@@ -349,7 +292,7 @@ def _matured(pipe: Pipeline, due: Sequence[Judged], now: Millis) -> list[Judged]
 
 
 def _begin(
-    pipe: Pipeline, rules: Sequence[Judged], progress: dict[str, Steps], by_rule: _ByRule, mark: int
+    pipe: Pipeline, rules: Sequence[Judged], progress: dict[str, Steps], by_rule: ByRule, mark: int
 ) -> dict[str, Steps]:
     """How far each rule was judged; rules that are new to a model begin, which is stored before any alert.
 
@@ -368,70 +311,3 @@ def _begin(
             first = max(one.last, ceil(one.feed.first + 1, one.width))
             new[one.model][one.rule.name] = Reached(first - one.width, mark)
     return progress | advance(pipe.store.state, new)
-
-
-def _change(
-    pipe: Pipeline,
-    one: Judged,
-    before: AlertState,
-    again: Sequence[Finding],
-    findings: Sequence[Finding],
-    ends: str,
-    stored: Stored | None,
-    now: Millis,
-) -> _Change:
-    """An alert with what was found, explained where it is going to be told."""
-    after = _folded(before, again, findings, one.rule, now, ends)
-    if len(after.outgoing) > len(before.outgoing):
-        again = explained(pipe.reader, one, before, after, again)
-        findings = explained(pipe.reader, one, before, after, findings)
-        after = _folded(before, again, findings, one.rule, now, ends)
-    return _Change(one.rule, before, after, again, findings, ends, stored)
-
-
-def _folded(
-    state: AlertState,
-    again: Sequence[Finding],
-    findings: Sequence[Finding],
-    rule: Rule,
-    now: Millis,
-    ends: str = "",
-) -> AlertState:
-    timing, identity = rule.timing, rule.identity
-    if again:
-        goes_on = any(finding.step > state.evaluated_through for finding in findings)
-        state = correct(state, again, timing, identity, now, goes_on=goes_on)
-    for finding in findings:
-        state = fold(state, finding, timing, identity, now)
-    return end(state, ends, identity, now) if ends else state
-
-
-def _write(pipe: Pipeline, changes: Mapping[str, _Change], now: Millis) -> int:
-    """Swap the states in; where another worker was faster, fold into what it wrote. Counts the transitions.
-
-    Steps that were folded already are no-ops there, so that nothing happens twice.
-    """
-    transitions = 0
-    reach("evaluate:folded")
-    while changes:
-        swaps: list[tuple[str, Json, object]] = [
-            (name, msgspec.to_builtins(c.after), c.stored.token if c.stored else None)
-            for name, c in changes.items()
-        ]
-        swapped = pipe.store.alerts.swap_many(swaps)
-        reach("evaluate:swapped")
-        transitions += sum(
-            len(c.after.outgoing) - len(c.before.outgoing)
-            for c, ok in zip(changes.values(), swapped, strict=True)
-            if ok
-        )
-        beaten = {name: c for (name, c), ok in zip(changes.items(), swapped, strict=True) if not ok}
-        found = pipe.store.alerts.get_many(list(beaten)) if beaten else {}
-        changes = {}
-        for name, c in beaten.items():
-            stored = found.get(name)
-            before = msgspec.convert(stored.value, AlertState) if stored else c.before
-            after = c.folded(before, now)
-            if after != before or stored is None:
-                changes[name] = replace(c, before=before, after=after, stored=stored)
-    return transitions

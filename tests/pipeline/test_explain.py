@@ -12,7 +12,7 @@ from kedge.alerting.loading import parse_rules
 from kedge.notify.base import Message
 from kedge.notify.slack_blocks import payload
 from kedge.notify.terminal import Terminal
-from kedge.pipeline import evaluate, explain
+from kedge.pipeline import changes, explain
 from kedge.pipeline.baselines import build_baseline, import_baseline
 from kedge.pipeline.context import groupings_of
 from kedge.pipeline.schema import features_of
@@ -130,7 +130,7 @@ def test_groups_are_read_only_for_what_is_told(one: World, monkeypatch: pytest.M
         minute(one, m, failing="us")
     assert one.alert("errors-rose").status is Status.FIRING
     assert asked == [1]
-    assert evaluate.explained is explain.explained
+    assert changes.explained is explain.explained
 
 
 def test_without_a_baseline_there_is_nothing_to_compare_with() -> None:

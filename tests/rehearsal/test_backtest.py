@@ -90,7 +90,7 @@ def test_a_backtest_finds_what_the_ticks_found(lived: World) -> None:
 
 def test_messages_are_those_that_were_sent(lived: World) -> None:
     """The ticks' own were delivered into the notebook."""
-    sent = [(m.to, m.transition.id) for m in replay(lived).messages]
+    sent = [(m.to, told.id) for m in replay(lived).messages for told in m.transitions]
     assert sorted(sent) == sorted(("notebook", m.transition) for m in lived.notebook.messages)
 
 
