@@ -145,12 +145,14 @@ class TheirRule:
             life["description"] = str(self.data["description"])
         return life
 
+    @property
+    def _outlets(self) -> set[str]:
+        """What `alert` names; an outlet with options of its own is a map."""
+        named = listed(self.data.get("alert"))
+        return {str(name) for one in named for name in (one if isinstance(one, Mapping) else [one])}
+
     def _receiver(self) -> str:
-        alerts = [
-            next(iter(one)) if isinstance(one, Mapping) else str(one)
-            for one in listed(self.data.get("alert"))
-        ]
-        if "slack" not in alerts:
+        if "slack" not in self._outlets:
             return ""
         channels = listed(self.data.get("slack_channel_override"))
         name = re.sub(r"[^A-Za-z0-9_.-]+", "-", str(channels[0])).strip("-") if channels else ""
@@ -160,11 +162,7 @@ class TheirRule:
     def _rest(self) -> None:
         """What else the rule says."""
         out = self.out
-        alerts = {
-            next(iter(one)) if isinstance(one, Mapping) else str(one)
-            for one in listed(self.data.get("alert"))
-        }
-        if others := sorted(alerts - _OUTLETS):
+        if others := sorted(self._outlets - _OUTLETS):
             out.lost.append(f"alert: {', '.join(others)}: kedge tells Slack or the terminal (notify.yml)")
         if len(listed(self.data.get("slack_channel_override"))) > 1:
             out.lost.append(

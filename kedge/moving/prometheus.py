@@ -71,9 +71,9 @@ def _rules(
         raise BadInput("a rule file of Prometheus has `groups:`")
     for i, group in enumerate(groups):
         rules = group.get("rules") if isinstance(group, Mapping) else None
-        for j, rule in enumerate(rules or []):
+        for j, rule in enumerate(rules if isinstance(rules, list) else []):
             if isinstance(rule, Mapping):
-                labels = {**(group.get("labels") or {}), **(rule.get("labels") or {})}
+                labels = {**_map(group.get("labels")), **_map(rule.get("labels"))}
                 line, _ = position((*at, "groups", i, "rules", j))
                 yield line, {**rule, "labels": labels}
 
@@ -166,7 +166,7 @@ class _Rule:
                 length = format_duration(_length(self.data[theirs]))
                 life[ours] = length
                 out.same.append(f"{theirs}: {length}")
-        labels = {str(k): str(v) for k, v in (self.data.get("labels") or {}).items()}
+        labels = {str(k): str(v) for k, v in _map(self.data.get("labels")).items()}
         life |= self._severity(labels.pop("severity", ""))
         if team := labels.pop("team", ""):
             life["team"] = team
@@ -174,7 +174,7 @@ class _Rule:
         kept = {k: v for k, v in labels.items() if k not in templated and _LABEL.fullmatch(k)}
         if kept:
             life["labels"] = kept
-        notes = {str(k): " ".join(str(v).split()) for k, v in (self.data.get("annotations") or {}).items()}
+        notes = {str(k): " ".join(str(v).split()) for k, v in _map(self.data.get("annotations")).items()}
         if runbook := notes.pop("runbook_url", "") or notes.pop("runbook", ""):
             life["runbook"] = runbook
         told = [notes.pop(name) for name in ("summary", "description", "message") if name in notes]
@@ -209,6 +209,10 @@ def _chain(node: Binary) -> list[Node]:
     if isinstance(node.left, Binary) and node.left.op == node.op:
         left = _chain(node.left)
     return [*left, node.right]
+
+
+def _map(raw: Any) -> Mapping[str, Any]:
+    return raw if isinstance(raw, Mapping) else {}
 
 
 def _length(raw: Any) -> int:

@@ -1,4 +1,4 @@
-"""The rules in rules/examples do what they say: their own tests run here, and one for what needs real rows."""
+"""The rules in rules/examples do what they say: their own tests run here, and one that needs real rows."""
 
 from __future__ import annotations
 
