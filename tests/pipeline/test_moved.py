@@ -1,4 +1,4 @@
-"""ElastAlert2's rule types, re-expressed: each is translated, and judged on rows in DuckDB.
+"""ElastAlert2's rule types, and some rules of Prometheus: each is translated, and judged on rows in DuckDB.
 
 A column is one minute. Of `rows` it is how many came in it; of `fires`, whether the alert fires once it is
 judged (`F`). Windows are five minutes long. Where ElastAlert2 does something else, the story says so.
@@ -17,8 +17,9 @@ from msgspec.structs import replace
 from kedge.alerting.finding import Status
 from kedge.alerting.loading import parse_rules
 from kedge.moving.elastalert import import_elastalert
-from kedge.moving.fields import Options
-from kedge.moving.report import rules_text
+from kedge.moving.fields import Options, parse_vocabulary
+from kedge.moving.prometheus import import_prometheus
+from kedge.moving.report import Translated, rules_text
 from kedge.windows import HOUR, MINUTE, SECOND
 from tests.pipeline.world import MODEL, T0, World, prediction, settings, world
 
@@ -187,8 +188,17 @@ STORIES = [
 
 @contextmanager
 def told(theirs: str, rows: str, change: Change = plain, restart_at: int = -1) -> Iterator[World]:
-    """The rule, translated, and its rows, minute by minute; each tick judges the minute before."""
+    """A rule of ElastAlert2, and its rows."""
     found = import_elastalert({"rule.yaml": f"name: moved\n{theirs}"}, Options(MODEL))
+    with played(found, rows, change, restart_at) as one:
+        yield one
+
+
+@contextmanager
+def played(
+    found: list[Translated], rows: str, change: Change = plain, restart_at: int = -1
+) -> Iterator[World]:
+    """The rules that came of it, and rows, minute by minute; each tick judges the minute before."""
     book = parse_rules(rules_text(found, "a test", {"model": MODEL}))
     assert [rule.name for rule in book.rules] == [rule["name"] for rule in found[0].rules]
     assert book.rules
@@ -225,6 +235,50 @@ def test_a_rule_of_elastalert_fires_where_it_did_or_differs_as_listed(story: Sto
     with told(story.theirs, story.rows, story.change) as one:
         found = states(one, len(story.rows), f"moved{story.suffix}", story.group)
     assert found == story.fires
+
+
+def of_prometheus(more: str) -> str:
+    return f"groups:\n- name: g\n  rules:\n  - alert: moved\n{more}"
+
+
+@pytest.mark.parametrize(
+    ("theirs", "rows", "fires", "change"),
+    [
+        pytest.param(
+            "    expr: sum(rate(req_total[5m])) >= 0.02\n    for: 2m\n",
+            "1111122220000",
+            ".......FFFF..",
+            plain,
+            id="a rate a second times its range, and fires at the first step two minutes after the first",
+        ),
+        pytest.param(
+            "    expr: sum(increase(req_total[5m])) > 5\n    keep_firing_for: 3m\n",
+            "1111120000000",
+            ".....FFFF....",
+            plain,
+            id="keep_firing_for counts from the first step that does not hold",
+        ),
+        pytest.param(
+            "    expr: 100 * sum(rate(failed_total[5m])) / sum(rate(req_total[5m])) > 20\n",
+            "2222222222",
+            "...F.FFF..",
+            failing(0, 0, 0, 2, 0, 1, 0, 0, 0, 0),
+            id="a share in percent, above the bound and not at it",
+        ),
+        pytest.param(
+            "    expr: absent_over_time(req_total[5m])\n",
+            "11000000001",
+            "......FFFF.",
+            plain,
+            id="absent_over_time",
+        ),
+    ],
+)
+def test_a_rule_of_prometheus_fires_where_it_did(theirs: str, rows: str, fires: str, change: Change) -> None:
+    names = parse_vocabulary(["req_total=volume.count", "failed_total=errors.rate"])
+    found = import_prometheus({"alerts.yml": of_prometheus(theirs)}, Options(MODEL, names))
+    with played(found, rows, change) as one:
+        assert states(one, len(rows)) == fires
 
 
 @pytest.mark.parametrize("minute", range(10))
