@@ -177,7 +177,7 @@ def _tell(found: "Sequence[Translated]", different: Sequence[str], out: Path | N
     counts = {verdict: sum(one.verdict is verdict for one in found) for verdict in Verdict}
     say()
     say(", ".join(f"{n} {verdict.value}" for verdict, n in counts.items()))
-    if snippet := metrics_text(found):
+    if snippet := metrics_text([one for one in found if one.waits]):
         say("\nRules over a filter need these metrics in kedge.yml, and are comments until then:")
         say(snippet)
     if receivers := sorted({name for one in found for name in one.receivers}):
