@@ -135,7 +135,7 @@ class History:
 
 
 def _summary(parts: dict[PartName, AnyPart]) -> Summary:
-    core, cells, labels = (parts[name] for name in PartName)
+    core, cells, labels = (parts[name] for name in (PartName.CORE, PartName.CELLS, PartName.LABELS))
     assert isinstance(core, Core)
     assert isinstance(cells, Cells)
     assert isinstance(labels, Labels)

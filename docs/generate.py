@@ -34,6 +34,8 @@ from kedge.moving import elastalert, prometheus
 from kedge.notify.routes import InhibitModel, IntervalModel, RouteModel
 from kedge.rehearsal import cases
 from kedge.rehearsal.rows import MADE
+from kedge.sketch.where import FAMILIES, FIELDS
+from kedge.store.own_metrics import MetricSettings
 from kedge.store.sources import NAMES, PRESETS, Mapped
 from kedge.windows import format_duration
 
@@ -42,6 +44,7 @@ _DURATION, _SHARE, _SIZE = (get_args(kind)[1] for kind in (Duration, Share, Size
 FOLDER = Path(__file__).parent / "reference"
 PAGES = [
     *sorted(FOLDER.glob("*.md")),
+    FOLDER.parent / "own-metrics.md",
     FOLDER.parent / "sources.md",
     FOLDER.parent / "false-alarms.md",
     FOLDER.parent / "testing-rules.md",
@@ -83,6 +86,20 @@ def model_settings() -> str:
 
 def retention_settings() -> str:
     return _of_model(RetentionSettings)
+
+
+def metric_settings() -> str:
+    return _of_model(MetricSettings)
+
+
+def filter_fields() -> str:
+    return table(
+        ("field", "holds"),
+        (
+            (f"`{name}`", kind.value)
+            for name, kind in (*FIELDS.items(), *((f"{stem}NAME", kind) for stem, kind in FAMILIES.items()))
+        ),
+    )
 
 
 def label_settings() -> str:
@@ -275,6 +292,8 @@ REGIONS: dict[str, Callable[[], str]] = {
     "model-settings": model_settings,
     "retention-settings": retention_settings,
     "label-settings": label_settings,
+    "metric-settings": metric_settings,
+    "filter-fields": filter_fields,
     "source-settings": source_settings,
     "source-fields": source_fields,
     "source-names": source_names,

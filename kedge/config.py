@@ -13,14 +13,18 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    PrivateAttr,
     ValidationError,
     field_validator,
     model_validator,
 )
 
 from kedge.alerting.fields import did_you_mean
+from kedge.analysis.catalogue import declare
+from kedge.analysis.custom import OwnMetrics
 from kedge.clock import Clock, rehearsal_clock
 from kedge.errors import BadInput, KedgeError
+from kedge.store.own_metrics import MetricSettings, OwnName, check_ratios, own_metrics
 from kedge.store.retention import Retention
 from kedge.store.sources import NAMES, PRESETS, TIMED, Mapped, Source, is_name, make_source
 from kedge.windows import DAY, MINUTE, SECOND, TIERS, Millis, parse_duration
@@ -171,6 +175,18 @@ class ModelSettings(_Strict):
         "auto",
         description="auto: a model without a baseline gets a provisional one from its first good week.",
     )
+
+    _own: OwnMetrics = PrivateAttr(default_factory=OwnMetrics)
+
+    @property
+    def own(self) -> OwnMetrics:
+        """The metrics that are defined for the model, at the top of the file."""
+        return self._own
+
+    def with_own(self, own: OwnMetrics) -> "ModelSettings":
+        found = self.model_copy()
+        found._own = own
+        return found
 
     @property
     def base(self) -> Millis | None:
@@ -332,10 +348,24 @@ class Settings(_Strict):
     models: dict[str, ModelSettings] = Field(
         default_factory=dict, description="Settings by model name, or '*'."
     )
+    metrics: dict[OwnName, MetricSettings] = Field(
+        default_factory=dict, description="Metrics of your own, by name. See below."
+    )
+
+    _made: dict[str, OwnMetrics] = PrivateAttr(default_factory=dict)
 
     sources: tuple[SourceSettings, ...] = Field(
         (), description="Logs that others write into the same cluster. See below."
     )
+
+    @model_validator(mode="after")
+    def _ratios(self) -> Self:
+        check_ratios(self.metrics)
+        return self
+
+    def own_metrics(self, model: str | None = None) -> OwnMetrics:
+        """The metrics that are defined for a model; None: all."""
+        return own_metrics(self.metrics, model)
 
     @property
     def embedded(self) -> bool:
@@ -354,7 +384,14 @@ class Settings(_Strict):
         )
 
     def of_model(self, name: str) -> ModelSettings:
-        return self.models.get(name) or self.models.get("*") or ModelSettings.model_validate({})
+        found = self.models.get(name) or self.models.get("*") or ModelSettings.model_validate({})
+        return found.with_own(self._own_of(name)) if self.metrics else found
+
+    def _own_of(self, model: str) -> OwnMetrics:
+        """Made once for a model: filters are parsed for it."""
+        if model not in self._made:
+            self._made[model] = self.own_metrics(model)
+        return self._made[model]
 
     def make_clock(self) -> Clock:
         return rehearsal_clock(self.clock)
@@ -369,7 +406,7 @@ class Settings(_Strict):
 ENVIRONMENT = {
     f"KEDGE_{name.upper()}": name
     for name in Settings.model_fields
-    if name not in ("models", "retention", "sources")
+    if name not in ("models", "metrics", "retention", "sources")
 }
 """Every scalar setting may be given in the environment; `KEDGE_KEYS` is a comma-separated list."""
 STORE_KEY = "KEDGE_STORE_API_KEY"
@@ -424,6 +461,7 @@ def load_settings(path: Path | None = None, environment: Mapping[str, str] | Non
                 names = [field.alias or name for name, field in of.model_fields.items()]
                 lines[-1] = f'{place}: unknown setting "{loc[-1]}"{did_you_mean(str(loc[-1]), names)}'
         raise KedgeError("\n".join(lines)) from None
+    declare(one.info for one in settings.own_metrics().metrics.values())
     if settings.sources and settings.embedded:
         place = source.place(("sources",)) if source else str(file)
         raise KedgeError(f"{place}: sources: {NEEDS_A_CLUSTER}")

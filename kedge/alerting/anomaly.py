@@ -19,11 +19,12 @@ from kedge.alerting.condition import Scale, Side, beyond, scale_of
 from kedge.alerting.fields import QuantityField, WindowLength, checked
 from kedge.alerting.finding import Finding, Severity, State, capped
 from kedge.alerting.inputs import Inputs
+from kedge.alerting.metric_name import METRIC_SCHEMA, MetricName
 from kedge.alerting.quantity import COUNT, MS, RATIO, Quantity, format_value
 from kedge.alerting.rule import Judgement, listed
-from kedge.alerting.series import MetricName, SeriesRule, context_of, known_metric, title
+from kedge.alerting.series import SeriesRule, context_of, known_metric, title
 from kedge.analysis.anomaly import Anomaly, Chance, block_of, judge
-from kedge.analysis.catalogue import METRICS, MetricInfo
+from kedge.analysis.catalogue import MetricInfo, lookup
 from kedge.analysis.metric import Metric
 from kedge.analysis.series import Series, spread
 from kedge.sketch import Summary
@@ -53,8 +54,8 @@ class AnomalyRule(SeriesRule):
         WithJsonSchema(
             {
                 "anyOf": [
-                    {"type": "string", "enum": list(METRICS)},
-                    {"type": "array", "items": {"type": "string", "enum": list(METRICS)}},
+                    METRIC_SCHEMA,
+                    {"type": "array", "items": METRIC_SCHEMA},
                 ]
             }
         ),
@@ -110,7 +111,7 @@ class AnomalyRule(SeriesRule):
     @classmethod
     def _least(cls, least: Quantity, info: ValidationInfo) -> Quantity:
         for name in (info.data.get("metric"), *info.data.get("metrics", ())):
-            if name is not None and checked(_size, least, METRICS[name])[0] is Scale.TIMES:
+            if name is not None and checked(_size, least, lookup(name))[0] is Scale.TIMES:
                 raise ValueError(f"{least}: a least change is a size, not a ratio: write 10% or 2pp")
         return least
 

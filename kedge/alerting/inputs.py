@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from kedge.alerting.finding import Finding, Severity, State
 from kedge.analysis.arrived import Arrived
+from kedge.analysis.custom import OwnMetrics
 from kedge.analysis.series import Series
 from kedge.analysis.stuck import Run
 from kedge.analysis.variation import AtLength
@@ -86,6 +87,8 @@ class Inputs:
     """Declared, never guessed; without it averages are macro."""
     negative_after: Millis | None = None
     """Rows without a label count as negative from this age on; they are among the summaries' scores."""
+    own_metrics: OwnMetrics = field(default_factory=OwnMetrics)
+    """Those that users define for the model."""
     groups: int = 1
     """How many groups the rule is judged for: its budget is split over them."""
     complete: bool = True

@@ -6,24 +6,23 @@ cheap to read.
 """
 
 from abc import ABC, abstractmethod
-from typing import Annotated, ClassVar
+from typing import ClassVar
 
 from msgspec.structs import replace
-from pydantic import Field, WithJsonSchema, field_validator
+from pydantic import Field, field_validator
 
 from kedge.alerting.fields import Text, WindowLength, checked
 from kedge.alerting.finding import Finding, Severity, State, capped
 from kedge.alerting.inputs import Inputs
 from kedge.alerting.rule import Rule
 from kedge.alerting.threshold import ASSUMED
-from kedge.analysis.catalogue import METRICS, MetricInfo, lookup
+from kedge.analysis.catalogue import MetricInfo, lookup
 from kedge.analysis.drift import DriftSettings
 from kedge.analysis.measure import Context, metric
 from kedge.analysis.metric import Metric, Verdict
 from kedge.sketch import PartName, Summary
 from kedge.windows import DAY, HOUR, Millis
 
-MetricName = Annotated[str, WithJsonSchema({"type": "string", "enum": list(METRICS)})]
 CLASS = "The class whose share, precision, recall or F1 is meant."
 FEATURE = "The feature that is meant, for `quality.*`, `drift.*` and `attribution.*`."
 
@@ -144,6 +143,7 @@ def context_of(inputs: Inputs) -> Context:
         value_errors=inputs.value_errors,
         drift=inputs.varies.settings() if inputs.varies else DriftSettings(),
         negative_after=inputs.negative_after,
+        own=inputs.own_metrics,
     )
 
 

@@ -2,21 +2,22 @@
 
 import math
 from functools import cached_property
-from typing import Annotated, ClassVar, Literal, Self
+from typing import ClassVar, Literal, Self
 
 from msgspec.structs import replace
-from pydantic import Field, ValidationInfo, WithJsonSchema, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from kedge.alerting.compare import MEANING, Compare
 from kedge.alerting.condition import Condition, Side, beyond, condition_of
 from kedge.alerting.fields import Bounds, BoundsField, QuantityField, Text, checked
 from kedge.alerting.finding import BORROWED, Finding, Severity, State, capped
 from kedge.alerting.inputs import Against, Inputs
+from kedge.alerting.metric_name import MetricName
 from kedge.alerting.quantity import COUNT, Quantity, format_value
 from kedge.alerting.rule import ALL_VERSIONS, Judgement, Rule
 from kedge.analysis.arrived import NAMES as ARRIVALS
 from kedge.analysis.build import absent, median_of
-from kedge.analysis.catalogue import METRICS, MetricInfo, lookup
+from kedge.analysis.catalogue import MetricInfo, lookup
 from kedge.analysis.drift import RESTLESS, DriftSettings
 from kedge.analysis.faulty import rows_of_metric
 from kedge.analysis.intervals import Interval, change_interval, interval_at
@@ -40,7 +41,7 @@ class ThresholdRule(Rule):
     KIND: ClassVar[str] = "threshold"
 
     kind: Literal["threshold"] = Field("threshold", description="May be left out.")
-    metric: Annotated[str, WithJsonSchema({"type": "string", "enum": list(METRICS)})] = Field(
+    metric: MetricName = Field(
         description="What is watched, by name: `performance.recall`, `latency.p95`, `volume.count`."
     )
     cls: Text | None = Field(
@@ -135,13 +136,15 @@ class ThresholdRule(Rule):
             problems.append(f"`{sides[0]}` needs `compare: {{to: baseline}}`")
         elif sides and sides[0].compares and info.comparison:
             problems.append(f"{info.name} is a comparison already: bound it with `above`")
-        elif sides and sides[0].compares and info.unit == COUNT and not self._same_length:
+        elif sides and sides[0].compares and self.grows and not self._same_length:
             problems.append(
                 f"{info.name} grows with the window, and that of a baseline or history is another: use above "
                 f"or below, or compare to same_time, previous or another version"
             )
         elif sides and self.compare is not None and not sides[0].compares:
             problems.append(f"`compare` goes with rise, fall or change, not with `{sides[0]}`")
+        if PartName.CUSTOM in info.parts and self.compare is not None and self.compare.to == "baseline":
+            problems.append(f"no baseline has {info.name}: compare to history, same_time or previous")
         if self.compare is not None:
             problems += self.compare.problems(self.version, self.by, ALL_VERSIONS)
         per_feature = "feature" in self.by
@@ -187,7 +190,7 @@ class ThresholdRule(Rule):
 
     @property
     def grows(self) -> bool:
-        return self.info.unit == COUNT
+        return self.info.unit == COUNT or self.info.grows
 
     @property
     def _same_length(self) -> bool:
@@ -219,6 +222,7 @@ class ThresholdRule(Rule):
             runs=inputs.runs,
             arrived=inputs.arrived,
             negative_after=inputs.negative_after,
+            own=inputs.own_metrics,
         )
         if not self.fans_out:
             return [({}, self._judge(self._metric(summary, context), context, inputs, step))]

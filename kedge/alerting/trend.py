@@ -15,9 +15,10 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 from kedge.alerting.fields import QuantityField, WindowLength, checked, parse_window
 from kedge.alerting.finding import Finding, State
 from kedge.alerting.inputs import Inputs
+from kedge.alerting.metric_name import MetricName
 from kedge.alerting.quantity import RATIO, Quantity, as_value, format_value
 from kedge.alerting.rule import Judgement
-from kedge.alerting.series import MetricName, SeriesRule, context_of, known_metric, title
+from kedge.alerting.series import SeriesRule, context_of, known_metric, title
 from kedge.analysis.catalogue import Bad, MetricInfo, lookup
 from kedge.analysis.metric import Metric
 from kedge.analysis.series import Series

@@ -5,7 +5,7 @@ it.
 """
 
 import difflib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal
@@ -28,6 +28,7 @@ Label = Literal["class", "feature"]
 CORE = frozenset({PartName.CORE})
 CELLS = frozenset({PartName.CELLS})
 LABELS = frozenset({PartName.LABELS})
+CUSTOM = frozenset({PartName.CUSTOM})
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,8 @@ class MetricInfo:
     """Parts that it reads where they are computed, and can do without."""
     must: bool = False
     """Without that label it has no meaning; else it is of all rows, or of the positive class."""
+    grows: bool = False
+    """It grows with the window, as a sum does; counts, by their unit, do so too."""
 
     @property
     def reads(self) -> frozenset[PartName]:
@@ -497,10 +500,69 @@ AGED: dict[str, MetricInfo] = {
 (`label.coverage` by `age` is another)."""
 
 
+MEASURED_STATS = ("mean", "sum")
+"""Of `business.NAME` and `resource.NAME`."""
+MEASURED = tuple(f"{family}.NAME.{stat}" for family in ("business", "resource") for stat in MEASURED_STATS)
+"""For people."""
+
+OWN_NAME = r"^[a-z][a-z0-9_]*$"
+"""What users may call their own metrics: without a dot, which kedge's have."""
+
+_own: dict[str, MetricInfo] = {}
+
+
+def declare(infos: Iterable[MetricInfo]) -> None:
+    """Make known the metrics that users define (`metrics` in kedge.yml), in place of those that were.
+
+    Their names are one process's, as its settings are: rules say a metric by name, wherever they are read.
+    """
+    global _own
+    _own = {info.name: info for info in infos}
+
+
+def own_names() -> tuple[str, ...]:
+    return tuple(_own)
+
+
+def is_measured(name: str) -> bool:
+    """Whether it is the name of a measurement's metric: `business.cost.sum`."""
+    family, _, rest = name.partition(".")
+    field, _, stat = rest.rpartition(".")
+    return family in ("business", "resource") and bool(field) and stat in MEASURED_STATS
+
+
+def measured_of(name: str) -> tuple[str, str]:
+    """The field of such a metric, and its stat."""
+    field, _, stat = name.rpartition(".")
+    return field, stat
+
+
+def _measured(name: str) -> MetricInfo:
+    field, stat = measured_of(name)
+    sums = stat == "sum"
+    return MetricInfo(
+        name,
+        "",
+        Bad.BOTH,
+        f"rows with a {field}",
+        CORE,
+        f"{'Sum' if sums else 'Mean'} of {field} over the rows that have it.",
+        "exact" if sums else "mean",
+        grows=sums,
+    )
+
+
 def lookup(name: str) -> MetricInfo:
     """The metric of that name; raises BadInput with the nearest names."""
     if name in METRICS:
         return METRICS[name]
+    if name in _own:
+        return _own[name]
+    if is_measured(name):
+        return _measured(name)
+    if name.startswith(("business.", "resource.")):
+        choices = " or ".join(f"{name}.{stat}" for stat in MEASURED_STATS)
+        raise BadInput(f'"{name}" is a field: say which of its metrics is meant, {choices}')
     if name in AGED:
         raise BadInput(
             f'"{name}" changes while nothing happens, so no rule can watch it (kedge metrics shows it)'
@@ -520,7 +582,7 @@ def _nearest(name: str) -> list[str]:
     """By spelling; else by the last word, for those who leave the family out (`recall`)."""
     last = name.rpartition(".")[2].lower()
     same = [known for known in METRICS if known.rpartition(".")[2] == last]
-    return same[:3] or difflib.get_close_matches(name.lower(), METRICS, n=2, cutoff=0.6)
+    return same[:3] or difflib.get_close_matches(name.lower(), [*METRICS, *_own], n=2, cutoff=0.6)
 
 
 def of_family(family: str) -> Iterator[MetricInfo]:

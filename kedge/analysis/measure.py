@@ -9,6 +9,7 @@ from kedge.analysis import (
     calibration,
     classes,
     confidence,
+    custom,
     latency,
     performance,
     quality,
@@ -16,7 +17,7 @@ from kedge.analysis import (
     ranking,
     stuck,
 )
-from kedge.analysis.catalogue import METRICS, MetricInfo, lookup
+from kedge.analysis.catalogue import METRICS, MetricInfo, is_measured, lookup
 from kedge.analysis.drift_metrics import drift_share
 from kedge.analysis.metric import Metric
 from kedge.analysis.reading import Context, Reading
@@ -37,13 +38,14 @@ def measure(
     too little of (performance before the first label) has the value None and a reason.
     """
     reading = Reading(summary, context)
-    return [
+    found = [
         m
         for info in METRICS.values()
         if reads_labels is None or (PartName.LABELS in info.parts) is reads_labels
         if features or not (info.takes == "feature" or info.needs_reference)
         for m in _all(info, reading)
     ]
+    return found if reads_labels else [*found, *custom.measurements(reading.core), *_own(reading)]
 
 
 def metric(
@@ -83,6 +85,13 @@ def _alike(one: Context, other: Context, info: MetricInfo) -> bool:
     )
 
 
+def _own(reading: Reading) -> Iterator[Metric]:
+    """Users' own, where they are counted."""
+    if reading.summary.core is not None and reading.summary.custom is not None:
+        for one in reading.context.own.metrics.values():
+            yield one.read(reading.core, reading.custom)
+
+
 def _all(info: MetricInfo, reading: Reading) -> Iterator[Metric]:
     if reading.lacking(info) is not None or not reading.applies(info):
         return
@@ -102,10 +111,24 @@ def _all(info: MetricInfo, reading: Reading) -> Iterator[Metric]:
 
 def _one(info: MetricInfo, reading: Reading, label: str | None) -> Metric:
     lacking = reading.lacking(info) or reading.barred(info)
+    if lacking is None and info.name not in METRICS:
+        return _other(info.name, reading)
     if lacking is None:
         return _READERS[info.name](reading, label or "")
     labels: dict[str, str] = {} if label is None or info.takes is None else {info.takes: label}
     return build.absent(info.name, lacking, labels=labels)
+
+
+def _other(name: str, reading: Reading) -> Metric:
+    """One that is not of kedge's own list: a measurement, or one that users define."""
+    if is_measured(name):
+        return custom.measurement(name, reading.core)
+    one = reading.context.own.metrics.get(name)
+    return (
+        build.absent(name, "not defined for this model")
+        if one is None
+        else one.read(reading.core, reading.custom)
+    )
 
 
 _Reader = Callable[[Reading, str], Metric]

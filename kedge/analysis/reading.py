@@ -18,6 +18,7 @@ from kedge.analysis.arrived import NAMES as ARRIVALS
 from kedge.analysis.arrived import Arrived
 from kedge.analysis.calibration_drift import calibration_drift
 from kedge.analysis.catalogue import METRICS, MetricInfo
+from kedge.analysis.custom import OwnMetrics
 from kedge.analysis.drift import DriftSettings, FeatureDrift, drift
 from kedge.analysis.drift_metrics import drift_metric, wasserstein
 from kedge.analysis.estimation import Estimation
@@ -26,7 +27,7 @@ from kedge.analysis.metric import Metric
 from kedge.analysis.performance import Confusion
 from kedge.analysis.predictions import prediction_drift
 from kedge.analysis.scores import Scored, known_classes
-from kedge.sketch import VALUE, Cells, Core, Counts, EdgeSet, Labels, Moments, PartName, Summary
+from kedge.sketch import VALUE, Cells, Core, Counts, Custom, EdgeSet, Labels, Moments, PartName, Summary
 from kedge.windows import Millis
 
 MAX_CLASSES = 50
@@ -62,6 +63,8 @@ class Context:
     """What is known of the rows' arrival; None: of groups, files, single buckets."""
     runs: Mapping[str, stuck.Run] | None = None
     """By feature: the equal values in the window's newest buckets; None where these were not read apart."""
+    own: OwnMetrics = field(default_factory=OwnMetrics)
+    """Those that users define for the model."""
     negative_after: Millis | None = None
     """Rows without a label count as negative from this age on: the summaries come with them (`absence`)."""
 
@@ -112,6 +115,10 @@ class Reading:
     @cached_property
     def labels(self) -> Labels:
         return self.summary.labels or Labels()
+
+    @cached_property
+    def custom(self) -> Custom:
+        return self.summary.custom or Custom()
 
     @cached_property
     def edges(self) -> EdgeSet:

@@ -121,6 +121,7 @@ def build_baseline(
         categorical=features.categorical,
         invalid=features.invalid,
         attributions=features.attributions,
+        measured=features.measured,
     )
     counted = count_reference(log, request, edges, spans)
     if () not in counted.summaries:

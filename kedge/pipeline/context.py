@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from kedge.alerting.loading import RuleBook
+from kedge.analysis.catalogue import declare
 from kedge.clock import Clock, system_clock
 from kedge.config import ModelSettings, Settings
 from kedge.notify.receivers import Receivers
@@ -41,6 +42,7 @@ class Pipeline:
     """The rule files that are known to have their alert (broken.py); None: nothing is known yet."""
 
     def __post_init__(self) -> None:
+        declare(one.info for one in self.settings.own_metrics().metrics.values())
         self.reader = SummaryReader(self.store, self._count, keep=self.sole_writer)
 
     def _count(self, asks: Sequence[Ask]) -> list[list[PartRow]]:

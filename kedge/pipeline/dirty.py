@@ -19,6 +19,8 @@ Dirty = dict[Millis, int]
 """Bucket start -> mark: the number of the change that touched it last."""
 
 
+_DEFINED = frozenset({PartName.CELLS, PartName.CUSTOM})
+"""Parts that are computed anew for all history where what they are computed on changes."""
 LATE_RUNS = 4
 """Late changes of rows, and of labels, that are told apart; older ones count as one that reaches over all."""
 
@@ -90,7 +92,7 @@ class ModelFeed:
         """Whether rows of a window are not summarised yet, or not on the edges and groupings in use."""
         if any(window.start <= b < window.end for b in self.dirty):
             return True
-        return PartName.CELLS in parts and any(window.start <= b < window.end for b in self.history)
+        return bool(_DEFINED & parts) and any(window.start <= b < window.end for b in self.history)
 
     def changed_since(self, mark: int, *, labels: bool) -> list[Window]:
         """Where what was judged at `mark` may have changed since."""

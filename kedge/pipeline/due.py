@@ -50,7 +50,8 @@ class Plan:
 
     @property
     def rows_parts(self) -> frozenset[PartName]:
-        return frozenset({PartName.CORE, PartName.CELLS} if self.state.baseline else {PartName.CORE})
+        parts = frozenset({PartName.CORE, PartName.CELLS} if self.state.baseline else {PartName.CORE})
+        return parts | self.state.settings.own.parts
 
     def tier_of(self, bucket: Millis) -> Millis:
         """The finest tier that is kept there."""

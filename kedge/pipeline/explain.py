@@ -177,7 +177,8 @@ class _About:
         parts = rule.parts | {PartName.CORE} | ({PartName.CELLS} if edges and edges.features else set())
 
         def read(window: Window, grouping: Grouping, parts: _Parts) -> _Groups:
-            return reader.window(one.model, one.feed.base, window, parts, grouping, edges)
+            own = one.state.settings.own.key
+            return reader.window(one.model, one.feed.base, window, parts, grouping, edges, own)
 
         held: _Reference
         if one.references is not None:
@@ -197,7 +198,7 @@ class _About:
             of = (
                 baseline.at_length(rule.window, own) if fixed else varies_of(baseline, rule, own)
             ).settings()
-        context = Context(settings.positive_class, reference, edges, drift=of)
+        context = Context(settings.positive_class, reference, edges, drift=of, own=settings.own)
         return cls(read, one, held, window, own, sums[own], reference, context)
 
     # --- what moved ---------------------------------------------------------------------------------------

@@ -134,9 +134,11 @@ class Judged:
         windows = {window for step in ends for window in self._read_at(step, states)}
         baseline, past = self.baseline, self.past
         for part in sorted(self.rule.parts | {PartName.CORE}):
-            if part is PartName.CELLS and baseline is None:
+            own = self.state.settings.own.key
+            if (part is PartName.CELLS and baseline is None) or (part is PartName.CUSTOM and not own):
                 continue
             edges = baseline.edges.hash if baseline and part is PartName.CELLS else ""
+            edges = own if part is PartName.CUSTOM else edges
             missing = self.feed.missing(part)
             spans = [span for read in windows for span in tile(read, self.feed.base, missing)]
             if past is not None:
@@ -235,7 +237,8 @@ def _judge(
 
     def read(window: Window) -> dict[Group, Summary]:
         edges = baseline.edges if baseline else None
-        found = reader.window(one.model, one.feed.base, window, rule.parts, rule.grouping, edges)
+        own = one.state.settings.own.key
+        found = reader.window(one.model, one.feed.base, window, rule.parts, rule.grouping, edges, own)
         for group in found.keys() - references.keys():
             references[group] = reference_of(baseline, group)
             if one.negatives is not None:
@@ -270,6 +273,7 @@ def _judge(
             arrived=None if one.arrivals is None else arrived_in(one.arrivals, window),
             runs=None if runs is None else runs.get(group, {}),
             positive_class=one.state.settings.positive_class,
+            own_metrics=one.state.settings.own,
             groups=max(len(groups), 1),
             appeared=_appeared(one, window, group, summary),
             own=_own(rule, group, known) if isinstance(rule, NewValueRule) else (),

@@ -29,6 +29,7 @@ def context_for(settings: ModelSettings, baseline: Baseline | None, group: Group
     """What the metrics of one group over windows of a length are read against: its own reference, where the
     baseline has one."""
     return Context(
+        own=settings.own,
         positive_class=settings.positive_class,
         reference=baseline.summaries.get(group) if baseline else None,
         edges=baseline.edges if baseline else None,
@@ -37,6 +38,7 @@ def context_for(settings: ModelSettings, baseline: Baseline | None, group: Group
     )
 
 
+_LATER = (PartName.LABELS, PartName.CUSTOM)
 FEATURE_ROWS = 200
 """Rows that a bucket needs for its features to be shown one by one: of fewer, 20 cells tell nothing but noise
 (without drift a PSI of 200 rows is about 0.1, of 40 rows 0.5).
@@ -69,7 +71,7 @@ def docs_of(
     parts: dict[tuple[Millis, Group], dict[PartName, PartRow]] = defaultdict(dict)
     for row in rows:
         parts[row.key.bucket, row.key.group][row.key.part] = row
-    wanted = frozenset(PartName) if baseline else frozenset({PartName.CORE, PartName.LABELS})
+    wanted = frozenset(PartName) - (frozenset() if baseline else {PartName.CELLS})
     generation = baseline.generation if baseline else 0
     docs: list[MetricDoc] = []
     for (bucket, group), held in sorted(parts.items()):
@@ -78,13 +80,14 @@ def docs_of(
         summary = bucket_summary({name: row.part for name, row in held.items()}, wanted)
         context = context_for(settings, baseline, group, tier)
         features = tier >= HOUR and summary.rows >= FEATURE_ROWS
-        unlabelled = {name: row.version for name, row in held.items() if name is not PartName.LABELS}
+        unlabelled = {name: row.version for name, row in held.items() if name not in _LATER}
+        made_of_own = (settings.own.key, tuple(settings.own.metrics)) if PartName.CUSTOM in held else ()
         compute = partial(measure, summary, context, reads_labels=False, features=features)
         metrics: Sequence[Metric]
         if tier < label_tier(base):
             metrics = compute()
         else:
-            key, made_of = (model, tier, bucket, group), (unlabelled, generation, edges)
+            key, made_of = (model, tier, bucket, group), (unlabelled, generation, edges, made_of_own)
             if labels_alone:
                 metrics = memory.get(key, made_of, compute)
             else:
@@ -92,7 +95,10 @@ def docs_of(
                 memory.keep(key, made_of, metrics)
             of_labels = measure(summary, context, reads_labels=True, features=features)
             metrics = [*metrics, *_as_stored(of_labels, settings)]
-        version = (generation << EPOCH_SHIFT) + sum_versions(row.version for row in held.values())
+        # Without custom, whose fingerprint is that of core: else a metric that is no longer wanted would
+        # leave versions behind that no later count reaches.
+        counted = [row.version for name, row in held.items() if name is not PartName.CUSTOM]
+        version = (generation << EPOCH_SHIFT) + sum_versions(counted)
         of_rows = (generation << EPOCH_SHIFT) + sum_versions(unlabelled.values())
         docs += [
             replace(doc, version=of_rows) if doc.feature else doc

@@ -189,6 +189,7 @@ def tumbling(
     """The groups of each window of a width; counted in the logs where the grouping is not summarised."""
     baseline = baseline_in_use(pipe.store.state, model)
     edges = baseline.edges if baseline else None
+    own = settings_of(pipe, model).own
     stored = _summarised(known, grouping)
     windows = [Window(t, t + width) for t in range(span.start, span.end, width)]
     if stored:
@@ -196,25 +197,29 @@ def tumbling(
         for tier in tiers_from(known.base):
             if width % tier == 0:
                 for part in PartName:
-                    if part is not PartName.CELLS or edges:
-                        reader.parts(
-                            model, tier, span, part, edges.hash if edges and part is PartName.CELLS else ""
-                        )
+                    on = {PartName.CELLS: edges.hash if edges else None, PartName.CUSTOM: own.key or None}
+                    if (key := on.get(part, "")) is not None:
+                        reader.parts(model, tier, span, part, key)
         for window in windows:
-            yield window, reader.window(model, known.base, window, frozenset(PartName), grouping, edges)
+            yield (
+                window,
+                reader.window(model, known.base, window, frozenset(PartName), grouping, edges, own.key),
+            )
         return
     features = features_of(pipe.store.state, model)
     request = SummaryRequest(
         model=model,
         window=span,
         bucket=width,
-        parts=frozenset(PartName) if edges else frozenset({PartName.CORE, PartName.LABELS}),
+        parts=frozenset(PartName) - (frozenset() if edges else {PartName.CELLS}),
         groupings=(grouping,),
         edges=edges,
         numeric=features.numeric,
         categorical=features.categorical,
         invalid=features.invalid,
         attributions=features.attributions,
+        measured=features.measured,
+        custom=own.definitions,
     )
     found: dict[Millis, dict[Group, dict[PartName, AnyPart]]] = {}
     for row in pipe.store.summarise(request):

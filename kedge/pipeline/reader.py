@@ -9,7 +9,7 @@ from typing import NamedTuple
 from kedge.analysis.maturity import BucketLabels
 from kedge.pipeline.dirty import Feed, label_tier, runs_of
 from kedge.pipeline.points import PointMemory
-from kedge.pipeline.summaries import bucket_summary, empty
+from kedge.pipeline.summaries import WHOLE, bucket_summary, empty
 from kedge.pipeline.sums import Buckets, Shelf, Sums, add, shelf_among, together
 from kedge.sketch import Core, EdgeSet, Labels, PartName, Summary
 from kedge.store.base import Group, Grouping, PartRow, SummaryQuery, SummaryStore
@@ -19,7 +19,7 @@ SUMS_KEPT = 1000
 
 
 _SumName = tuple[str, Window, PartName, str, Grouping]
-_WindowName = tuple[str, Window, frozenset[PartName], Grouping, str]
+_WindowName = tuple[str, Window, frozenset[PartName], Grouping, str, str]
 _ShelfName = tuple[str, Millis, PartName, str]
 """Model, tier, part and the hash of the edges."""
 
@@ -226,7 +226,7 @@ class SummaryReader:
             answers: list[tuple[tuple[Shelf, Ask], list[PartRow]]] = []
             if gaps[True]:
                 queries = [
-                    SummaryQuery(a.model, a.tier, a.window, frozenset({a.part}), None, a.edges)
+                    SummaryQuery(a.model, a.tier, a.window, frozenset({a.part}), None, a.edges, a.edges)
                     for _, a in gaps[True]
                 ]
                 answers += zip(gaps[True], self.store.read_many(queries), strict=True)
@@ -314,32 +314,28 @@ class SummaryReader:
         parts: frozenset[PartName],
         grouping: Grouping = (),
         edges: EdgeSet | None = None,
+        custom: str = "",
     ) -> dict[Group, Summary]:
         """The summary of every group with rows in a window aligned to `base`; the total is always there.
 
-        Cells are None (*not computed*) where some bucket with rows has none on these edges.
+        Cells are None (*not computed*) where some bucket with rows has none on these edges; so is custom,
+        where one has none of these definitions.
         """
         wanted = parts | {PartName.CORE}
-        if edges is None:
-            wanted -= {PartName.CELLS}
-        name = (model, window, wanted, grouping, edges.hash if edges else "")
+        on = {PartName.CELLS: edges.hash if edges else "", PartName.CUSTOM: custom}
+        wanted -= {part for part, key in on.items() if not key}
+        name = (model, window, wanted, grouping, edges.hash if edges else "", custom)
         if (known := self._windowed.get(name)) is not None:
             return dict(known)
         changes = self._changes
-        sums = {
-            part: self._sums(
-                model, base, window, part, edges.hash if edges and part is PartName.CELLS else "", grouping
-            )
-            for part in wanted
-        }
+        sums = {part: self._sums(model, base, window, part, on.get(part, ""), grouping) for part in wanted}
         found: dict[Group, Summary] = {}
         for group, core in sums[PartName.CORE].items():
             # Every bucket has a core; one that lacks another part has no labels, or no cells yet.
             held = {
                 part: by_group[group].total
                 for part, by_group in sums.items()
-                if group in by_group
-                and (part is not PartName.CELLS or by_group[group].buckets == core.buckets)
+                if group in by_group and (part not in WHOLE or by_group[group].buckets == core.buckets)
             }
             found[group] = bucket_summary(held, wanted)
         if not grouping:

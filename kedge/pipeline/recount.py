@@ -14,15 +14,21 @@ from kedge.store.base import PartRow, Store, SummaryRequest
 
 
 def recount(store: Store, settings: Settings, asks: Sequence[Ask]) -> list[list[PartRow]]:
-    """The parts that each asks for; nothing for cells on edges that are not in use."""
+    """The parts that each asks for; nothing for cells on edges, or metrics of definitions, that are not
+    in use."""
     models = sorted({ask.model for ask in asks})
-    baselines = baselines_in_use(store.state, models) if any(ask.edges for ask in asks) else {}
+    baselines = (
+        baselines_in_use(store.state, models) if any(ask.part is PartName.CELLS for ask in asks) else {}
+    )
     found = store.state.get_many([doc for m in models for doc in (schema_of(m), document_name(m))])
     features = {model: features_in(found.get(schema_of(model))) for model in models}
     requests: dict[int, SummaryRequest] = {}
     for i, ask in enumerate(asks):
         edges = baselines[ask.model].edges if ask.edges and ask.model in baselines else None
         if ask.part is PartName.CELLS and (edges is None or edges.hash != ask.edges):
+            continue
+        own = settings.of_model(ask.model).own
+        if ask.part is PartName.CUSTOM and own.key != ask.edges:
             continue
         requests[i] = SummaryRequest(
             model=ask.model,
@@ -35,6 +41,8 @@ def recount(store: Store, settings: Settings, asks: Sequence[Ask]) -> list[list[
             categorical=features[ask.model].categorical,
             invalid=features[ask.model].invalid,
             attributions=features[ask.model].attributions,
+            measured=features[ask.model].measured,
+            custom=own.definitions if ask.part is PartName.CUSTOM else (),
         )
     rows = summarise_capped(
         store,

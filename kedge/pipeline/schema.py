@@ -4,6 +4,9 @@ from dataclasses import dataclass
 
 from kedge.store.base import DocumentStore, Stored, schema_document
 
+MEASURED = ("business", "resource")
+"""Kinds of measurements that come with rows."""
+
 
 @dataclass(frozen=True)
 class Features:
@@ -14,6 +17,8 @@ class Features:
     invalid: tuple[str, ...] = ()
     attributions: tuple[str, ...] = ()
     """Those that rows carry attributions of."""
+    measured: tuple[str, ...] = ()
+    """Measurements of rows: `business.cost`, `resource.cpu_ms`."""
 
 
 def document_name(model: str) -> str:
@@ -33,4 +38,5 @@ def features_in(stored: Stored | None) -> Features:
         return Features()
     value = stored.value
     kinds = ("numeric", "categorical", "invalid", "attributions")
-    return Features(*(tuple(value.get(kind, ())) for kind in kinds))
+    measured = tuple(f"{family}.{name}" for family in MEASURED for name in value.get(family, ()))
+    return Features(**{kind: tuple(value.get(kind, ())) for kind in kinds}, measured=measured)

@@ -119,7 +119,7 @@ class PastWindows:
     def _lacking(self) -> frozenset[Millis]:
         """Where windows begin of which a part is not summarised."""
         buckets = set(self.feed.dirty)
-        if PartName.CELLS in self.rule.parts:
+        if {PartName.CELLS, PartName.CUSTOM} & self.rule.parts:
             buckets |= set(self.feed.history)
         return frozenset(floor(bucket, self.rule.window) for bucket in buckets)
 

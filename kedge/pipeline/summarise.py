@@ -23,6 +23,8 @@ from kedge.windows import HOUR, TIERS, Millis, Window
 
 SEPARATOR = "|"
 """Between what `ModelFeed.computed` names: the groupings, then the hash of the edges."""
+_AND_CUSTOM = "~"
+"""Between that hash and the key of users' own metrics, where the model has any."""
 TICK_BUCKETS = 20_000
 """Buckets of one tick at most, newest first, so that a backfill does not hold up the judging of what is
 live.
@@ -132,17 +134,21 @@ def make_plans(pipe: Pipeline, book: RuleBook, feed: Feed, now: Millis) -> dict[
 
 def computed_by(plan: Plan) -> str:
     """Names what a model's summaries hold; a change makes its whole history due again."""
-    return SEPARATOR.join(["+".join(g) for g in plan.groupings] + [plan.edges_hash])
+    own = plan.state.settings.own.key
+    on = plan.edges_hash + (_AND_CUSTOM + own if own else "")
+    return SEPARATOR.join(["+".join(g) for g in plan.groupings] + [on])
 
 
 def missing_history(plan: Plan) -> Window:
-    """The time for which groupings or edges are new.
+    """The time for which groupings, edges or metrics are new.
 
     Where some are merely no longer wanted (a rule is gone, or its file is broken), nothing is missing.
     """
-    *held, edges = plan.feed.computed.split(SEPARATOR)
-    *wanted, wanted_edges = computed_by(plan).split(SEPARATOR)
-    nothing_new = edges == wanted_edges and set(wanted) <= set(held)
+    *held, on = plan.feed.computed.split(SEPARATOR)
+    *wanted, wanted_on = computed_by(plan).split(SEPARATOR)
+    edges, _, own = on.partition(_AND_CUSTOM)
+    wanted_edges, _, wanted_own = wanted_on.partition(_AND_CUSTOM)
+    nothing_new = edges == wanted_edges and wanted_own in (own, "") and set(wanted) <= set(held)
     return Window(0, 0) if nothing_new else Window(plan.feed.first, plan.feed.last + plan.base)
 
 
@@ -269,6 +275,8 @@ def _request(run: Run, parts: frozenset[PartName], features: Features) -> Summar
         categorical=features.categorical,
         invalid=features.invalid,
         attributions=features.attributions,
+        measured=features.measured,
+        custom=run.plan.state.settings.own.definitions,
         epoch=run.plan.epoch,
     )
 
@@ -293,7 +301,9 @@ def _rolled(pipe: Pipeline, batch: Sequence[Run]) -> list[PartRow]:
 
 
 def _query(run: Run, parts: frozenset[PartName], tier: Millis) -> SummaryQuery:
-    return SummaryQuery(run.plan.model, tier, run.window, parts, edges=run.plan.edges_hash)
+    plan = run.plan
+    own = plan.state.settings.own.key
+    return SummaryQuery(plan.model, tier, run.window, parts, edges=plan.edges_hash, custom=own)
 
 
 def _beside(pipe: Pipeline, batch: Sequence[Run]) -> list[PartRow]:

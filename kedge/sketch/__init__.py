@@ -1,5 +1,6 @@
 """Mergeable statistics: what a set of rows is boiled down to, once. Pure: no I/O, no clock."""
 
+from kedge.sketch.custom import AnyPart, Counted, Custom, Distinct, Tally, What, definitions_key
 from kedge.sketch.edges import (
     VALUE,
     CategoricalEdges,
@@ -11,7 +12,7 @@ from kedge.sketch.edges import (
 )
 from kedge.sketch.moments import Moments
 from kedge.sketch.pack import pack, unpack
-from kedge.sketch.parts import AnyPart, Cells, Core, Labels, PartName
+from kedge.sketch.parts import Cells, Core, Labels, PartName
 from kedge.sketch.scale import DELAY, LATENCY, SCORE_CELLS, SCORE_WIDTH, Counts, LogScale, score_cell
 from kedge.sketch.summary import Summary, total
 
@@ -25,7 +26,10 @@ __all__ = [
     "CategoricalEdges",
     "Cells",
     "Core",
+    "Counted",
     "Counts",
+    "Custom",
+    "Distinct",
     "EdgeSet",
     "Edges",
     "Labels",
@@ -34,7 +38,10 @@ __all__ = [
     "NumericEdges",
     "PartName",
     "Summary",
+    "Tally",
+    "What",
     "categorical_edges",
+    "definitions_key",
     "numeric_edges",
     "pack",
     "score_cell",

@@ -11,13 +11,15 @@ import msgspec
 import numpy as np
 
 from kedge.errors import KedgeError
+from kedge.sketch.custom import AnyPart, Custom, Distinct, Tally
 from kedge.sketch.moments import Moments
-from kedge.sketch.parts import AnyPart, Cells, Core, Labels, PartName
+from kedge.sketch.parts import Cells, Core, Labels, PartName
 from kedge.sketch.scale import Counts
 
-FORMAT = 2
-"""2: `core` has attributions at its end."""
+FORMAT = 3
+"""2: `core` has attributions at its end; 3: and then measurements."""
 _WITHOUT_ATTRIBUTIONS = 1
+_WITHOUT_MEASURED = 2
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder()
 _WIDTHS = tuple((np.dtype(f"<u{size}"), 2 ** (8 * size) - 1) for size in (1, 2, 4, 8))
@@ -51,6 +53,16 @@ def _unmoments(packed: list[Any]) -> Moments:
     return Moments(*packed) if packed else Moments.ZERO
 
 
+def _tally(tally: Tally) -> list[Any]:
+    distinct = sorted(tally.distinct.hashes)
+    return [tally.rows, _moments(tally.values), _counts(tally.cells), distinct, tally.distinct.more]
+
+
+def _untally(packed: list[Any]) -> Tally:
+    rows, values, cells, hashes, more = packed
+    return Tally(rows, _unmoments(values), _uncounts(cells), Distinct(frozenset(hashes), more))
+
+
 def pack(part: AnyPart) -> bytes:
     """A part as bytes; `unpack` gives back an equal one."""
     content: list[Any]
@@ -70,9 +82,11 @@ def pack(part: AnyPart) -> bytes:
                 dict(sorted(part.present.items())),
                 dict(sorted(part.invalid.items())),
             ]
-            if part.attributions:
-                written = FORMAT
+            if part.attributions or part.measured:
+                written = FORMAT if part.measured else _WITHOUT_MEASURED
                 content.append({k: _moments(v) for k, v in sorted(part.attributions.items())})
+            if part.measured:
+                content.append({k: _moments(v) for k, v in sorted(part.measured.items())})
         case Cells():
             content = [[name, digest, _counts(c)] for name, (digest, c) in sorted(part.features.items())]
         case Labels():
@@ -87,6 +101,8 @@ def pack(part: AnyPart) -> bytes:
                 _moments(part.value),
                 _counts(part.delay),
             ]
+        case Custom():
+            content = [[key, *_tally(tally)] for key, tally in sorted(part.tallies.items())]
     return bytes([written]) + zlib.compress(_encoder.encode(content), 6)
 
 
@@ -112,7 +128,8 @@ def unpack(name: PartName, data: bytes) -> AnyPart:
                 numeric={k: _unmoments(v) for k, v in c[8].items()},
                 present=c[9],
                 invalid=c[10],
-                attributions={k: _unmoments(v) for k, v in c[11].items()} if data[0] >= FORMAT else {},
+                attributions={k: _unmoments(v) for k, v in c[11].items()} if len(c) > 11 else {},
+                measured={k: _unmoments(v) for k, v in c[12].items()} if len(c) > 12 else {},
             )
         case PartName.CELLS:
             return Cells({feature: (digest, _uncounts(counts)) for feature, digest, counts in c})
@@ -128,3 +145,5 @@ def unpack(name: PartName, data: bytes) -> AnyPart:
                 value=_unmoments(c[7]),
                 delay=_uncounts(c[8]),
             )
+        case PartName.CUSTOM:
+            return Custom({key: _untally(packed) for key, *packed in c})

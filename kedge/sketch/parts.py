@@ -23,6 +23,8 @@ class PartName(StrEnum):
     CORE = "core"
     CELLS = "cells"
     LABELS = "labels"
+    CUSTOM = "custom"
+    """Users' own metrics (custom.py)."""
 
 
 def add_maps(a: Mapping[K, Any], b: Mapping[K, Any]) -> dict[K, Any]:
@@ -97,6 +99,8 @@ class Core(Part):
     """By feature: rows whose value was neither number nor text."""
     attributions: dict[str, Moments] = field(default_factory=dict)
     """By feature: of the absolute values of its attributions, where logs carry explanations."""
+    measured: dict[str, Moments] = field(default_factory=dict)
+    """By field (`business.cost`, `resource.cpu_ms`): of the measurements that came with rows."""
 
     @property
     def classes(self) -> dict[str, int]:
@@ -152,6 +156,3 @@ class Labels(Part):
     def confusion(self) -> dict[tuple[str, str], int]:
         """Rows by (predicted, actual) class."""
         return {pair: int(cells.sum()) for pair, cells in self.scores.items()}
-
-
-AnyPart = Core | Cells | Labels

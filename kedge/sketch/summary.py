@@ -6,6 +6,7 @@ from functools import reduce
 from operator import add
 from typing import Self
 
+from kedge.sketch.custom import Custom
 from kedge.sketch.edges import EdgeSet
 from kedge.sketch.parts import Cells, Core, Labels
 
@@ -17,6 +18,7 @@ class Summary:
     core: Core | None = None
     cells: Cells | None = None
     labels: Labels | None = None
+    custom: Custom | None = None
 
     def __add__(self, other: Self) -> "Summary":
         """The summary of both row sets; a part that one side has not computed is not computed of the sum."""
@@ -24,12 +26,13 @@ class Summary:
             None if self.core is None or other.core is None else self.core + other.core,
             None if self.cells is None or other.cells is None else self.cells + other.cells,
             None if self.labels is None or other.labels is None else self.labels + other.labels,
+            None if self.custom is None or other.custom is None else self.custom + other.custom,
         )
 
     @classmethod
     def zero(cls, edges: EdgeSet | None = None) -> "Summary":
         """Of no rows. Without edges there are no cells to speak of: the part is then not computed."""
-        return cls(Core(), None if edges is None else Cells.zero(edges), Labels())
+        return cls(Core(), None if edges is None else Cells.zero(edges), Labels(), Custom())
 
     @property
     def rows(self) -> int:

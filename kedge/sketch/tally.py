@@ -6,7 +6,7 @@ values counted.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import accumulate, pairwise
 from typing import Any
@@ -74,6 +74,8 @@ class Batch:
     invalid: Floats
     attributions: Floats
     """Shape (rows, features whose attributions are asked for)."""
+    measured: Floats = field(default_factory=lambda: np.zeros((0, 0), np.float32))
+    """Shape (rows, measurements asked for)."""
 
 
 class Segments:
@@ -182,6 +184,7 @@ def core_parts(
     categorical: Sequence[str],
     invalid: Sequence[str],
     attributions: Sequence[str],
+    measured: Sequence[str] = (),
 ) -> list[Core]:
     """The core part of each segment. The first columns of the batch's matrices bear these names."""
     at = segments.rows
@@ -198,6 +201,9 @@ def core_parts(
     absolute: list[list[Moments]] = [[]] * segments.size
     if attributions:
         absolute = segments.moments(np.abs(batch.attributions[at]))
+    measurements: list[list[Moments]] = [[]] * segments.size
+    if measured:
+        measurements = segments.moments(batch.measured[at])
     return [
         Core(
             rows=int(rows[s]),
@@ -212,6 +218,7 @@ def core_parts(
             present=present[s],
             invalid=faulty[s],
             attributions={name: m for name, m in zip(attributions, absolute[s], strict=True) if m.n},
+            measured={name: m for name, m in zip(measured, measurements[s], strict=True) if m.n},
         )
         for s in range(segments.size)
     ]

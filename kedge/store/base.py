@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 from kedge.errors import StoreUnavailable
 from kedge.record_table import PredictionTable
 from kedge.records import Label, OpenField, Prediction
-from kedge.sketch import AnyPart, EdgeSet, Moments, NumericEdges, PartName
+from kedge.sketch import AnyPart, Counted, EdgeSet, Moments, NumericEdges, PartName
 from kedge.store.flaws import Flaw
 from kedge.store.retention import Floors, Swept
 from kedge.store.values import ValueCount, ValueQuery
@@ -180,6 +180,10 @@ class SummaryRequest:
     """Features that ever had a value of neither kind; counted in `core`."""
     attributions: tuple[str, ...] = ()
     """Features of whose attributions `core` carries the moments, of their absolute values."""
+    measured: tuple[str, ...] = ()
+    """Measurements of rows (`business.cost`) of which `core` carries the moments."""
+    custom: tuple[Counted, ...] = ()
+    """Needed for the custom part; without any it is not computed."""
     epoch: int = 1
     known: Mapping[str, frozenset[str]] = field(default_factory=dict)
     """By dimension whose list of values is full: its values. Rows with any other value are in the group
@@ -195,7 +199,7 @@ class SummaryKey(NamedTuple):
     bucket: Millis
     part: PartName
     edges: str = ""
-    """EdgeSet.hash for the cells part, empty for the others."""
+    """EdgeSet.hash for the cells part, `definitions_key` for the custom part, empty for the others."""
 
     @property
     def id(self) -> str:
@@ -211,8 +215,9 @@ class PartRow(NamedTuple):
 
     key: SummaryKey
     version: int
-    """epoch * 2^56 + fingerprint. The fingerprint is the row count for core and cells, the sum of the change
-    feed's numbers (`_seq_no`, `revision`) over the labelled rows for labels: it grows with every change."""
+    """epoch * 2^56 + fingerprint. The fingerprint is the row count for core, cells and custom, the sum of the
+    change feed's numbers (`_seq_no`, `revision`) over the labelled rows for labels: it grows with
+    every change."""
     part: AnyPart
 
 
@@ -225,6 +230,9 @@ class SummaryQuery(NamedTuple):
     parts: frozenset[PartName]
     grouping: Grouping | None = None
     edges: str = ""
+    """Of the cells part."""
+    custom: str = ""
+    """Of the custom part: which definitions (`definitions_key`)."""
 
 
 @runtime_checkable
@@ -355,7 +363,7 @@ class SummaryStore(Protocol):
         edges: str = "",
     ) -> list[PartRow]:
         """The stored parts with bucket in [window.start, window.end), of one grouping or of all (None).
-        Cells only on the edges of that hash."""
+        Cells only on the edges, and custom only of the definitions, that have `edges` for their key."""
         ...
 
     def versions(self, model: str, tier: Millis, window: Window) -> dict[SummaryKey, int]:

@@ -137,7 +137,7 @@ def test_an_editor_names_the_wrong_field() -> None:
     found = of_file("tests/alerting/examples/threshold.bad.yml")
     assert ".defaults: unknown notifi" in found
     assert ".rules[0]: unknown abve" in found
-    assert ".rules[1].metric: enum" in found
+    assert ".rules[1].metric: anyOf" in found
     assert ".rules[1].window: pattern" in found
     assert ".rules[4].no_data: enum" not in found
     assert any("share" in text for text in found)

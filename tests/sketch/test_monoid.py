@@ -1,6 +1,7 @@
 """A part of two sets of rows is the sum of their parts: the law that every rollup and window rests on."""
 
 import math
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -9,7 +10,21 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from kedge.records import Prediction
-from kedge.sketch import Cells, Core, EdgeSet, Labels, Moments, NumericEdges, Summary, total
+from kedge.sketch import (
+    LATENCY,
+    Cells,
+    Core,
+    Custom,
+    Distinct,
+    EdgeSet,
+    Labels,
+    Moments,
+    NumericEdges,
+    Summary,
+    Tally,
+    total,
+)
+from kedge.sketch.custom import hash_of
 from tests.sketch.strategies import EDGES, rows
 from tests.support.oracle import differences, same_moments, summary_of
 
@@ -18,14 +33,38 @@ columns = st.lists(st.floats(-1e9, 1e9, width=32), max_size=30)
 
 
 def same(a: Summary, b: Summary) -> bool:
-    pairs = [(a.core, b.core), (a.cells, b.cells), (a.labels, b.labels)]
+    pairs = [(a.core, b.core), (a.cells, b.cells), (a.labels, b.labels), (a.custom, b.custom)]
     found = [line for x, y in pairs if x is not None and y is not None for line in differences(x, y)]
     assert not found, found
     return [x is None for x, _ in pairs] == [y is None for _, y in pairs]
 
 
 def read(held: list[Prediction]) -> Summary:
-    return summary_of(held, EDGES)
+    return replace(summary_of(held, EDGES), custom=custom_of(held))
+
+
+def custom_of(held: list[Prediction]) -> Custom:
+    """What is counted of the failed rows, in plain Python: their rows, latencies and classes."""
+    failed = [row for row in held if row.failed]
+    if not failed:
+        return Custom()
+    latencies = [float(np.float32(row.latency_ms)) for row in failed if row.latency_ms is not None]
+    moments, cells = Moments.of(latencies), LATENCY.count(latencies)
+    classes = frozenset(hash_of(row.cls) for row in failed if row.cls is not None)
+    return Custom(
+        {
+            "rows": Tally(len(failed)),
+            "cells": Tally(len(failed), moments, cells),
+            "distinct": Tally(len(failed), distinct=Distinct.of(classes)),
+        }
+    )
+
+
+def test_different_values_beyond_the_most_are_told_as_more_in_whatever_order_they_are_added():
+    a, b, c = (Distinct.of(frozenset(range(start, start + 500))) for start in (0, 400, 800))
+    assert (a + b).hashes == frozenset(range(900))
+    assert (a + b) + c == a + (b + c) == Distinct(more=True)
+    assert Distinct(more=True) + a == Distinct(more=True)
 
 
 @quick

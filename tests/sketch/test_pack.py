@@ -8,7 +8,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kedge.errors import KedgeError
-from kedge.sketch import LATENCY, SCORE_CELLS, Cells, Core, Labels, Moments, PartName, pack, unpack
+from kedge.sketch import (
+    LATENCY,
+    SCORE_CELLS,
+    Cells,
+    Core,
+    Custom,
+    Distinct,
+    Labels,
+    Moments,
+    PartName,
+    Tally,
+    pack,
+    unpack,
+)
 from tests.sketch.strategies import EDGES, rows
 from tests.support.oracle import summary_of
 
@@ -58,13 +71,29 @@ def test_a_part_of_the_format_before_attributions_reads_as_without_them_and_is_s
     assert unpack(PartName.CORE, pack(read + explained)).attributions == explained.attributions
 
 
+def test_measurements_and_what_users_count_come_back_as_they_were():
+    core = Core(rows=3, measured={"business.cost": Moments.of([0.5, 2.0])})
+    assert unpack(PartName.CORE, pack(core)) == core
+    assert pack(core)[0] == 3
+    both = Core(rows=3, attributions={"x": Moments.of([0.5])}, measured={"resource.cpu": Moments.of([2.0])})
+    assert unpack(PartName.CORE, pack(both)) == both
+    tallies = {
+        "rows": Tally(3),
+        "cells": Tally(3, Moments.of([1.0, 5.0]), LATENCY.count([1.0, 5.0])),
+        "distinct": Tally(3, distinct=Distinct(frozenset({0, 2**64 - 1}))),
+        "more": Tally(3, distinct=Distinct(more=True)),
+    }
+    for held in ({}, tallies):
+        assert unpack(PartName.CUSTOM, pack(Custom(held))) == Custom(held)
+
+
 def test_equal_parts_have_equal_bytes_whatever_order_they_were_built_in():
     a = Core(rows=2, present={"x": 1, "y": 2})
     b = Core(rows=2, present={"y": 2, "x": 1})
     assert pack(a) == pack(b)
 
 
-@pytest.mark.parametrize("data", [b"", b"\x03" + zlib.compress(b"\x90"), b"{}"])
+@pytest.mark.parametrize("data", [b"", b"\x04" + zlib.compress(b"\x90"), b"{}"])
 def test_an_unknown_format_is_refused_with_the_way_out(data):
     with pytest.raises(KedgeError, match="upgrade kedge"):
         unpack(PartName.CORE, data)

@@ -30,6 +30,7 @@ from kedge.sketch import (
     NumericEdges,
     PartName,
     Summary,
+    Tally,
     score_cell,
 )
 from kedge.store.base import OTHER, Group, Grouping, SummaryKey, SummaryRequest
@@ -281,6 +282,9 @@ def differences(expected: AnyPart, found: AnyPart) -> list[str]:
 def _differences(place: str, a: Any, b: Any) -> list[str]:
     if isinstance(a, Moments) and isinstance(b, Moments):
         return [] if same_moments(a, b) else [f"{place}: expected {a}, found {b}"]
+    if isinstance(a, Tally) and isinstance(b, Tally):
+        fields = ((f"{place}.{name}", value, vars(b)[name]) for name, value in vars(a).items())
+        return [line for of_field in fields for line in _differences(*of_field)]
     if isinstance(a, dict) and isinstance(b, dict):
         if a.keys() != b.keys():
             return [f"{place}: expected {sorted(map(str, a))}, found {sorted(map(str, b))}"]

@@ -116,7 +116,7 @@ class Summaries:
         grouping: Grouping | None = None,
         edges: str = "",
     ) -> list[PartRow]:
-        query = SummaryQuery(model, tier, window, frozenset(parts), grouping, edges)
+        query = SummaryQuery(model, tier, window, frozenset(parts), grouping, edges, edges)
         return self.read_many([query])[0]
 
     def read_many(self, queries: Sequence[SummaryQuery]) -> list[list[PartRow]]:
@@ -136,7 +136,7 @@ class Summaries:
                 "grouping": pa.array(
                     [None if q.grouping is None else _grouping(q.grouping) for _, _, q in wanted], pa.string()
                 ),
-                "edges": [q.edges for _, _, q in wanted],
+                "edges": [q.custom if part is PartName.CUSTOM else q.edges for _, part, q in wanted],
             }
         )
         span = [min(q.window.start for _, _, q in wanted), max(q.window.end for _, _, q in wanted)]
@@ -164,7 +164,8 @@ _READ = """
     SELECT q.number, s.bucket, s.grp, s.part, s.edges, s.version, s.data
     FROM kedge_summaries s JOIN arrived q ON s.model = q.model AND s.tier = q.tier AND s.part = q.part
     WHERE s.bucket >= $1 AND s.bucket < $2 AND s.bucket >= q.first AND s.bucket < q.past
-    AND (q.grouping IS NULL OR s.grouping = q.grouping) AND (s.part <> 'cells' OR s.edges = q.edges)
+    AND (q.grouping IS NULL OR s.grouping = q.grouping)
+    AND (s.part NOT IN ('cells', 'custom') OR s.edges = q.edges)
     ORDER BY q.number, s.bucket, s.grp, s.part
 """
 

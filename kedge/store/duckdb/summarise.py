@@ -13,7 +13,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from kedge.sketch import VALUE, PartName
+from kedge import record_table
+from kedge.sketch import VALUE, Counted, PartName, definitions_key
+from kedge.sketch.custom_tally import CustomCounter
 from kedge.sketch.tally import (
     Batch,
     CellCounter,
@@ -23,6 +25,7 @@ from kedge.sketch.tally import (
     finite_floats,
     label_parts,
 )
+from kedge.sketch.where import leaves
 from kedge.store.base import (
     EPOCH_SHIFT,
     Group,
@@ -30,7 +33,7 @@ from kedge.store.base import (
     SummaryKey,
     SummaryRequest,
 )
-from kedge.store.duckdb.catalog import Catalog, Day, Model
+from kedge.store.duckdb.catalog import SOURCES, Catalog, Day, Model
 from kedge.store.duckdb.database import Database
 from kedge.store.duckdb.rows import Lists, Texts
 from kedge.store.segments import Grouper
@@ -42,6 +45,8 @@ _LABEL = (
     "l.revision AS l_revision, l.cls AS l_cls, l.value AS l_value, l.timestamp - l.predicted_at AS l_delay,"
     " l.log_loss, l.brier, l.error, l.abs_error, l.squared_error"
 )
+_OUTCOMES = ("success", "failure")
+"""`event.outcome` by whether the row failed."""
 _ORIGIN = {"service": "service.name", "host": "host.name"}
 
 Parts = dict[SummaryKey, tuple[int, Any]]
@@ -99,11 +104,13 @@ class _Scan(NamedTuple):
     scalars: bool
     numbers: bool
     texts: bool
+    details: bool
     labels: bool
     only_labels: bool
 
     def sql(self, day: Day, codes: Sequence[int], *, labelled: bool) -> str:
         columns = _ALWAYS + _SCALARS * self.scalars + ", p.numbers" * self.numbers + ", p.texts" * self.texts
+        columns += ", p.details" * self.details
         within = f"model IN ({', '.join(map(str, codes))}) AND {{0}} >= $1 AND {{0}} < $2"
         source = f"(SELECT * FROM {day.predictions} WHERE {within.format('timestamp')}) p"
         if labelled:
@@ -119,11 +126,14 @@ class _Scan(NamedTuple):
 def _scan_of(request: SummaryRequest) -> _Scan:
     labels = PartName.LABELS in request.parts
     texts = _categorical(request) or any(source_of(name) for g in request.groupings for name in g)
+    lists = {SOURCES[source] for field in _fields(request) if (source := _stored(field)[0])}
+    of_core = _numeric(request) or request.invalid or _attributions(request) or _measured(request)
     return _Scan(
         request.window,
         request.parts != {PartName.CELLS} or bool(request.edges and request.edges.value),
-        bool(_numeric(request) or request.invalid or _attributions(request)),
-        bool(texts),
+        bool(of_core) or "numbers" in lists,
+        bool(texts) or "texts" in lists,
+        "details" in lists,
         labels,
         labels and len(request.parts) == 1,
     )
@@ -183,6 +193,32 @@ def _attributions(request: SummaryRequest) -> list[str]:
     return _unique(request.attributions) if PartName.CORE in request.parts else []
 
 
+def _measured(request: SummaryRequest) -> list[str]:
+    return _unique(request.measured) if PartName.CORE in request.parts else []
+
+
+def _custom(request: SummaryRequest) -> tuple[Counted, ...]:
+    return request.custom if PartName.CUSTOM in request.parts else ()
+
+
+def _fields(request: SummaryRequest) -> set[str]:
+    """Those that users' own metrics look at."""
+    asked = _custom(request)
+    read = {leaf.field for one in asked if one.where is not None for leaf in leaves(one.where)}
+    return read | {one.field for one in asked if one.field}
+
+
+def _stored(field: str) -> tuple[str, str]:
+    """The source (catalog.SOURCES) that a field of a filter lies in, and its name there; columns of the table
+    have none."""
+    if field == "error.type":
+        return "details", field
+    if field in _ORIGIN.values():
+        return "origin", field
+    source = next((s for s in SOURCES if field.startswith(f"{s}.")), "")
+    return source, field.removeprefix(f"{source}.")
+
+
 def _unique(names: Iterable[str]) -> list[str]:
     return list(dict.fromkeys(names))
 
@@ -203,7 +239,8 @@ class _Piece:
         self._table = table
         self._model = model
         self._request = request
-        self._texts = Lists(table.column("texts")) if "texts" in table.schema.names else None
+        held = [name for name in ("texts", "details", "numbers") if name in table.schema.names]
+        self._lists = {name: Lists(table.column(name)) for name in held}
 
     def parts(self) -> Iterator[Keyed]:
         """Each part of each bucket and group, with its fingerprint."""
@@ -213,6 +250,9 @@ class _Piece:
         batch = self._batch()
         labels = _labels(table) if "l_revision" in table.schema.names else None
         cells = self._cells(batch)
+        asked = _custom(request)
+        custom = CustomCounter(asked, _Fields(self, batch)) if asked else None
+        defined = definitions_key(asked)
         buckets = table.column("timestamp").to_numpy() // request.bucket * request.bucket
         grouper = Grouper(request, self._dimension, buckets)
         for grouping in request.groupings:
@@ -220,12 +260,15 @@ class _Piece:
             rows = segments.total().tolist()
             if PartName.CORE in request.parts:
                 names = (request.numeric, request.categorical, request.invalid, request.attributions)
-                cores = core_parts(batch, segments, *map(_unique, names))
+                cores = core_parts(batch, segments, *map(_unique, (*names, request.measured)))
                 for at, n, core in zip(keys, rows, cores, strict=True):
                     yield self._key(at, PartName.CORE), (n, core)
             if cells is not None and request.edges is not None:
                 for at, n, counted in zip(keys, rows, cells.parts(segments), strict=True):
                     yield self._key(at, PartName.CELLS, request.edges.hash), (n, counted)
+            if custom is not None:
+                for at, n, counted_for in zip(keys, rows, custom.parts(segments), strict=True):
+                    yield self._key(at, PartName.CUSTOM, defined), (n, counted_for)
             if labels is not None:
                 for at, (labelled, revisions) in zip(keys, label_parts(batch, labels, segments), strict=True):
                     if labelled.rows:
@@ -239,11 +282,13 @@ class _Piece:
         table, slots = self._table, self._model.slots
         numeric, invalid = _numeric(self._request), _unique(self._request.invalid)
         attributions = _attributions(self._request)
-        if numeric or invalid or attributions:
+        measured = _measured(self._request)
+        if numeric or invalid or attributions or measured:
             positions = [slots["features.num"].get(name) for name in numeric]
             positions += [slots["features.invalid"].get(name) for name in invalid]
             positions += [slots["attributions"].get(name) for name in attributions]
-            numbers = Lists(table.column("numbers")).numbers(positions)
+            positions += [slots[source].get(name) for source, name in map(_stored, measured)]
+            numbers = self._lists["numbers"].numbers(positions)
         else:
             numbers = np.zeros((table.num_rows, 0), np.float32)
         scalars = "cls" in table.schema.names
@@ -258,13 +303,25 @@ class _Piece:
             numbers=numbers[:, : len(numeric)],
             texts=[self._text("features.cat", name) for name in _categorical(self._request)],
             invalid=numbers[:, len(numeric) : len(numeric) + len(invalid)],
-            attributions=numbers[:, len(numeric) + len(invalid) :],
+            attributions=numbers[:, len(numeric) + len(invalid) :][:, : len(attributions)],
+            measured=numbers[:, numbers.shape[1] - len(measured) :],
         )
 
+    def number_at(self, source: str, name: str) -> Floats:
+        """A field of the list of numbers."""
+        return self._lists["numbers"].numbers([self._model.slots[source].get(name)])[:, 0]
+
+    def text_at(self, field: str) -> Texts:
+        """A text field of a filter, by its name there."""
+        if field == "model.version":
+            return Texts.of(self._table.column("version"))
+        source, name = _stored(field)
+        return self._lists[SOURCES[source]].texts(self._model.slots[source].get(name))
+
     def _text(self, source: str, name: str) -> Texts:
-        if self._texts is None:
+        if "texts" not in self._lists:
             return Texts.missing(self._table.num_rows)
-        return self._texts.texts(self._model.slots[source].get(name))
+        return self._lists["texts"].texts(self._model.slots[source].get(name))
 
     def _cells(self, batch: Batch) -> CellCounter | None:
         request = self._request
@@ -281,6 +338,34 @@ class _Piece:
             return Texts.of(self._table.column("version"))
         source = source_of(name)
         return self._text(*source) if source else Texts.missing(self._table.num_rows)
+
+
+class _Fields:
+    """A batch's fields by their names in filters (custom_tally.Columns)."""
+
+    def __init__(self, piece: _Piece, batch: Batch) -> None:
+        self._piece = piece
+        self._batch = batch
+
+    def __len__(self) -> int:
+        return len(self._batch.failed)
+
+    def text(self, field: str) -> record_table.Texts:
+        match field:
+            case "prediction.class":
+                return self._batch.cls
+            case "event.outcome":
+                return record_table.Texts(self._batch.failed.astype(np.int32), _OUTCOMES)
+            case _:
+                return self._piece.text_at(field)
+
+    def number(self, field: str) -> Floats:
+        if field == "latency_ms":
+            return self._batch.latency_ms
+        if field.startswith("prediction."):
+            found: Floats = getattr(self._batch, field.removeprefix("prediction."))
+            return found
+        return self._piece.number_at(*_stored(field))
 
 
 def _labels(table: pa.RecordBatch) -> LabelColumns:

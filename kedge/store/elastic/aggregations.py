@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from kedge.sketch import DELAY, LATENCY, SCORE_CELLS, VALUE, EdgeSet, LogScale, NumericEdges, PartName
 from kedge.store.base import MOST_GROUPS, OTHER, Grouping, Json, SummaryRequest
+from kedge.store.elastic import custom
 from kedge.store.elastic.place import Field, Place
 
 MOST_CLASSES = 1_000
@@ -86,6 +87,8 @@ def cost(request: SummaryRequest, parts: frozenset[PartName]) -> int:
     if PartName.CELLS in parts and request.edges is not None:
         made += sum(e.size for e in request.edges.counted_numeric.values())
         made += sum(len(e.values) + len(e.others) for e in request.edges.categorical.values())
+    if PartName.CUSTOM in parts:
+        made += custom.cost(request.custom)
     if PartName.LABELS in parts:
         made += DELAY.size + 5 * SCORE_CELLS
     return made
@@ -125,6 +128,8 @@ def _node(place: Place, request: SummaryRequest, parts: frozenset[PartName]) -> 
         node |= _core(place, request)
     if PartName.CELLS in parts and request.edges is not None:
         node |= _cells(place, request.edges)
+    if PartName.CUSTOM in parts:
+        node |= custom.aggregations(place, request.custom)
     if node and place.rewritten:
         node["writes"] = {"sum": {"field": "_seq_no"}}
     if PartName.LABELS in parts and place.labelled:
@@ -151,6 +156,9 @@ def _core(place: Place, request: SummaryRequest) -> Json:
     for i, feature in enumerate(request.attributions):
         if attribution := place.attribution(feature):
             core[f"att{i}"] = _by_sign(attribution)
+    for i, name in enumerate(request.measured):
+        if measurement := place.measurement(name):
+            core[f"mea{i}"] = _stats(measurement)
     return core
 
 

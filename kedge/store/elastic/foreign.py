@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from functools import cache, cached_property, lru_cache
+from functools import cache, cached_property
 from itertools import pairwise
 from typing import Any
 
@@ -12,7 +12,7 @@ import numpy as np
 from kedge.sketch import SCORE_CELLS, SCORE_WIDTH, score_cell
 from kedge.store.base import Json
 from kedge.store.elastic.client import Client, Refused
-from kedge.store.elastic.place import Field
+from kedge.store.elastic.place import Field, thresholds
 from kedge.store.sources import PER_MS, TIMED, Source
 from kedge.windows import Window
 
@@ -44,7 +44,7 @@ class ForeignField(Field):
     def edges(self, edges: Sequence[float]) -> tuple[float, ...]:
         """Where their doubles pass what would be rounded to each edge as float32: cells are those of every
         other store, to the last row (to the last bit of a double where units differ)."""
-        return _thresholds(tuple(edges), self.per)
+        return thresholds(tuple(edges), self.per)
 
     def scores(self) -> Json:
         """Cells one by one: a histogram of doubles would put 0.01 where its float32 is not."""
@@ -96,6 +96,9 @@ class ForeignPlace:
 
     def attribution(self, feature: str) -> Field | None:
         return None  # a mapping has no place for them yet
+
+    def measurement(self, name: str) -> Field | None:
+        return None  # nor for what else was measured
 
     def dimension(self, name: str) -> Field | None:
         known = {"version": "model.version", "service": "service.name", "host": "host.name"}
@@ -304,18 +307,6 @@ def _score_edges() -> tuple[float, ...]:
             edge = np.nextafter(edge, np.float32(-1))
         edges.append(float(edge))
     return tuple(edges)
-
-
-@lru_cache(maxsize=4_096)
-def _thresholds(edges: tuple[float, ...], per: float) -> tuple[float, ...]:
-    """The least doubles that round to each float32 edge or above it, in units of which `per` make one."""
-    upper = np.asarray(edges, np.float32)
-    below = np.nextafter(upper, np.float32(-np.inf)).astype(np.float64)
-    middle = (below + upper.astype(np.float64)) / 2
-    with np.errstate(over="ignore"):
-        ties_up = middle.astype(np.float32) >= upper
-    least = np.where(ties_up, middle, np.nextafter(middle, np.inf))
-    return tuple((least * per).tolist())
 
 
 def resolve(client: Client, source: Source, prefix: str) -> ForeignPlace | None:

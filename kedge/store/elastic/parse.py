@@ -11,6 +11,7 @@ from kedge.sketch import (
     LATENCY,
     SCORE_CELLS,
     SCORE_WIDTH,
+    AnyPart,
     Cells,
     Core,
     Counts,
@@ -18,6 +19,7 @@ from kedge.sketch import (
     Labels,
     Moments,
     PartName,
+    definitions_key,
 )
 from kedge.store.base import (
     EPOCH_SHIFT,
@@ -30,6 +32,7 @@ from kedge.store.base import (
     SummaryKey,
     SummaryRequest,
 )
+from kedge.store.elastic import custom
 from kedge.store.elastic.aggregations import BEYOND, LABEL_MOMENTS, MOMENTS, MOST_CLASSES
 from kedge.windows import Millis
 
@@ -96,7 +99,7 @@ def _group_nodes(
 def _node_rows(
     request: SummaryRequest, parts: frozenset[PartName], group: Group, start: int, node: Json
 ) -> Iterator[PartRow]:
-    def row(name: PartName, fingerprint: int, part: Core | Cells | Labels, edges: str = "") -> PartRow:
+    def row(name: PartName, fingerprint: int, part: AnyPart, edges: str = "") -> PartRow:
         key = SummaryKey(request.model, group, request.bucket, start, name, edges)
         return PartRow(key, (request.epoch << EPOCH_SHIFT) + fingerprint, part)
 
@@ -106,6 +109,9 @@ def _node_rows(
         version += _exact(writes) + len(request.numeric) + len(request.categorical)
     if PartName.CORE in parts:
         yield row(PartName.CORE, version, _core(request, node))
+    if PartName.CUSTOM in parts and request.custom:
+        found = custom.part(request.custom, node, _moments)
+        yield row(PartName.CUSTOM, version, found, definitions_key(request.custom))
     if PartName.CELLS in parts and request.edges is not None:
         yield row(PartName.CELLS, version, _cells(request.edges, node), request.edges.hash)
     labels = node.get("labels", {})
@@ -125,6 +131,7 @@ def errors_of(aggregations: Json, size: int) -> list[Moments]:
 def _core(request: SummaryRequest, node: Json) -> Core:
     numeric = {f: _moments(node.get(f"num{i}", {})) for i, f in enumerate(request.numeric)}
     present = {f: _value(node.get(f"cat{i}", {})) for i, f in enumerate(request.categorical)}
+    measured = {f: _moments(node.get(f"mea{i}", {})) for i, f in enumerate(request.measured)}
     attributions = {f: _absolute(node.get(f"att{i}", {})) for i, f in enumerate(request.attributions)}
     return Core(
         rows=int(node["doc_count"]),
@@ -135,6 +142,7 @@ def _core(request: SummaryRequest, node: Json) -> Core:
         present={f: n for f, n in present.items() if n},
         invalid={b["key"]: int(b["doc_count"]) for b in _buckets(node.get("invalid", {}))},
         attributions={f: m for f, m in attributions.items() if m.n},
+        measured={f: m for f, m in measured.items() if m.n},
         **{name: _moments(node.get(name, {})) for name in MOMENTS},
     )
 

@@ -7,7 +7,10 @@ field that is, or None where its rows have no such thing.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import ClassVar, Protocol
+
+import numpy as np
 
 from kedge.sketch import SCORE_WIDTH
 from kedge.store.base import Json
@@ -32,6 +35,14 @@ class Field:
     def present(self) -> Json:
         """The aggregation that counts the rows with a value."""
         return {"value_count": {"field": self.path}}
+
+
+@dataclass(frozen=True, slots=True)
+class DoubleField(Field):
+    """A field of doubles, which every other store keeps, and counts, as float32."""
+
+    def edges(self, edges: Sequence[float]) -> tuple[float, ...]:
+        return thresholds(tuple(edges), 1.0)
 
 
 class Place(Protocol):
@@ -73,6 +84,10 @@ class Place(Protocol):
 
     def attribution(self, feature: str) -> Field | None:
         """How much a feature contributed to the prediction."""
+        ...
+
+    def measurement(self, name: str) -> Field | None:
+        """By kedge's name: `business.cost`, `resource.cpu_ms`."""
         ...
 
     def dimension(self, name: str) -> Field | None: ...
@@ -136,6 +151,11 @@ class OwnPlace:
     def attribution(self, feature: str) -> Field | None:
         return Field(f"attributions.{escape(feature)}")
 
+    def measurement(self, name: str) -> Field | None:
+        family, _, own = name.partition(".")
+        path = f"{family}.{escape(own)}"
+        return DoubleField(path) if family == "business" else Field(path)
+
     def dimension(self, name: str) -> Field | None:
         return Field(field_of(name))
 
@@ -147,3 +167,15 @@ class OwnPlace:
 
     def read(self, aggregations: Json) -> Json:
         return aggregations
+
+
+@lru_cache(maxsize=4_096)
+def thresholds(edges: tuple[float, ...], per: float) -> tuple[float, ...]:
+    """The least doubles that round to each float32 edge or above it, in units of which `per` make one."""
+    upper = np.asarray(edges, np.float32)
+    below = np.nextafter(upper, np.float32(-np.inf)).astype(np.float64)
+    middle = (below + upper.astype(np.float64)) / 2
+    with np.errstate(over="ignore"):
+        ties_up = middle.astype(np.float32) >= upper
+    least = np.where(ties_up, middle, np.nextafter(middle, np.inf))
+    return tuple((least * per).tolist())

@@ -3,7 +3,7 @@ server."""
 
 import base64
 import json
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from kedge.errors import StoreUnavailable
@@ -47,7 +47,7 @@ class Summaries:
         grouping: Grouping | None = None,
         edges: str = "",
     ) -> list[PartRow]:
-        query = SummaryQuery(model, tier, window, frozenset(parts), grouping, edges)
+        query = SummaryQuery(model, tier, window, frozenset(parts), grouping, edges, edges)
         return self.read_many([query])[0]
 
     def read_many(self, queries: Sequence[SummaryQuery]) -> list[list[PartRow]]:
@@ -59,13 +59,14 @@ class Summaries:
                 alike.setdefault(kind, {}).setdefault(query.model, []).append(i)
         answers: list[list[PartRow]] = [[] for _ in queries]
         for (tier, window, parts, grouping), by_model in alike.items():
-            edges = {queries[i].edges for numbers in by_model.values() for i in numbers}
-            conditions = [_content(parts, edges)]
+            of_model = [queries[i] for numbers in by_model.values() for i in numbers]
+            on = {PartName.CELLS: {q.edges for q in of_model}, PartName.CUSTOM: {q.custom for q in of_model}}
+            conditions = [_content(parts, on)]
             if grouping is not None:
                 conditions.append({"term": {"grouping": _grouping_key(grouping)}})
             for row in self._search(by_model, tier, window, conditions, {}, _row):
                 for i in by_model[row.key.model]:
-                    if row.key.part is not PartName.CELLS or row.key.edges == queries[i].edges:
+                    if row.key.edges == _on(queries[i]).get(row.key.part, row.key.edges):
                         answers[i].append(row)
         return answers
 
@@ -98,13 +99,18 @@ class Summaries:
             yield from scroll(self._client, index, body | content, page=_PAGE, filter_path=_HIT, keep=keep)
 
 
-def _content(parts: Collection[PartName], edges: Collection[str]) -> Json:
-    """The condition for these parts, cells only on one of the edges."""
+def _on(query: SummaryQuery) -> dict[PartName, str]:
+    """By part: the only edges, or definitions, that it is wanted on."""
+    return {PartName.CELLS: query.edges, PartName.CUSTOM: query.custom}
+
+
+def _content(parts: Collection[PartName], on: Mapping[PartName, Collection[str]]) -> Json:
+    """The condition for these parts, those that are on edges or definitions only on one of these."""
     wanted: list[Json] = []
     for part in sorted(parts):
         of_part: list[Json] = [{"term": {"part": part.value}}]
-        if part is PartName.CELLS:
-            of_part.append({"terms": {"edges": sorted(edges)}})
+        if part in on:
+            of_part.append({"terms": {"edges": sorted(on[part])}})
         wanted.append({"bool": {"filter": of_part}})
     return {"bool": {"should": wanted, "minimum_should_match": 1}}
 

@@ -94,6 +94,7 @@ class Summariser:
         long: list[_Piece] = []
         for i, request in enumerate(requests):
             parts = request.parts if request.edges is not None else request.parts - {PartName.CELLS}
+            parts = parts if request.custom else parts - {PartName.CUSTOM}
             if not parts or not request.groupings:
                 continue
             whole = _Slice(request.window, parts, tuple(dict.fromkeys(request.groupings)))
