@@ -330,7 +330,7 @@ class Rows:
 
 def summary_of(parts: Mapping[PartName, AnyPart]) -> Summary:
     """Parts as one Summary: of rows that have none, there are no labels."""
-    core, cells, labels = (parts.get(name) for name in PartName)
+    core, cells, labels = (parts.get(name) for name in (PartName.CORE, PartName.CELLS, PartName.LABELS))
     return Summary(
         core if isinstance(core, Core) else Core(),
         cells if isinstance(cells, Cells) else None,
