@@ -5,14 +5,15 @@ Within reason: a client gone wrong must not fill the store with them.
 
 import threading
 import time
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 
 import structlog
 
 from ingest.drain import Drainer
 from ingest.spool import Kind, SpoolBroken, SpoolFull
 from kedge.errors import KedgeError
-from kedge.store.base import LogStore, RejectedRow
+from kedge.store.base import Json, LogStore, RejectedRow
 
 KEPT_A_MINUTE = 1_000
 
@@ -29,13 +30,19 @@ class Keeper:
         self._lock = threading.Lock()
         self._minute = 0
         self._left = 0
-        self.counts = {"rows": 0, "kept": 0}
-        """Rows refused since the start, and those of them that can be looked up."""
+        self._reasons: Counter[str] = Counter()
+        self._kept_rows = 0
 
-    def keep(self, rows: Sequence[RejectedRow], refused: int | None = None) -> None:
-        """Keep rows; `refused` is how many there were, where not all are given."""
-        count = len(rows) if refused is None else refused
-        if not count:
+    def counts(self) -> Json:
+        """Rows refused since the start, those of them that can be looked up (`kept`), and what was wrong with
+        them (`reasons`)."""
+        with self._lock:
+            reasons = dict(sorted(self._reasons.items()))
+            return {"rows": sum(reasons.values()), "kept": self._kept_rows, "reasons": reasons}
+
+    def keep(self, rows: Sequence[RejectedRow], reasons: Mapping[str, int]) -> None:
+        """Keep rows; `reasons` counts all that were refused, of which `rows` may be the first."""
+        if not reasons:
             return
         with self._lock:
             minute = int(time.monotonic() // 60)
@@ -43,10 +50,10 @@ class Keeper:
                 self._minute, self._left = minute, KEPT_A_MINUTE
             rows = rows[: self._left]
             self._left -= len(rows)
-            self.counts["rows"] += count
+            self._reasons.update(reasons)
         if rows and self._kept(rows):
             with self._lock:
-                self.counts["kept"] += len(rows)
+                self._kept_rows += len(rows)
 
     def _kept(self, rows: Sequence[RejectedRow]) -> bool:
         problem = ""

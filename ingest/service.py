@@ -138,6 +138,9 @@ class IngestService:
                     told.rejected.append(Rejection(index, "timestamp", too_old(floor)))
                 else:
                     kept_rows.append((index, row))
+            old = [row for row in rows if row.timestamp < floor]
+            refused = [rejected_row(row, too_old(floor), self._clock()) for row in old]
+            self._keeper.keep(refused, {"retention": len(old)})
             indices, rows = [i for i, _ in kept_rows], [row for _, row in kept_rows]
         appended = Appended([None] * len(rows), frozenset())
         if not self._holding:
@@ -205,7 +208,7 @@ class IngestService:
                 refused.append(rejected_row(rows[i], result.reason, self._clock()))
         problem = str(appended.failure or "")
         told.spooled += self._spool(Kind.PREDICTIONS, rows, appended.left, indices, told.rejected, problem)
-        self._keeper.keep(refused)
+        self._keeper.keep(refused, Counter(store=len(refused)) if refused else {})
         return [i for i, result in others if result is not None and result.written is Written.DUPLICATE]
 
     def store_labels(
@@ -250,7 +253,7 @@ class IngestService:
         """How ingestion does, for people and monitoring."""
         return {
             "spool": self._drainer.status() if self._drainer else None,
-            "rejected": self._keeper.counts,
+            "rejected": self._keeper.counts(),
             "arrived": self._arrivals.counts(),
         }
 
@@ -282,7 +285,7 @@ class IngestService:
                     msgspec.msgpack.encode(rows[i])
                 except (TypeError, ValueError, OverflowError) as error:
                     rejected.append(Rejection(indices[i], "", str(error)))
-                    self._keeper.keep([rejected_row(rows[i], str(error), self._clock())])
+                    self._keeper.keep([rejected_row(rows[i], str(error), self._clock())], {"row": 1})
                 else:
                     kept.append(rows[i])
             self._drainer.put(kind, kept, problem)
@@ -300,7 +303,7 @@ class IngestService:
                     )
                     for r, text in zip(first, texts, strict=True)
                 ],
-                len(rejections),
+                Counter(rejection.kind for rejection in rejections),
             )
 
 
