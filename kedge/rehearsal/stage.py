@@ -16,6 +16,7 @@ from kedge.store.base import (
     SummaryRequest,
     SummaryStore,
 )
+from kedge.store.tally import tally
 from kedge.windows import Millis, Window
 
 KNOWN_OF_MODELS = ("model:", "schema:", "groups:", "baseline:", "baseline-use:", "retention")
@@ -85,6 +86,9 @@ class Documents:
 
     def outgoing(self) -> dict[str, Stored]:
         return {name: stored for name, stored in self.find().items() if stored.value.get("outgoing")}
+
+    def tally(self) -> dict[tuple[str, str], int]:
+        return tally(self.find().values())
 
 
 class MadeSummaries:

@@ -470,6 +470,12 @@ class AlertStore(DocumentStore, Protocol):
         swap."""
         ...
 
+    def tally(self) -> dict[tuple[str, str], int]:
+        """How many there are by `status` and the word of their `severity`, each empty where one has none.
+        Counted by the store, in a number of requests that is the same for any number of alerts; sees every
+        earlier swap."""
+        ...
+
 
 @dataclass(frozen=True)
 class Check:

@@ -195,6 +195,32 @@ def test_alerts_are_found_by_their_rules_and_by_what_is_to_be_told(store: Store)
     assert store.alerts.of_rules([f"{mine}-slow"])[second].value["outgoing"] == []
 
 
+def test_alerts_are_counted_by_status_and_severity(store: Store) -> None:
+    mine = uuid4().hex[:12]
+    alerts = [
+        ("firing", 4),
+        ("firing", 4),
+        ("firing", 2),
+        ("pending", None),
+        (None, None),
+        ("resolved", None),
+    ]
+    before = store.alerts.tally()
+    for i, (status, severity) in enumerate(alerts):
+        state = {"rule": "r", "model": "m", "status": status, "severity": severity}
+        held = {name: value for name, value in state.items() if value is not None}
+        assert store.alerts.swap(f"{mine}-{i}", held, None)
+    after = store.alerts.tally()
+    added = {kind: count - before.get(kind, 0) for kind, count in after.items()}
+    assert {kind: count for kind, count in added.items() if count} == {
+        ("firing", "high"): 2,
+        ("firing", "low"): 1,
+        ("pending", ""): 1,
+        ("resolved", ""): 1,
+        ("", ""): 1,
+    }
+
+
 def test_alerts_that_people_were_told_of_are_found(store: Store) -> None:
     mine = uuid4().hex[:12]
     for status in ("inactive", "pending", "firing", "acknowledged", "resolved", "no_data"):

@@ -18,6 +18,7 @@ from kedge.errors import KedgeError
 from kedge.store.base import LIVE_ALERTS, Json, Stored
 from kedge.store.duckdb.database import feed
 from kedge.store.duckdb.writer import Transaction, Writer
+from kedge.store.tally import tally
 
 REWRITE_ABOVE = 2000
 """Overtaken rows at least, and as many as there are documents, before the log is rewritten."""
@@ -246,6 +247,9 @@ class Alerts(Documents):
 
     def outgoing(self) -> dict[str, Stored]:
         return {name: s for name, s in self.find().items() if s.value.get("outgoing")}
+
+    def tally(self) -> dict[tuple[str, str], int]:
+        return tally(self.find().values())
 
 
 def _encoded(name: str, value: Json) -> bytes:

@@ -14,6 +14,8 @@ from kedge.store.elastic.operations import Operation
 
 _PAGE = 1_000
 _ID_BYTES = 512
+_KINDS = 100
+"""More than there are statuses, or severities."""
 _SOURCE = {"_source_includes": "name,value"}
 _GOT = "docs.found,docs._source,docs._seq_no,docs._primary_term,docs.error,docs._id"
 
@@ -140,6 +142,18 @@ class Alerts(Documents):
 
     def outgoing(self) -> dict[str, Stored]:
         return self._found({"term": {"outgoing": True}})
+
+    def tally(self) -> dict[tuple[str, str], int]:
+        self._client.refresh(self._alias)
+        severities: Json = {"terms": {"field": "severity", "missing": "", "size": _KINDS}}
+        statuses: Json = {"terms": {"field": "status", "missing": "", "size": _KINDS}}
+        body: Json = {"size": 0, "aggs": {"status": statuses | {"aggs": {"severity": severities}}}}
+        answer = self._client.search(self._alias, body, filter_path="aggregations")
+        return {
+            (outer["key"], inner["key"]): inner["doc_count"]
+            for outer in answer["aggregations"]["status"]["buckets"]
+            for inner in outer["severity"]["buckets"]
+        }
 
 
 def _id(name: str) -> str:
