@@ -16,6 +16,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from docs import alarms
+from ingest.rejection import REASONS
 from kedge.analysis.catalogue import AGED, CELLS, METRICS
 from kedge.cli import cli
 from kedge.config import (
@@ -37,6 +38,7 @@ from kedge.rehearsal.rows import MADE
 from kedge.sketch.where import FAMILIES, FIELDS
 from kedge.store.own_metrics import MetricSettings
 from kedge.store.sources import NAMES, PRESETS, Mapped
+from kedge.web.own import BUILD, GATEWAY, SERVER, OwnMetric
 from kedge.windows import format_duration
 
 _DURATION, _SHARE, _SIZE = (get_args(kind)[1] for kind in (Duration, Share, Size))
@@ -285,6 +287,23 @@ def metrics() -> str:
     return table(("metric", "what it is", "unit", "worse is", "n counts", "label", "needs a baseline"), rows)
 
 
+def own_metrics(those: Sequence[OwnMetric]) -> str:
+    rows = (
+        (
+            f"`{m.name}`",
+            ", ".join(f"`{label}`" for label in m.labels),
+            "counter" if m.counts else "gauge",
+            m.told,
+        )
+        for m in (BUILD, *those)
+    )
+    return table(("metric", "labels", "kind", "what it is"), rows)
+
+
+def own_reasons() -> str:
+    return table(("reason", "what was wrong"), ((f"`{name}`", told) for name, told in REASONS.items()))
+
+
 # ----------------------------------------------------------------------------------------------------------
 
 REGIONS: dict[str, Callable[[], str]] = {
@@ -300,6 +319,9 @@ REGIONS: dict[str, Callable[[], str]] = {
     "presets": presets,
     "commands": commands,
     "metrics": metrics,
+    "own-server": partial(own_metrics, SERVER),
+    "own-gateway": partial(own_metrics, GATEWAY),
+    "own-reasons": own_reasons,
     "case-fields": case_fields,
     "made-metrics": made_metrics,
     "elastalert-different": lambda: bullets(elastalert.DIFFERENT),

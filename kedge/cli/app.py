@@ -12,6 +12,7 @@ from kedge import __version__
 from kedge.clock import Clock
 from kedge.pipeline.context import Pipeline
 from kedge.web.api import api, health, install_errors
+from kedge.web.own import Sources, own_router
 
 if TYPE_CHECKING:
     from workers.embedded import Scheduler
@@ -41,6 +42,13 @@ def build_app(
         app.state.finish = service.finish
     if read:
         app.include_router(api(pipe, clock, guard_for(keys)))
+    told = Sources(
+        pipe if read else None,
+        clock,
+        service.status if ingest and service else None,
+        (lambda: scheduler.failure) if scheduler else None,
+    )
+    app.include_router(own_router(told, guard_for(keys)))
     if (
         ingest and drainer
     ):  # while it can keep rows, the gateway does its work whether the store answers or not

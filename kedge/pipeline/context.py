@@ -14,7 +14,7 @@ from kedge.pipeline.novelty import ValueMemory
 from kedge.pipeline.reader import Ask, SummaryReader
 from kedge.pipeline.recount import recount
 from kedge.pipeline.tiers import tier_floors
-from kedge.store.base import DocumentStore, Grouping, PartRow, Store, Stored
+from kedge.store.base import DocumentStore, Grouping, Json, PartRow, Store, Stored
 
 
 @dataclass
@@ -40,6 +40,8 @@ class Pipeline:
     values: ValueMemory = field(default_factory=ValueMemory)
     broken_files: frozenset[str] | None = None
     """The rule files that are known to have their alert (broken.py); None: nothing is known yet."""
+    ticked: Json | None = None
+    """What the last tick of this process left to be told of (ticked.py)."""
 
     def __post_init__(self) -> None:
         declare(one.info for one in self.settings.own_metrics().metrics.values())

@@ -1,6 +1,6 @@
 """Expiring leases by compare-and-set: they save doubled work, and nothing is wrong without them."""
 
-from kedge.store.base import DocumentStore
+from kedge.store.base import DocumentStore, Json
 from kedge.windows import Millis
 
 
@@ -12,12 +12,19 @@ def acquire(state: DocumentStore, name: str, holder: str, now: Millis, length: M
     stored = state.get(f"lease:{name}")
     if stored and stored.value["holder"] != holder and now < stored.value["until"] <= now + 2 * length:
         return False
-    value = {"holder": holder, "until": now + length}
+    value = (stored.value if stored else {}) | {"holder": holder, "until": now + length}
     return state.swap(f"lease:{name}", value, stored.token if stored else None)
 
 
-def release(state: DocumentStore, name: str, holder: str) -> None:
-    """Give it up early, if it is still ours."""
+def release(state: DocumentStore, name: str, holder: str, told: Json | None = None) -> None:
+    """Give it up early, if it is still ours; `told` is left for those who ask (`left`), in the same write."""
     stored = state.get(f"lease:{name}")
     if stored and stored.value["holder"] == holder:
-        state.swap(f"lease:{name}", {"holder": holder, "until": 0}, stored.token)
+        value = stored.value | {"until": 0} | ({"left": told} if told is not None else {})
+        state.swap(f"lease:{name}", value, stored.token)
+
+
+def left(state: DocumentStore, name: str) -> Json | None:
+    """What its last holder left to be told."""
+    stored = state.get(f"lease:{name}")
+    return stored.value.get("left") if stored else None

@@ -14,7 +14,8 @@ from kedge.pipeline.provisional import propose_baselines
 from kedge.pipeline.retention import retire
 from kedge.pipeline.route import Router
 from kedge.pipeline.summarise import SummariseCounts, anything_due, summarise_due
-from kedge.store.base import PendingCounts
+from kedge.pipeline.ticked import Ticked
+from kedge.store.base import Json, PendingCounts
 from kedge.windows import MINUTE, Millis
 
 LEASE = 2 * MINUTE
@@ -52,6 +53,7 @@ def tick(pipe: Pipeline, now: Millis, *, lease: Millis = LEASE, patient: bool = 
     if lease and not acquire(pipe.store.state, "tick", pipe.holder, now, lease):
         return TickReport(now, skipped=True)
     started = time.perf_counter()
+    told: Json | None = None
     try:
         book = pipe.rules()
         expiry = min(
@@ -74,9 +76,11 @@ def tick(pipe: Pipeline, now: Millis, *, lease: Millis = LEASE, patient: bool = 
         projected = project(pipe.store, pipe.receivers, pipe.wall(), router=router)
         router.flush(book)
         deliveries = deliver(pipe.store, pipe.receivers, pipe.wall(), pipe.holder, alone=pipe.sole_writer)
+        seconds = time.perf_counter() - started
+        told = pipe.ticked = Ticked(pipe.wall(), round(seconds, 3), labels.waiting).told()
     finally:
         if lease:
-            release(pipe.store.state, "tick", pipe.holder)
+            release(pipe.store.state, "tick", pipe.holder, told)
     return TickReport(
         now,
         labels=labels,
@@ -86,7 +90,7 @@ def tick(pipe: Pipeline, now: Millis, *, lease: Millis = LEASE, patient: bool = 
         deliveries=deliveries,
         projected=projected,
         problems=tuple(str(p) for p in book.problems),
-        seconds=time.perf_counter() - started,
+        seconds=seconds,
     )
 
 

@@ -9,6 +9,7 @@ import click
 import pytest
 
 from docs import generate
+from ingest.rejection import REASONS
 from kedge.analysis.catalogue import AGED, METRICS
 from kedge.cli import cli
 from kedge.cli.app import build_app
@@ -24,6 +25,7 @@ from kedge.config import (
 )
 from kedge.pipeline.compose import open_pipeline
 from kedge.store.sources import NAMES
+from kedge.web.own import BUILD, GATEWAY, OWN, SERVER
 
 ROOT = Path(__file__).resolve().parents[2]
 REFERENCE = ROOT / "docs" / "reference"
@@ -83,6 +85,16 @@ def test_every_command_and_option_is_documented() -> None:
 
 def test_every_metric_is_documented() -> None:
     assert set(first_cells(page("metrics.md"))) == {*METRICS, *AGED}
+
+
+def test_every_metric_of_kedge_itself_is_documented_where_it_is_told() -> None:
+    server, rest = page("own-metrics.md").split("## Of a gateway")
+    gateway, reasons = rest.split("## Reasons")
+    assert set(first_cells(server)) == {metric.name for metric in (BUILD, *SERVER)}
+    assert set(first_cells(gateway)) == {metric.name for metric in (BUILD, *GATEWAY)}
+    assert set(first_cells(reasons)) == set(REASONS)
+    named = set(re.findall(r"kedge_[a-z_]+", page("own-metrics.md")))
+    assert named == set(OWN), "the words around the tables name none that is not there"
 
 
 def test_every_route_is_documented() -> None:
