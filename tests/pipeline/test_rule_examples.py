@@ -20,8 +20,8 @@ RULES = Path(__file__).resolve().parents[2] / "rules"
 EXAMPLES = RULES / "examples"
 FILES = sorted(f for f in EXAMPLES.glob("*.yml") if not f.name.endswith(".test.yml"))
 TESTS = sorted(EXAMPLES.glob("*.test.yml"))
-ON_ROWS = {"new-category.yml"}
-"""New values are of rows, which a test file cannot make: tested below."""
+ON_ROWS = {"new-category.yml", "cost-over-budget.yml"}
+"""New values and measurements are of rows, which a test file cannot make: tested below."""
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda f: f.stem)
@@ -86,3 +86,28 @@ def test_a_new_category_fires_with_enough_rows_of_it() -> None:
         assert alert.status is Status.FIRING
         assert alert.finding is not None
         assert '"crypto" (25 rows' in alert.finding.reason
+
+
+def test_cost_is_summed_over_a_day_team_by_team() -> None:
+    book = load_rules([EXAMPLES / "cost-over-budget.yml"])
+    with world(book=book, settings=settings(assistant={"bucket": "1h", "baseline": "off"})) as one:
+        for hour in range(26):
+            rows = [
+                replace(
+                    prediction(hour * 10 + i, T0 + hour * HOUR + i * MINUTE),
+                    model="assistant",
+                    segment={"team": "search" if i % 2 else "ads"},
+                    business={"token_cost": 9.0 if i % 2 else 1.0},
+                )
+                for i in range(6)
+            ]
+            one.send(rows)
+            one.tick(T0 + (hour + 1) * HOUR + 5 * MINUTE)
+        found = {alert.group["segment.team"]: alert for alert in one.alerts().values()}
+        assert {team: alert.status for team, alert in found.items()} == {
+            "search": Status.FIRING,
+            "ads": Status.INACTIVE,
+        }
+        finding = found["search"].finding
+        assert finding is not None
+        assert (finding.value, finding.n) == (24 * 3 * 9.0, 24 * 3)

@@ -10,7 +10,8 @@ from kedge.cli.common import settings_from
 
 def chosen_paths(ctx: click.Context, paths: Sequence[Path]) -> list[Path]:
     """Those that were named, else the rules of the settings; raises UsageError for one that is not there."""
-    chosen = list(paths) or [settings_from(ctx).rules]
+    settings = settings_from(ctx)  # which tell the metrics that rules may name, too
+    chosen = list(paths) or [settings.rules]
     missing = [p for p in chosen if not p.exists()]
     if missing:
         raise click.UsageError(f"{missing[0]}: there is no such file or folder (kedge init writes one)")
