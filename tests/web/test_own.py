@@ -2,6 +2,7 @@
 
 import secrets
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,12 +24,14 @@ from kedge.alerting.loading import RuleBook, parse_rules
 from kedge.cli.app import build_app
 from kedge.clock import Clock
 from kedge.config import Settings
+from kedge.errors import StoreUnavailable
 from kedge.notify.base import Message, NotifyError, Receipt
 from kedge.notify.receivers import Receivers
 from kedge.pipeline import own as own_module
 from kedge.pipeline.compose import open_pipeline
 from kedge.pipeline.context import Pipeline
 from kedge.pipeline.feed import detect
+from kedge.pipeline.lease import acquire
 from kedge.pipeline.query import alert_rows
 from kedge.pipeline.spooled import Gateway, tell
 from kedge.pipeline.tick import LEASE
@@ -39,6 +42,7 @@ from kedge.web.own import OWN, SERVER
 from kedge.windows import DAY, HOUR, MINUTE, SECOND
 from tests.pipeline.world import MODEL, T0, World, prediction, settings
 from tests.support.servers import remove_all
+from workers.embedded import Scheduler
 
 GOOD = "version: 1\nrules:\n- {name: slow, model: fraud, metric: latency.p95, window: 10m, above: 200ms}\n"
 BAD = GOOD.replace("above", "abve")
@@ -235,6 +239,40 @@ def test_the_end_and_the_length_of_the_last_tick_are_told(sole_writer: bool) -> 
         )
     finally:
         one.close()
+
+
+def test_what_the_last_tick_left_is_told_while_the_next_one_runs(one: World) -> None:
+    one.pipe.sole_writer = False
+    one.tick(T0 + MINUTE, lease=LEASE)
+    assert acquire(one.store.state, "tick", "another", T0 + 2 * MINUTE, LEASE)
+    assert of_pipe(one.pipe, one.now)["kedge_tick_end_timestamp_seconds"] == {(): (T0 + MINUTE) / 1000}
+
+
+def test_a_tick_that_fails_is_told_until_one_ends_where_the_process_ticks(one: World) -> None:
+    trouble: list[str] = []
+
+    def rules() -> RuleBook:
+        if trouble:
+            raise StoreUnavailable(trouble[0])
+        return one.book
+
+    one.pipe.rules = rules
+    scheduler = Scheduler(one.pipe, lambda: T0 + MINUTE, 0.02)
+
+    def failing(url: str, told: float) -> bool:
+        return any(scraped(url)["kedge_tick_failing"] == {(): told} or time.sleep(0.05) for _ in range(200))
+
+    assert "kedge_tick_failing" not in of_pipe(one.pipe, T0), "it does not tick"
+    scheduler.start()
+    try:
+        with served(build_app(one.pipe, lambda: T0, scheduler=scheduler)) as url:
+            assert failing(url, 0)
+            trouble.append("the disk is full")
+            assert failing(url, 1)
+            trouble.clear()
+            assert failing(url, 0)
+    finally:
+        scheduler.stop()
 
 
 def test_gateways_that_fell_silent_are_told_with_what_they_hold(one: World) -> None:
