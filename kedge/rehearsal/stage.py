@@ -3,6 +3,8 @@
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
+import msgspec
+
 from kedge.errors import KedgeError
 from kedge.sketch import PartName
 from kedge.store.base import (
@@ -16,7 +18,7 @@ from kedge.store.base import (
     SummaryRequest,
     SummaryStore,
 )
-from kedge.store.tally import tally
+from kedge.store.tally import Standing, tally
 from kedge.windows import Millis, Window
 
 KNOWN_OF_MODELS = ("model:", "schema:", "groups:", "baseline:", "baseline-use:", "retention")
@@ -88,7 +90,7 @@ class Documents:
         return {name: stored for name, stored in self.find().items() if stored.value.get("outgoing")}
 
     def tally(self) -> dict[tuple[str, str], int]:
-        return tally(self.find().values())
+        return tally(msgspec.convert(stored.value, Standing) for stored in self.find().values())
 
 
 class MadeSummaries:

@@ -3,19 +3,22 @@
 from collections import Counter
 from collections.abc import Iterable
 
+import msgspec
+
 from kedge.alerting.finding import Severity
-from kedge.store.base import Stored
 
 
-def tally(alerts: Iterable[Stored]) -> dict[tuple[str, str], int]:
+class Standing(msgspec.Struct):
+    """What of an alert is counted; the rest of its document is passed over."""
+
+    status: str | None = None
+    severity: int | None = None
+
+
+def tally(alerts: Iterable[Standing]) -> dict[tuple[str, str], int]:
     """By `status` and the word of their `severity`, each empty where an alert has none."""
-    return dict(Counter((_status(alert), _severity(alert)) for alert in alerts))
-
-
-def _status(alert: Stored) -> str:
-    return str(alert.value.get("status") or "")
-
-
-def _severity(alert: Stored) -> str:
-    severity = alert.value.get("severity")
-    return Severity(severity).word if severity else ""
+    counts = Counter((alert.status or "", alert.severity) for alert in alerts)
+    return {
+        (status, Severity(severity).word if severity else ""): count
+        for (status, severity), count in counts.items()
+    }

@@ -18,10 +18,13 @@ from kedge.errors import KedgeError
 from kedge.store.base import LIVE_ALERTS, Json, Stored
 from kedge.store.duckdb.database import feed
 from kedge.store.duckdb.writer import Transaction, Writer
-from kedge.store.tally import tally
+from kedge.store.tally import Standing, tally
 
 REWRITE_ABOVE = 2000
 """Overtaken rows at least, and as many as there are documents, before the log is rewritten."""
+
+
+_standing = msgspec.json.Decoder(Standing)
 
 
 class _Entry(NamedTuple):
@@ -69,6 +72,12 @@ class DocumentLog:
         with self._lock:
             entries = [e for name, e in self._held.get(collection, {}).items() if name.startswith(prefix)]
         return {e.name: _stored(e) for e in sorted(entries, key=lambda e: e.name)}
+
+    def contents(self, collection: str) -> list[bytes]:
+        """All documents as JSON, in no order."""
+        self._settle()
+        with self._lock:
+            return [e.content for e in self._held.get(collection, {}).values() if e.content is not None]
 
     def get_many(self, collection: str, names: Iterable[str]) -> dict[str, Stored]:
         self._settle()
@@ -249,7 +258,7 @@ class Alerts(Documents):
         return {name: s for name, s in self.find().items() if s.value.get("outgoing")}
 
     def tally(self) -> dict[tuple[str, str], int]:
-        return tally(self.find().values())
+        return tally(map(_standing.decode, self._log.contents(self._collection)))
 
 
 def _encoded(name: str, value: Json) -> bytes:
