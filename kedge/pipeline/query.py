@@ -277,13 +277,13 @@ def alert_row(state: AlertState) -> Json:
         "version": state.version,
         "group": state.group,
         "state": state.status.value,
-        "muted_by": state.muted_by or None,
         "severity": severity.word if severity else None,
         "since": iso(state.started) if state.started else None,
         "value": finding.value if finding else None,
         "bound": finding.bound if finding else None,
         "n": finding.n if finding else 0,
         "reason": finding.reason if finding else "",
+        **({"muted_by": state.muted_by} if state.muted_by else {}),
     }
 
 
