@@ -46,7 +46,7 @@ _DURATION, _SHARE, _SIZE = (get_args(kind)[1] for kind in (Duration, Share, Size
 FOLDER = Path(__file__).parent / "reference"
 PAGES = [
     *sorted(FOLDER.glob("*.md")),
-    FOLDER.parent / "own-metrics.md",
+    FOLDER.parent / "custom-metrics.md",
     FOLDER.parent / "sources.md",
     FOLDER.parent / "false-alarms.md",
     FOLDER.parent / "testing-rules.md",

@@ -88,12 +88,12 @@ def test_every_metric_is_documented() -> None:
 
 
 def test_every_metric_of_kedge_itself_is_documented_where_it_is_told() -> None:
-    server, rest = page("own-metrics.md").split("## Of a gateway")
+    server, rest = page("kedge-metrics.md").split("## Of a gateway")
     gateway, reasons = rest.split("## Reasons")
     assert set(first_cells(server)) == {metric.name for metric in (BUILD, *SERVER)}
     assert set(first_cells(gateway)) == {metric.name for metric in (BUILD, *GATEWAY)}
     assert set(first_cells(reasons)) == set(REASONS)
-    named = set(re.findall(r"kedge_[a-z_]+", page("own-metrics.md")))
+    named = set(re.findall(r"kedge_[a-z_]+", page("kedge-metrics.md")))
     assert named == set(OWN), "the words around the tables name none that is not there"
 
 
