@@ -9,7 +9,7 @@ import msgspec
 from kedge.alerting.finding import AlertState
 from kedge.alerting.lifecycle import QUIET, Identity, end
 from kedge.alerting.loading import RuleBook
-from kedge.alerting.rule import ALL_VERSIONS, DIMENSIONS, SERVING, Rule
+from kedge.alerting.rule import DIMENSIONS, SERVING, Rule
 from kedge.alerting.versions import VersionsRule
 from kedge.pipeline.context import Pipeline
 from kedge.pipeline.progress import Steps, forget
@@ -63,7 +63,7 @@ def is_foreign(rule: Rule, state: AlertState) -> bool:
     """By its labels an alert is none of the rule's as it is written now: `by` or `version` was another."""
     if isinstance(rule, VersionsRule):
         version: str | None = rule.candidate
-    elif "version" in rule.by or rule.version == ALL_VERSIONS:
+    elif "version" in rule.by or "version" not in rule.grouping:
         version = ""
     else:
         version = None if rule.version == SERVING else rule.version

@@ -87,7 +87,8 @@ def over(tier: Millis) -> Window:
 
 
 def state_of(store: Store) -> Mapping[str, Any]:
-    """What must be the same however it came about. How far alerts were judged depends on when one looks."""
+    """What must be the same however it came about. How far alerts were judged depends on when one looks, and
+    so does which of their steps are kept for corrections."""
     return {
         "summaries": {
             row.key: row.part
@@ -102,7 +103,7 @@ def state_of(store: Store) -> Mapping[str, Any]:
         "alerts": {
             name: msgspec.to_builtins(
                 msgspec.structs.replace(
-                    msgspec.convert(stored.value, AlertState), evaluated_through=0, finding=None
+                    msgspec.convert(stored.value, AlertState), evaluated_through=0, finding=None, past=None
                 )
             )
             for name, stored in store.alerts.find().items()

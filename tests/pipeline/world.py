@@ -25,7 +25,7 @@ from kedge.clock import Clock
 from kedge.config import Settings
 from kedge.notify.base import Message, Receipt
 from kedge.notify.receivers import Receivers
-from kedge.pipeline import deliver, evaluate, faults, feed, summarise
+from kedge.pipeline import changes, deliver, evaluate, faults, feed, summarise
 from kedge.pipeline import tick as tick_module
 from kedge.pipeline.baselines import baseline_in_use
 from kedge.pipeline.context import Pipeline, groupings_of, settings_of
@@ -330,7 +330,7 @@ def crash_at(point: str | None = None, *, after: int = 0) -> Iterator[list[str]]
             passed.append(name)
 
     with pytest.MonkeyPatch.context() as patch:
-        for module in (tick_module, feed, summarise, evaluate, deliver):
+        for module in (tick_module, feed, summarise, evaluate, changes, deliver):
             patch.setattr(module, "reach", reach)
         yield passed
 
