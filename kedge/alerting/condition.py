@@ -6,8 +6,10 @@ comparison, and it is strict.
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cached_property
 from itertools import pairwise
 
 from kedge.alerting.fields import Bounds
@@ -28,7 +30,7 @@ class Side(StrEnum):
 
     @property
     def compares(self) -> bool:
-        return self in (Side.RISE, Side.FALL, Side.CHANGE)
+        return self is Side.RISE or self is Side.FALL or self is Side.CHANGE
 
 
 class Scale(StrEnum):
@@ -70,8 +72,10 @@ class Condition:
         if reference is None:
             return math.nan
         rise = _rise(self.scale, value, reference)
+        if self.side is Side.RISE:
+            return rise
         fall = _rise(self.scale, reference, value) if self.scale is Scale.TIMES else -rise
-        return {Side.RISE: rise, Side.FALL: fall, Side.CHANGE: max(rise, fall)}[self.side]
+        return fall if self.side is Side.FALL else max(rise, fall)
 
     def breached(self, size: float) -> Severity | None:
         """The highest rung whose limit the size is beyond."""
@@ -79,12 +83,19 @@ class Condition:
 
     def holding(self, size: float) -> Severity | None:
         """The highest rung that the size has not left: its limit less the gap."""
-        left = self.gap
-        return max((severity for severity, limit in self.rungs if beyond(size, limit - left)), default=None)
+        highest: Severity | None = None
+        for severity, limit in self.rungs:
+            if beyond(size, limit - self.gap):
+                highest = severity
+        return highest
 
     def limit(self, severity: Severity | None) -> float:
         """Of that rung; of the lowest one for None."""
-        return dict(self.rungs)[severity] if severity is not None else self.rungs[0][1]
+        if severity is not None:
+            for rung, limit in self.rungs:
+                if rung is severity:
+                    return limit
+        return self.rungs[0][1]
 
     def bound(self, limit: float, value: float, reference: float | None = None) -> float:
         """The value at which the size is `limit`, on the side of the reference where `value` is."""
@@ -150,7 +161,13 @@ class Condition:
             return f"{verb} by more than {limit:g} x"
         return f"{verb} by more than {self._magnitude(limit)}"
 
-    def clearing(self) -> str:
+    @cached_property
+    def limits(self) -> Mapping[Severity, str]:
+        """`above 200 ms`, by rung, of a bound on the value itself."""
+        return {rung: f"{self.side} {self.print_size(limit, 0.0, None)}" for rung, limit in self.rungs}
+
+    @cached_property
+    def clears(self) -> str:
         """`at 150 ms or less`: what it takes to leave the lowest rung."""
         limit = self.rungs[0][1] - self.gap
         match self.side:

@@ -2,15 +2,21 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from kedge.alerting.finding import Finding, Severity, State
 from kedge.analysis.arrived import Arrived
 from kedge.analysis.custom import OwnMetrics
+from kedge.analysis.drift import DriftSettings
+from kedge.analysis.reading import Context
 from kedge.analysis.series import Series
 from kedge.analysis.stuck import Run
 from kedge.analysis.variation import AtLength
 from kedge.sketch import EdgeSet, Moments, Summary
 from kedge.windows import Millis, Window
+
+_INDEPENDENT = DriftSettings()
+"""Of rows that are taken as independent."""
 
 
 @dataclass(frozen=True)
@@ -111,6 +117,26 @@ class Inputs:
     """How the reference's own windows of this length vary; None: rows are taken as independent."""
     series: Series | None = None
     """The rule's metrics in the windows before this one, for the kinds that are judged on their own past."""
+
+    @cached_property
+    def context(self) -> Context:
+        """What metrics are read against."""
+        return Context(
+            self.positive_class,
+            self.reference,
+            self.edges,
+            value_errors=self.value_errors,
+            drift=self.varies.settings() if self.varies else _INDEPENDENT,
+            runs=self.runs,
+            arrived=self.arrived,
+            negative_after=self.negative_after,
+            own=self.own_metrics,
+        )
+
+    @cached_property
+    def of_baseline(self) -> Against:
+        """The baseline, to be compared with."""
+        return Against(self.reference_name, () if self.reference is None else (self.reference,))
 
 
 def incomplete(inputs: Inputs, step: Millis) -> Finding:

@@ -4,7 +4,6 @@ import math
 from functools import cached_property
 from typing import ClassVar, Literal, Self
 
-from msgspec.structs import replace
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from kedge.alerting.compare import MEANING, Compare
@@ -18,7 +17,7 @@ from kedge.alerting.rule import ALL_VERSIONS, Judgement, Rule
 from kedge.analysis.arrived import NAMES as ARRIVALS
 from kedge.analysis.build import absent, median_of
 from kedge.analysis.catalogue import MetricInfo, lookup
-from kedge.analysis.drift import RESTLESS, DriftSettings
+from kedge.analysis.drift import RESTLESS
 from kedge.analysis.faulty import rows_of_metric
 from kedge.analysis.intervals import Interval, change_interval, interval_at
 from kedge.analysis.measure import Context, measure, metric
@@ -213,17 +212,7 @@ class ThresholdRule(Rule):
         return self.metric == STUCK
 
     def judge_complete(self, summary: Summary, inputs: Inputs, step: Millis) -> list[Judgement]:
-        context = Context(
-            inputs.positive_class,
-            inputs.reference,
-            inputs.edges,
-            value_errors=inputs.value_errors,
-            drift=inputs.varies.settings() if inputs.varies else DriftSettings(),
-            runs=inputs.runs,
-            arrived=inputs.arrived,
-            negative_after=inputs.negative_after,
-            own=inputs.own_metrics,
-        )
+        context = inputs.context
         if not self.fans_out:
             return [({}, self._judge(self._metric(summary, context), context, inputs, step))]
         found = [m for m in measure(summary, context) if m.name == self.metric and "feature" in m.labels]
@@ -233,47 +222,65 @@ class ThresholdRule(Rule):
         return metric(self.metric, summary, context, cls=self.cls, feature=feature or self.feature)
 
     def _judge(self, found: Metric, context: Context, inputs: Inputs, step: Millis) -> Finding:
-        title, n = _title(found), found.n
-        draft = Finding(
-            step=step,
-            state=State.OK,
-            value=found.value,
-            n=n,
-            interval=found.interval,
-            window=inputs.window,
-            unit=self.info.unit,
-            rows=rows_of_metric(found),
-        )
-        baseline = self.info.needs_reference or (self.compare is not None and self.other_reference is None)
-        if baseline and inputs.reference is None:
+        n = found.n
+        if self._on_baseline and inputs.reference is None:
             lacks = "learn from" if self.info.estimated else "be compared with"
-            reason = f"{title} has nothing to {lacks}: create a baseline (`kedge baseline create`)"
-            return replace(draft, state=State.INSUFFICIENT, reason=reason)
+            reason = f"{_title(found)} has nothing to {lacks}: create a baseline (`kedge baseline create`)"
+            return self._unjudged(found, inputs, step, State.INSUFFICIENT, reason)
         if found.value is None:
-            reason = f"{title}: {found.reason or 'no data in the window'}"
+            reason = f"{_title(found)}: {found.reason or 'no data in the window'}"
             # What is withheld is of rows that are there: silence would not be a recovery.
             withheld = n > 0 and (self.info.estimated or found.verdict is Verdict.INSUFFICIENT)
-            return replace(draft, state=State.INSUFFICIENT if withheld else State.NO_DATA, reason=reason)
+            state = State.INSUFFICIENT if withheld else State.NO_DATA
+            return self._unjudged(found, inputs, step, state, reason)
         if n < self.min_count:
-            few = f"{title} rests on n={n:,}, under min_count {self.min_count:,} (of {self.info.counts})"
-            return replace(draft, state=State.INSUFFICIENT, reason=few)
+            least = f"under min_count {self.min_count:,} (of {self.info.counts})"
+            few = f"{_title(found)} rests on n={n:,}, {least}"
+            return self._unjudged(found, inputs, step, State.INSUFFICIENT, few)
         if self.compare is None:
-            judged = self._weighed(draft, found, None, inputs)
+            judged = self._weighed(found, None, "", inputs, step)
             if found.detail.get("restless") is True:
                 return capped(judged, Severity.INFO, RESTLESS)
             return capped(judged, Severity.MEDIUM, BORROWED) if found.detail.get("borrowed") else judged
         against = self._against(inputs)
         before = self._before(against, context, found)
         if before.value is None:
-            reason = f"{title} has nothing to be compared with in {against.name}: {before.reason}"
-            return replace(draft, state=State.INSUFFICIENT, reason=reason)
-        draft = replace(draft, reference=before.value, reference_n=before.n)
-        return self._weighed(draft, found, before, inputs)
+            reason = f"{_title(found)} has nothing to be compared with in {against.name}: {before.reason}"
+            return self._unjudged(found, inputs, step, State.INSUFFICIENT, reason)
+        return self._weighed(found, before, against.name, inputs, step)
+
+    @cached_property
+    def _on_baseline(self) -> bool:
+        """Whether there is nothing to judge without a baseline."""
+        return self.info.needs_reference or (self.compare is not None and self.other_reference is None)
+
+    def _unjudged(
+        self,
+        found: Metric,
+        inputs: Inputs,
+        step: Millis,
+        state: State,
+        reason: str,
+        before: Metric | None = None,
+    ) -> Finding:
+        return Finding(
+            step=step,
+            state=state,
+            value=found.value,
+            reference=None if before is None else before.value,
+            reference_n=None if before is None else before.n,
+            n=found.n,
+            interval=found.interval,
+            window=inputs.window,
+            unit=self.info.unit,
+            rows=rows_of_metric(found),
+            reason=reason,
+        )
 
     def _against(self, inputs: Inputs) -> Against:
         if self.other_reference is not None:
             return inputs.against or Against("what it compares with", ())
-        return Against(inputs.reference_name, () if inputs.reference is None else (inputs.reference,))
+        return inputs.of_baseline
 
     def _before(self, against: Against, context: Context, found: Metric) -> Metric:
         """The metric of the reference; of several windows the median of those that have one."""
@@ -286,38 +293,50 @@ class ThresholdRule(Rule):
             why = f"{against.least} windows are needed, and {len(usable) or 'none'} can be used ({why})"
         return absent(found.name, why)
 
-    def _weighed(self, draft: Finding, found: Metric, before: Metric | None, inputs: Inputs) -> Finding:
+    def _weighed(
+        self, found: Metric, before: Metric | None, against: str, inputs: Inputs, step: Millis
+    ) -> Finding:
         """Hold the value against the ladder: a breach needs evidence, all clear needs none."""
-        condition, value, title = self.condition, draft.value or 0.0, _title(found)
-        size = condition.size(value, draft.reference)
+        condition, value, unit = self.condition, found.value or 0.0, self.info.unit
+        reference = None if before is None else before.value
+        size = condition.size(value, reference)
         if math.isnan(size):
-            reason = f"{title}: a ratio to {format_value(draft.reference, draft.unit)} says nothing"
-            return replace(draft, state=State.INSUFFICIENT, reason=reason)
+            reason = f"{_title(found)}: a ratio to {format_value(reference, unit)} says nothing"
+            return self._unjudged(found, inputs, step, State.INSUFFICIENT, reason, before)
         proof = self._proof(found, before, inputs)
-        proven = [
-            severity
-            for severity, limit in condition.rungs
-            if beyond(size, limit) and (proof is None or condition.excludes(limit, proof))
-        ]
-        severity, holding = max(proven, default=None), condition.holding(size)
-        limit = condition.limit(severity)
-        change = ""
+        severity: Severity | None = None
+        for rung, limit in condition.rungs:
+            if beyond(size, limit) and (proof is None or condition.excludes(limit, proof)):
+                severity = rung
+        holding, limit = condition.holding(size), condition.limit(severity)
+        state = State.BREACH if severity else State.HOLD if holding else State.OK
+        text, change, basis = _said(found, unit), "", None
         if before is not None:
-            moved, most = (condition.print_size(s, value, draft.reference) for s in (size, limit))
-            change = f"{moved} (limit {most})"
-        draft = replace(
-            draft,
-            state=State.BREACH if severity else State.HOLD if holding else State.OK,
+            basis, moved = before.n, condition.print_size(size, value, reference)
+            change = f"{moved} (limit {condition.print_size(limit, value, reference)})"
+            was = f"{format_value(reference, unit)} (n={basis:,}; {against})"
+            text = f"{text}, was {was}: {change}"
+        text += _verdict(state, condition, size, severity)
+        if found.told and state is State.BREACH:
+            text += f": {found.told}"
+        return Finding(
+            step=step,
+            state=state,
             severity=severity,
             holding=holding,
-            bound=condition.bound(limit, value, draft.reference),
+            value=found.value,
+            bound=condition.bound(limit, value, reference),
+            reference=reference,
+            reference_n=basis,
+            n=found.n,
+            interval=found.interval,
+            window=inputs.window,
+            unit=unit,
             change=change,
-            clears=condition.clearing(),
+            reason=f"{text}; {ASSUMED}" if self.info.estimated else text,
+            clears=condition.clears,
+            rows=rows_of_metric(found),
         )
-        against = self._against(inputs).name if before is not None else ""
-        sentence = _sentence(title, draft, condition, size, against)
-        sentence += f": {found.told}" if found.told and draft.state is State.BREACH else ""
-        return replace(draft, reason=f"{sentence}; {ASSUMED}" if self.info.estimated else sentence)
 
     def _proof(self, found: Metric, before: Metric | None, inputs: Inputs) -> Interval | None:
         """The interval that must lie beyond the bound, or exclude no-change; None where the point decides."""
@@ -334,29 +353,32 @@ def _title(found: Metric) -> str:
     return " of ".join([found.name, *found.labels.values()])
 
 
-def _sentence(title: str, found: Finding, condition: Condition, size: float, reference: str) -> str:
-    """What was seen, against what, and what that means, with every number that it rests on."""
-    basis = f"n={found.n:,}"
-    if found.interval is not None and found.interval[0] != found.interval[1]:
-        low, high = (format_value(end, found.unit) for end in found.interval)
-        basis += f"; 95 %: {low} to {high}"
-    text = f"{title} is {format_value(found.value, found.unit)} ({basis})"
-    if found.reference is not None:
-        n = f"n={found.reference_n:,}; " if found.reference_n is not None else ""
-        text += f", was {format_value(found.reference, found.unit)} ({n}{reference}): {found.change}"
-    lowest = condition.limit(None)
-    match found.state:
-        case State.BREACH if not condition.side.compares:
-            return (
-                f"{text}, {condition.side} {condition.print_size(condition.limit(found.severity), 0.0, None)}"
-            )
+def _said(found: Metric, unit: str) -> str:
+    """What was seen, with every number that it rests on: `errors.rate is 2 % (n=1,000; 95 %: 1 % to 3 %)`."""
+    # A metric never changes, and all the rules on it say so.
+    kept: str | None = found.__dict__.get("_said")
+    if kept is None:
+        basis = f"n={found.n:,}"
+        if found.interval is not None and found.interval[0] != found.interval[1]:
+            low, high = (format_value(end, unit) for end in found.interval)
+            basis += f"; 95 %: {low} to {high}"
+        kept = found.__dict__["_said"] = f"{_title(found)} is {format_value(found.value, unit)} ({basis})"
+    return kept
+
+
+def _verdict(state: State, condition: Condition, size: float, severity: Severity | None) -> str:
+    """What that means: the end of the sentence."""
+    lowest = condition.rungs[0][1]
+    match state:
         case State.BREACH:
-            return text
+            return (
+                "" if condition.side.compares else f", {condition.limits[severity or condition.rungs[0][0]]}"
+            )
         case State.HOLD if beyond(size, lowest):
-            return f"{text}; it {condition.wording(lowest)}, but with so few rows that may be chance"
+            return f"; it {condition.wording(lowest)}, but with so few rows that may be chance"
         case State.HOLD:
-            return f"{text}; it clears {condition.clearing()}"
+            return f"; it clears {condition.clears}"
         case _ if condition.side.compares:
-            return text
+            return ""
         case _:
-            return f"{text}, not {condition.side} {condition.print_size(lowest, 0.0, None)}"
+            return f", not {condition.limits[condition.rungs[0][0]]}"

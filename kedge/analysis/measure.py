@@ -56,11 +56,11 @@ def metric(
     Raises BadInput for a name that is not in the catalogue, and for a label that is missing or does not fit.
     """
     info = lookup(name)
-    given = {"class": cls, "feature": feature}
-    for label, value in given.items():
-        if value is not None and label != info.takes:
-            raise BadInput(f"{name} takes no {label}")
-    label_value = given[info.takes] if info.takes else None
+    if cls is not None and info.takes != "class":
+        raise BadInput(f"{name} takes no class")
+    if feature is not None and info.takes != "feature":
+        raise BadInput(f"{name} takes no feature")
+    label_value = cls if feature is None else feature
     if info.must and label_value is None:
         raise BadInput(f"{name} is of one {info.takes}: name it")
     # Rules that look at one window ask for the same over and over. A summary never changes, so what was read
