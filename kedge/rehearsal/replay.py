@@ -1,38 +1,31 @@
 """History, played through the judging as it would have been: the steps in order, labels as they came in."""
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
-from typing import cast
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 import msgspec
-import numpy as np
 
 from kedge.alerting.finding import Transition
 from kedge.alerting.loading import RuleBook
 from kedge.alerting.rule import Rule
-from kedge.analysis.maturity import BucketLabels
 from kedge.errors import BadInput
 from kedge.notify.receivers import Receivers
 from kedge.pipeline.context import Pipeline
-from kedge.pipeline.dirty import Feed, ModelFeed
-from kedge.pipeline.evaluate import evaluate_due
-from kedge.pipeline.feed import FEED, load_feed
-from kedge.pipeline.progress import Reached, advance, judged_through
-from kedge.pipeline.reader import SummaryReader
+from kedge.pipeline.dirty import ModelFeed
+from kedge.pipeline.feed import load_feed
+from kedge.pipeline.progress import advance
+from kedge.pipeline.reader import Ask
 from kedge.pipeline.recount import recount
 from kedge.pipeline.retention import read_floors
 from kedge.pipeline.summarise import SEPARATOR
 from kedge.pipeline.tiers import tier_floors
+from kedge.rehearsal.judging import Chunk, Judging, Task, first_step
+from kedge.rehearsal.shares import WORTH, Shares, steps_of
 from kedge.rehearsal.stage import Stage
 from kedge.rehearsal.telling import Sent, Teller
-from kedge.sketch import DELAY
-from kedge.store.base import Store
-from kedge.windows import DAY, HOUR, MINUTE, Millis, Span, Window, ceil, floor, format_duration, iso
-
-CHUNK = DAY
-"""How much is judged at once. Each step is judged as it is in any order of ticks, so this changes nothing of
-what is found: only how often progress is told, and to how much it is known when labels had come."""
-_EDGES = DELAY.edges.astype(np.float64)
+from kedge.store.base import PartRow
+from kedge.windows import DAY, HOUR, MINUTE, Millis, Window, format_duration, iso
 
 
 @dataclass(frozen=True)
@@ -50,34 +43,20 @@ class Replayed:
     """What could not be judged, and why."""
 
 
-class AsOf(SummaryReader):
-    """Reads what is stored now as it was then: labels that came later had not come."""
-
-    now: Millis = 0
-    floors: Mapping[Millis, Millis] = {}
-    """Of what is kept today, not then."""
-
-    def begin(self, feed: Feed, floors: Mapping[Millis, Millis]) -> None:
-        super().begin(feed, self.floors)
-
-    def cohorts(self, model: str, span: Span) -> list[BucketLabels]:
-        return [as_of(cohort, self.now) for cohort in super().cohorts(model, span)]
-
-
-def as_of(cohort: BucketLabels, now: Millis) -> BucketLabels:
-    """The labels that a cohort had: those whose delay is surely less than its age."""
-    age = now - (cohort.start + cohort.end) // 2
-    came = int(np.searchsorted(_EDGES, age, side="right"))
-    delay = cohort.delay.copy()
-    delay[came:] = 0
-    later = int(cohort.delay.sum()) - int(delay.sum())
-    return cohort._replace(labelled=max(cohort.labelled - later, 0), delay=delay)
-
-
 class Replay:
     """One run of a book of rules over a time of a store's history. The store is only read."""
 
-    def __init__(self, pipe: Pipeline, book: RuleBook, window: Window, receivers: Receivers | None = None):
+    def __init__(
+        self,
+        pipe: Pipeline,
+        book: RuleBook,
+        window: Window,
+        receivers: Receivers | None = None,
+        *,
+        processes: int | None = None,
+    ) -> None:
+        """`processes`: how many judge; by default as many as there are processors, where there is enough to
+        do for that. What is found is the same."""
         self._real = pipe
         self.window = window
         self.notes: list[str] = []
@@ -85,71 +64,41 @@ class Replay:
         self._floors = _kept(pipe)
         self._stage = Stage(pipe.store, pipe.store, pipe.store.state)
         self._book = self._usable(book)
-        # All that judging asks of a store is on the stage; what else a Store can do shows there as a fault.
-        store = cast(Store, self._stage)
-        self._pipe = Pipeline(
-            store, pipe.settings, lambda: self._book, receivers or pipe.receivers, "rehearsal", True
-        )
-        self._reader = AsOf(store, lambda asks: recount(pipe.store, pipe.settings, asks), keep=True)
-        self._reader.floors = self._floors
-        self._pipe.reader = self._reader
+        self._task = Task(pipe.settings, self._book, self._feed, self._floors, window)
+        self._judging = Judging(self._task, self._stage, self._count, receivers or pipe.receivers)
+        self._processes = processes
         self.steps = 0
-        self._teller = Teller(self._pipe, self._stage)
+        self._teller = Teller(self._judging.pipe, self._stage)
         self._sent: list[Sent] = []
+
+    def _count(self, asks: Sequence[Ask]) -> list[list[PartRow]]:
+        return recount(self._real.store, self._real.settings, asks)
 
     def run(self) -> Iterator[float]:
         """Judge everything; yields the share that is done. Then ask for `found`."""
         start, end = self.window
-        self._begin()
-        now = start
-        while True:
-            self._judge(now)
+        self._judging.begin()
+        for now, chunk in zip(self._task.chunks, self._chunks(), strict=True):
+            self._take(chunk, now)
             yield (now - start) / max(end - start, 1)
-            if now >= end:
-                return
-            now = min(floor(now, CHUNK) + CHUNK, end)
 
-    def _begin(self) -> None:
-        """Every rule begins at its first step in the time, or at the first that its model has."""
-        first: dict[str, dict[str, Reached]] = {}
-        for model, known in self._feed.models.items():
-            steps = first.setdefault(model, {})
-            for rule in self._book.of_model(model):
-                if rule.window >= known.base:
-                    width = rule.step(known.base)
-                    steps[rule.name] = Reached(self._first_step(known, width) - width, self._feed.mark)
-        advance(self._stage.state, first)
+    def _chunks(self) -> Iterator[Chunk]:
+        processes = self._processes
+        if processes is None:
+            processes = (os.cpu_count() or 1) if steps_of(self._task) >= WORTH else 1
+        if processes < 2 or len(self._book.rules) < 2:
+            yield from map(self._judging.judge, self._task.chunks)
+            return
+        shares = Shares(self._task, self._real.store, self._count, processes)
+        yield from shares.run()
+        advance(self._stage.state, shares.progress)
 
-    def _first_step(self, known: ModelFeed, width: Millis) -> Millis:
-        """Steps are of what is before them: the first is after the start."""
-        return max(floor(self.window.start, width) + width, ceil(known.first + 1, width))
-
-    def _judge(self, now: Millis) -> None:
-        self._set_feed(now)
-        held: tuple[str, ...] = ()
-        while True:
-            counts = evaluate_due(self._pipe, self._book, now)
-            self.steps += counts.steps
-            held = counts.held
-            if not counts.left:
-                break
-        for reason in held:
-            if reason not in self.notes:
-                self.notes.append(reason)
+    def _take(self, chunk: Chunk, now: Millis) -> None:
+        self.steps += chunk.steps
+        self.notes += [reason for reason in sorted(chunk.held) if reason not in self.notes]
+        for transition in chunk.transitions:
+            self._stage.events.swap(transition["id"], transition, None)
         self._sent += self._teller.told(now)
-
-    def _set_feed(self, now: Millis) -> None:
-        """The feed as it would have been at `now` if all had come in time."""
-        models = {
-            name: replace(known, last=min(known.last, floor(now, known.base) - known.base))
-            for name, known in self._feed.models.items()
-            if known.first + known.base <= now and self._book.of_model(name)
-        }
-        self._reader.now = now
-        most = max((self._pipe.settings.of_model(name).lag for name in models), default=0)
-        feed = Feed({}, now + most, self._feed.epoch, self._feed.mark, models)
-        stored = self._stage.state.get(FEED)
-        self._stage.state.swap(FEED, feed.encode(), stored.token if stored else None)
 
     # --- what can be judged ---------------------------------------------------------------------------------
 
@@ -192,16 +141,15 @@ class Replay:
 
     def found(self) -> Replayed:
         events = [msgspec.convert(s.value, Transition) for s in self._stage.events.find().values()]
-        models = [name for name in self._feed.models if self._book.of_model(name)]
         judged: dict[tuple[str, str], Window] = {}
-        for model, steps in judged_through(self._stage.state, models).items():
+        for model, steps in self._judging.reached().items():
             known = self._feed.models[model]
             for name, (through, _) in steps.items():
                 rule = self._book.by_name.get(name)
                 if rule is None:
                     continue
                 step = rule.step(known.base)
-                start = self._first_step(known, step)
+                start = first_step(self.window, known, step)
                 judged[name, model] = Window(min(start, through + step) - step, through)
                 if through + step <= min(self.window.end, known.last + known.base):
                     self.notes.append(

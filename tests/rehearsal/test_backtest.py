@@ -1,5 +1,6 @@
 """A backtest finds what the ticks found, stores nothing, and tells what an edit would change."""
 
+import multiprocessing
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,10 @@ from kedge.alerting.finding import Transition
 from kedge.alerting.loading import RuleBook, parse_rules
 from kedge.analysis.maturity import BucketLabels
 from kedge.cli import cli
-from kedge.errors import BadInput
+from kedge.errors import BadInput, KedgeError
 from kedge.rehearsal.backtest import Asked, backtest, differences, reports_of
-from kedge.rehearsal.replay import Replay, Replayed, as_of
+from kedge.rehearsal.judging import as_of
+from kedge.rehearsal.replay import Replay, Replayed
 from kedge.sketch import DELAY
 from kedge.store.duckdb import open_duckdb
 from kedge.windows import DAY, HOUR, MINUTE, Millis, Window
@@ -73,6 +75,35 @@ def replay(one: World, book: RuleBook | None = None, window: Window = SPAN) -> R
     assert shares == sorted(shares)
     assert shares[-1] == 1
     return run.found()
+
+
+def test_two_processes_find_what_one_finds(lived: World) -> None:
+    """Rules on summaries and on labels, composites with their parts, and one that cannot be judged."""
+    text = f"""{RULES}
+- {{name: both, kind: composite, all: [busy, failing], mute_parts: true}}
+- {{name: any, kind: composite, any: [odd, silent]}}
+- {{name: fast, metric: latency.p95, window: 10m, above: 1ms}}
+- {{name: lacking, metric: errors.rate, window: 5m, by: [segment.nobody], above: 1%}}
+"""
+    book = parse_rules(text)
+    book.raise_for_problems()
+    one, two = (Replay(lived.pipe, book, SPAN, processes=n) for n in (1, 2))
+    assert list(one.run()) == list(two.run())
+    alone, shared = one.found(), two.found()
+    assert {t.rule for t in alone.transitions} >= {"busy", "failing", "odd", "silent", "wrong"}
+    assert shared == alone
+
+
+def test_a_process_that_fails_ends_the_backtest_with_its_error(
+    lived: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: Any, **__: Any) -> Any:
+        raise KedgeError("the store is away")
+
+    monkeypatch.setattr(lived.store, "read_many", broken)
+    with pytest.raises(KedgeError, match="the store is away"):
+        list(Replay(lived.pipe, lived.book, SPAN, processes=2).run())
+    assert multiprocessing.active_children() == []
 
 
 def order(transition: Transition) -> tuple[Any, ...]:
