@@ -15,9 +15,8 @@ class Severity(IntEnum):
     HIGH = 4
     CRITICAL = 5
 
-    @property
-    def word(self) -> str:
-        return self.name.lower()
+    def __init__(self, _: int) -> None:
+        self.word: str = self._name_.lower()
 
 
 class State(StrEnum):

@@ -126,7 +126,7 @@ class Inputs:
             self.reference,
             self.edges,
             value_errors=self.value_errors,
-            drift=self.varies.settings() if self.varies else _INDEPENDENT,
+            drift=self.varies.usual if self.varies else _INDEPENDENT,
             runs=self.runs,
             arrived=self.arrived,
             negative_after=self.negative_after,

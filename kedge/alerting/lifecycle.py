@@ -53,6 +53,9 @@ __all__ = [
     "new_state",
     "resolve",
 ]
+_LADDER = tuple(Severity)
+"""The rungs up to one are the first so many."""
+_BY_WORD = {severity.word: severity for severity in Severity}
 MOST_EPISODES = 100
 """That are remembered of an alert."""
 
@@ -107,13 +110,17 @@ class _Fold:
             case State.NO_DATA:
                 self._no_data()
             case State.INSUFFICIENT:
-                self._set(no_data_since=None)
+                self._end_silence()
             case judged:
-                self._set(no_data_since=None)
+                self._end_silence()
                 self._notice_edit()
                 self._end_notice("data is back")
-                row = {State.BREACH: self._breach, State.HOLD: self._hold, State.OK: self._ok}[judged]
-                row()
+                if judged is State.OK:
+                    self._ok()
+                elif judged is State.BREACH:
+                    self._breach()
+                else:
+                    self._hold()
                 if flapping.is_steady(self.now, self.timing.flap_within):
                     self.now = steadied(
                         self.now, finding=self.finding, identity=self.identity, decided=self.decided
@@ -128,24 +135,29 @@ class _Fold:
     def _breach(self) -> None:
         reached = self.finding.severity or self.identity.severity
         standing = self._standing()
-        started = {s.word: self.now.rung_since.get(s.word, self.step) for s in Severity if s <= reached}
-        rungs = self._rungs_kept() | started
+        before = self.now.rung_since
+        rungs = self._rungs_kept()
+        for s in _LADDER[:reached]:
+            rungs[s.word] = before.get(s.word, self.step)
         since = min(rungs.values())
-        self._set(rung_since=rungs, clear_since=None)
+        if rungs != before or self.now.clear_since is not None:
+            self._set(rung_since=rungs, clear_since=None)
         # A rung above what fires, and not reached now, is only kept: to count it must breach at this step.
         top = max(reached, self.now.severity or reached) if standing in ACTIVE else reached
-        held = [s for s in Severity if s <= top and self._lasted(rungs.get(s.word), self.timing.for_)]
-        wait = format_duration(self.timing.for_)
+        lasted = (s for s in reversed(_LADDER[:top]) if self._lasted(rungs.get(s.word), self.timing.for_))
+        held = next(lasted, None)
         if held and standing in ACTIVE:
-            self._move(standing, held[-1], self._continuing(held[-1]))
+            self._go_on(standing, held)
         elif held:
             self._set(started=since, fired=self.step, acknowledged_by="")
-            self._move(Status.FIRING, held[-1], self._run("breaching", since))
+            self._move(Status.FIRING, held, self._run("breaching", since))
         elif standing in ACTIVE:
             self._set(fired=None, acknowledged_by="")
+            wait = format_duration(self.timing.for_)
             self._move(Status.PENDING, reached, f"`for` is {wait} now: it waits again")
         else:
             self._set(started=since)
+            wait = format_duration(self.timing.for_)
             self._move(Status.PENDING, reached, f"{self._run('breaching', since)}; fires after {wait}")
 
     def _hold(self) -> None:
@@ -153,8 +165,7 @@ class _Fold:
         if (standing := self._standing()) in ACTIVE:
             firing = self.now.severity or self.identity.severity
             left = [s for s in Severity if s <= firing and s.word in self.now.rung_since]
-            severity = left[-1] if left else firing
-            self._move(standing, severity, self._continuing(severity))
+            self._go_on(standing, left[-1] if left else firing)
 
     def _ok(self) -> None:
         standing = self._standing()
@@ -165,12 +176,12 @@ class _Fold:
             if self._lasted(since, self.timing.keep_firing):
                 self._end(Status.RESOLVED, severity, self._run("ok", since))
             else:  # as if it still breached: the rungs keep their start
-                self._move(standing, severity, self._continuing(severity))
+                self._go_on(standing, severity)
         elif standing is Status.PENDING:
             rungs = self.now.rung_since
-            severity = max((Severity[word.upper()] for word in rungs), default=self.identity.severity)
+            severity = max((_BY_WORD[word] for word in rungs), default=self.identity.severity)
             self._end(Status.INACTIVE, severity, f"{self._run('ok', self.step)}, before it could fire")
-        else:
+        elif self.now.rung_since or self.now.started is not None:
             self._set(rung_since={}, started=None)
 
     def _no_data(self) -> None:
@@ -194,9 +205,15 @@ class _Fold:
 
     def _notice_edit(self) -> None:
         """The rule means something else now: what was not told yet begins anew, what fires is judged on."""
-        if self.now.signature and self.now.signature != self.identity.signature:
+        if self.now.signature == self.identity.signature:
+            return
+        if self.now.signature:
             self._set(rung_since=_up_to(self.now.severity or 0, self.now.rung_since))
         self._set(signature=self.identity.signature)
+
+    def _end_silence(self) -> None:
+        if self.now.no_data_since is not None:
+            self._set(no_data_since=None)
 
     def _end_notice(self, reason: str) -> None:
         """Close a notice of missing data. An alert that fired before it goes on, by its row's own move."""
@@ -224,6 +241,11 @@ class _Fold:
         if since == self.step:
             return f"{what} at {iso(since)}"
         return f"{what} for {format_duration(self.step - since)}, since {iso(since)}"
+
+    def _go_on(self, standing: Status, severity: Severity) -> None:
+        """An alert that fires goes on, worse or better or as it was."""
+        if standing is not self.now.status or severity is not self.now.severity:
+            self._move(standing, severity, self._continuing(severity))
 
     def _continuing(self, severity: Severity) -> str:
         if self.now.status is Status.NO_DATA:
@@ -273,7 +295,7 @@ def _episodes(state: AlertState) -> tuple[tuple[Millis, Millis], ...]:
 
 
 def _up_to(severity: int, rung_since: Mapping[str, Millis]) -> dict[str, Millis]:
-    return {word: since for word, since in rung_since.items() if Severity[word.upper()] <= severity}
+    return {word: since for word, since in rung_since.items() if _BY_WORD[word] <= severity}
 
 
 # --- what people do to an alert --------------------------------------------------------------------------

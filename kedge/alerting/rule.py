@@ -4,6 +4,7 @@ import hashlib
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property
 from typing import Annotated, Any, ClassVar
 
@@ -346,6 +347,12 @@ class Rule(BaseModel, ABC):
         copy = self.model_copy()
         copy._place = place
         copy.__dict__.pop("identity", None)  # which says the place
+        return copy
+
+    def uncorrected(self) -> "Rule":
+        """The same rule, where no late rows or labels will correct what it found."""
+        copy = self.model_copy()
+        copy.__dict__["timing"] = replace(self.timing, corrects=0)
         return copy
 
     @classmethod

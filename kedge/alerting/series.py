@@ -141,7 +141,7 @@ def context_of(inputs: Inputs) -> Context:
         inputs.reference,
         inputs.edges,
         value_errors=inputs.value_errors,
-        drift=inputs.varies.settings() if inputs.varies else DriftSettings(),
+        drift=inputs.varies.usual if inputs.varies else DriftSettings(),
         negative_after=inputs.negative_after,
         own=inputs.own_metrics,
     )

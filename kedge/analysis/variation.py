@@ -62,6 +62,11 @@ class AtLength:
         """For the tolerance test."""
         return DriftSettings(tolerance, alpha, self.phi, self.borrowed, self.restless(tolerance))
 
+    @cached_property
+    def usual(self) -> DriftSettings:
+        """For the tolerance test, as it is unless a rule says otherwise: each step of each rule asks."""
+        return self.settings()
+
     def restless(self, tolerance: float) -> frozenset[str]:
         """The features that normally exceed a tolerance."""
         return frozenset(name for name, effect in self.normal.items() if effect > tolerance)

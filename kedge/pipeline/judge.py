@@ -251,8 +251,8 @@ def _judge(
         every.setdefault(group, Summary.zero(baseline.edges if baseline else None))
     groups = {g: s for g, s in every.items() if _serves(rule, g, every)}
     for state in known.values():
-        absent = None if is_foreign(rule, state) else _group_of(rule, state)
-        if absent is not None and absent not in groups:
+        absent = _group_of(rule, state)
+        if absent is not None and absent not in groups and not is_foreign(rule, state):
             groups[absent] = Summary.zero(baseline.edges if baseline else None)
     runs = _runs(reader, one, window)
     compared = one.references

@@ -113,7 +113,7 @@ class Replay:
             reasons = [reason for name, known in of_models if (reason := self._lacking(rule, name, known))]
             self.notes += reasons
             if len(reasons) < len(of_models):
-                kept.append(rule)
+                kept.append(rule.uncorrected())  # all that came is there from the start
         return RuleBook(tuple(kept))
 
     def _lacking(self, rule: Rule, model: str, known: ModelFeed) -> str:
