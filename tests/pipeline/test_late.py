@@ -166,7 +166,7 @@ def test_a_step_that_a_slower_worker_judged_by_an_older_feed_is_judged_again(one
     rows(one, 8, 4, failed=True)
     one.pipe = slow
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("kedge.pipeline.evaluate.reach", overtake)
+        patch.setattr("kedge.pipeline.changes.reach", overtake)
         one.tick(T0 + 10 * MINUTE)
     assert woke
     one.drain(T0 + 10 * MINUTE + 2 * SECOND)
