@@ -292,10 +292,10 @@ def test_a_restart_in_the_middle_of_a_window_loses_nothing(minute: int) -> None:
 @pytest.mark.parametrize(
     ("theirs", "group"),
     [
-        ("type: new_term\nfields: [segment.region]\n", {"value": "us"}),
+        ("type: new_term\nfields: [segment.region]\n", {"segment.region": "us"}),
         (
             "type: change\nquery_key: service.name\ncompare_key: segment.region\nignore_null: true\n",
-            {"value": "us", "service": "scorer"},
+            {"segment.region": "us", "service": "scorer"},
         ),
     ],
 )
