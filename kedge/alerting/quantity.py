@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from kedge.errors import BadInput
+from kedge.sketch import LATENCY
 from kedge.windows import DAY, HOUR, MINUTE, SECOND
 
 _QUANTITY = re.compile(r"([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*(%|pp|x|ms|s|m|h|d)?")
@@ -88,6 +89,20 @@ def format_value(value: float | None, unit: str) -> str:
         return f"{value:,.0f}" if float(value).is_integer() else f"{value:,.1f}"
     text = f"{value:,.0f}" if abs(value) >= 10_000 else f"{value:.4g}"
     return f"{text} {unit}" if unit and unit != "label" else text
+
+
+def is_open(unit: str, end: float) -> bool:
+    """Whether the upper end of an interval is none: few rows bound a high quantile of latency from below
+    alone, and what is said above is the end of the scale."""
+    return unit == MS and end >= float(LATENCY.edges[-1])
+
+
+def format_interval(interval: tuple[float, float], unit: str) -> str:
+    """`180 ms to 230 ms`, or `180 ms or more`."""
+    low, high = interval
+    if is_open(unit, high):
+        return f"{format_value(low, unit)} or more"
+    return f"{format_value(low, unit)} to {format_value(high, unit)}"
 
 
 def _significant(value: float, decimals: int) -> str:

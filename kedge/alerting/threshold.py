@@ -12,7 +12,7 @@ from kedge.alerting.fields import Bounds, BoundsField, QuantityField, Text, chec
 from kedge.alerting.finding import BORROWED, Finding, Severity, State, capped
 from kedge.alerting.inputs import Against, Inputs
 from kedge.alerting.metric_name import MetricName
-from kedge.alerting.quantity import COUNT, Quantity, format_value
+from kedge.alerting.quantity import COUNT, Quantity, format_interval, format_value
 from kedge.alerting.rule import ALL_VERSIONS, Judgement, Rule
 from kedge.analysis.arrived import NAMES as ARRIVALS
 from kedge.analysis.build import absent, median_of
@@ -360,8 +360,7 @@ def _said(found: Metric, unit: str) -> str:
     if kept is None:
         basis = f"n={found.n:,}"
         if found.interval is not None and found.interval[0] != found.interval[1]:
-            low, high = (format_value(end, unit) for end in found.interval)
-            basis += f"; 95 %: {low} to {high}"
+            basis += f"; 95 %: {format_interval(found.interval, unit)}"
         kept = found.__dict__["_said"] = f"{_title(found)} is {format_value(found.value, unit)} ({basis})"
     return kept
 

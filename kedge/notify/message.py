@@ -7,6 +7,7 @@ from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
 from kedge.alerting.finding import Ends, Finding, Flaps, Severity, State, Status, Transition
+from kedge.alerting.quantity import is_open
 from kedge.notify import formatting
 from kedge.notify.base import Link, Message
 from kedge.windows import DAY, iso
@@ -208,9 +209,10 @@ def _seen(finding: Finding) -> str:
     usual = finding.usual or ()
     show = formatting.notation(finding.unit, finding.value, finding.bound, finding.reference, *usual)
     basis = [f"n={formatting.count(finding.n)}"]
-    if finding.interval is not None:
+    if finding.interval is not None and finding.interval[0] != finding.interval[1]:
         low, high = finding.interval
-        basis.append(f"95{formatting.THIN}%: {show(low)}–{show(high)}")
+        ends = f"{show(low)} or more" if is_open(finding.unit, high) else f"{show(low)}–{show(high)}"
+        basis.append(f"95{formatting.THIN}%: {ends}")
     if finding.part:
         basis.append(finding.part)
     text = f"{show(finding.value)} ({'; '.join(basis)})"

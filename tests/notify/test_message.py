@@ -8,6 +8,7 @@ import pytest
 from kedge.alerting.finding import Finding, Severity, State, Status
 from kedge.notify.formatting import THIN
 from kedge.notify.message import Links, compose
+from kedge.sketch import LATENCY
 from tests.notify.samples import STEP, episode, finding, transition
 
 LINKS = Links("https://kedge.example/", "https://kibana.example")
@@ -198,3 +199,13 @@ def test_an_odd_value_is_told_beside_what_is_usual_then():
         f"on Tuesdays at 14:00 (4 weeks), limit 310{THIN}ms"
     )
     assert clears == "Clears: back between 180 ms and 260 ms, or what is usual then"
+
+
+def test_an_interval_without_an_upper_end_and_one_of_a_single_value_are_not_shown_as_spans() -> None:
+    def line(interval: tuple[float, float]) -> str:
+        found = finding(value=155.5, bound=120.0, unit="ms", n=30, interval=interval)
+        return told(finding=found).lines[0]
+
+    end = float(LATENCY.edges[-1])
+    assert f"95{THIN}%: 130.3{THIN}ms or more" in line((130.3, end))
+    assert "95" not in line((155.5, 155.5))
