@@ -207,5 +207,5 @@ def test_an_interval_without_an_upper_end_and_one_of_a_single_value_are_not_show
         return told(finding=found).lines[0]
 
     end = float(LATENCY.edges[-1])
-    assert f"95{THIN}%: 130.3{THIN}ms or more" in line((130.3, end))
+    assert f"95{THIN}%: 130{THIN}ms or more" in line((130.3, end))
     assert "95" not in line((155.5, 155.5))
