@@ -1,9 +1,9 @@
 """One rule on one model: which steps are due, what they read, and what they find."""
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 
 from msgspec import structs
 
@@ -290,10 +290,14 @@ def _judge(
             contexts[group] = context_of(inputs_of(group, None))
         return contexts[group]
 
+    alike = None if earlier else _alike(one, window)
     for group, summary in sorted(groups.items()):
         values = dict(group)
         version = values.pop("version", "") if "version" in rule.grouping and "version" not in rule.by else ""
-        inputs = inputs_of(group, summary)
+        if alike is None:
+            inputs = inputs_of(group, summary)
+        else:
+            inputs = reader.inputs((*alike, group, len(groups)), summary, partial(inputs_of, group, summary))
         if one.past is not None:
             own_state = known.get(alert_id(rule.name, one.model, version, values))
             series = one.past.of(window, group, read, context, own_state, reader.points)
@@ -316,6 +320,18 @@ def _judge(
             if notice:
                 finding = structs.replace(finding, reason=f"{finding.reason}; {notice}")
             yield version, values | labels, finding
+
+
+def _alike(one: Judged, window: Window) -> tuple[Hashable, ...] | None:
+    """What rules have in common that are judged on the same of a group, besides its summary; None: nobody
+    else is judged on what this rule is."""
+    rule = one.rule
+    own = rule.reads_runs or one.arrivals is not None or one.negatives is not None
+    if own or isinstance(rule, NewValueRule):
+        return None
+    read_against = (one.baseline.id, one.baseline.generation) if one.baseline else None
+    read_by = (rule.parts, rule.window, one.width, against_baseline(rule))
+    return one.model, one.feed.last, window, read_by, read_against
 
 
 def _runs(reader: SummaryReader, one: Judged, window: Window) -> RunsByGroup | None:

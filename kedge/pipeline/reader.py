@@ -2,10 +2,11 @@
 
 import threading
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from kedge.alerting.inputs import Inputs
 from kedge.analysis.maturity import BucketLabels
 from kedge.pipeline.dirty import Feed, label_tier, runs_of
 from kedge.pipeline.points import PointMemory
@@ -71,6 +72,7 @@ class SummaryReader:
     _summed: dict[_SumName, Sums] = field(default_factory=dict)
     _windowed: dict[_WindowName, dict[Group, Summary]] = field(default_factory=dict)
     """Rules that look at one window at a step share its summaries, and so what was measured of them."""
+    _inputs: dict[Hashable, Inputs] = field(default_factory=dict)
     _feed: Feed = field(default_factory=Feed)
     _floors: Mapping[Millis, Millis] = field(default_factory=dict)
     _turns: dict[str, int] = field(default_factory=dict)
@@ -338,8 +340,8 @@ class SummaryReader:
                 if group in by_group and (part not in WHOLE or by_group[group].buckets == core.buckets)
             }
             found[group] = bucket_summary(held, wanted)
-        if not grouping:
-            found.setdefault((), empty(wanted, edges))
+        if not grouping and () not in found:
+            found[()] = empty(wanted, edges)
         with self._lock:
             if len(self._windowed) >= SUMS_KEPT:
                 self._windowed.clear()
@@ -381,7 +383,18 @@ class SummaryReader:
                 self._trim(shelf, tier)
         return found
 
+    def inputs(self, name: Hashable, summary: Summary, make: Callable[[], Inputs]) -> Inputs:
+        """What the rules are judged on that look at one window of a group alike: made once, as long as the
+        summary is the same."""
+        known = self._inputs.get(name)
+        if known is None or known.summary is not summary:
+            if len(self._inputs) >= SUMS_KEPT:
+                self._inputs.clear()
+            known = self._inputs[name] = make()
+        return known
+
     def _forget_sums(self) -> None:
         self._summed.clear()
+        self._inputs.clear()
         self._windowed.clear()
         self._changes += 1
