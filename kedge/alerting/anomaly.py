@@ -143,7 +143,7 @@ class AnomalyRule(SeriesRule):
         return self.metrics if self.metric is None else (self.metric,)
 
     @property
-    def looks_back(self) -> Millis:
+    def spans_back(self) -> Millis:
         return self.history + self.window
 
     @property

@@ -51,7 +51,7 @@ class SeriesRule(Rule, ABC):
 
     @property
     @abstractmethod
-    def looks_back(self) -> Millis:
+    def spans_back(self) -> Millis:
         """From a window's end to the begin of the oldest point."""
 
     @property

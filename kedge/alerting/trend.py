@@ -111,7 +111,7 @@ class TrendRule(SeriesRule):
         return (self.metric,)
 
     @property
-    def looks_back(self) -> Millis:
+    def spans_back(self) -> Millis:
         return self.over
 
     @property

@@ -44,7 +44,7 @@ class PastWindows:
 
     def span(self, window: Window) -> Window:
         """All that is looked back at from a window, which is its last part."""
-        start = max(window.end - self.rule.looks_back, floor(self.feed.first, self.rule.window))
+        start = max(window.end - self.rule.spans_back, floor(self.feed.first, self.rule.window))
         return Window(min(start, window.start), window.end)
 
     def starts(self, window: Window) -> Ints:
@@ -65,7 +65,7 @@ class PastWindows:
         """Where the points are: among those of former ticks, if they may be kept."""
         if self._ring is None:
             length = self.rule.window
-            sizes = (length, self.rule.looks_back // length + _SPARE, len(self.rule.names))
+            sizes = (length, self.rule.spans_back // length + _SPARE, len(self.rule.names))
             if points is None or self.keep is None:
                 self._ring = Ring(*sizes)
             else:
