@@ -84,7 +84,7 @@ def test_a_rule_over_a_day_fires_on_half_an_hour_where_constant_cannot(one: Worl
     assert one.alert("stuck", feature="day").status is Status.INACTIVE
     assert one.alert("constant", feature="amount").status is Status.INACTIVE
     [message] = [m for m in one.notebook.messages if m.headline.endswith(" stuck")]
-    assert message.lines[0].startswith(f"41.0{THIN}min (n=41; ")
+    assert message.lines[0].startswith(f"41.0{THIN}min (n=41), ")
 
 
 def test_each_group_has_a_run_of_its_own_known_to_the_hour_beyond_two(one: World) -> None:
