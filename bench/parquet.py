@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from bench import rows as generated
 from bench.ingest import Raw, Round, until_visible
-from bench.meter import Meter, busy, server_process, usual
+from bench.meter import Meter, server_process, usual
 from bench.processes import Kedge, kedge_on
 from bench.targets import at_least
 from kedge.clock import system_clock
@@ -63,7 +63,6 @@ def measure(url: str, *, count: int = 200_000, rounds: int = 4, connections: int
             # The command's start is in this too.
             "per_row": own,
             "per_row_raw": other,
-            "bound": round(busy(other) / busy(own), 2),
             "ratios": [round(r, 3) for r in ratios],
             "ratio": at_least(statistics.median(ratios), TARGET),
         }
