@@ -169,13 +169,14 @@ def _evaluate(
     )
     changes: dict[str, Change] = {}
     reached: dict[str, dict[str, Reached]] = defaultdict(dict)
-    for one, known, steps_of, waits in zip(due, alerts, steps, wait, strict=True):
-        stored = by_rule.get((one.rule.name, one.model), {})
+    for one, standing, steps_of, waits in zip(due, alerts, steps, wait, strict=True):
+        stored, known = by_rule.get((one.rule.name, one.model), {}), standing
         was = progress[one.model][one.rule.name]
-        again = judge_again(pipe.reader, one, steps_of, known, feed.spooled)
+        again = judge_again(pipe.reader, one, steps_of, standing, feed.spooled)
         if again.findings:
             known = {
-                name: folded(s, again.findings.get(name, ()), (), one.rule, now) for name, s in known.items()
+                name: folded(s, again.findings.get(name, ()), (), one.rule, now)
+                for name, s in standing.items()
             }
         found = judge_steps(pipe.reader, one, was.through, known, feed.spooled)
         reached[one.model][one.rule.name] = Reached(
@@ -185,11 +186,10 @@ def _evaluate(
         counts.corrected += len(steps_of) if again.done else 0
         counts.left += found.steps >= STEPS_A_TICK
         for name in again.findings.keys() | found.findings.keys():
-            held = stored.get(name)
-            before = msgspec.convert(held.value, AlertState) if held else found.fresh[name]
+            before = standing.get(name) or found.fresh[name]
             found_of = again.findings.get(name, ()), found.findings.get(name, ()), found.dropped.get(name, "")
-            change = change_of(pipe, one, before, *found_of, held, now)
-            if change.after != before or held is None:
+            change = change_of(pipe, one, before, *found_of, stored.get(name), now)
+            if change.after != before or change.stored is None:
                 changes[name] = change
     _judge_composites(pipe, due, composites, progress, reached, by_rule, changes, feed.mark, now, counts)
     counts.transitions += write(pipe, changes, now)

@@ -255,6 +255,7 @@ def _judge(
         if absent is not None and absent not in groups and not is_foreign(rule, state):
             groups[absent] = Summary.zero(baseline.edges if baseline else None)
     runs = _runs(reader, one, window)
+    arrived = None if one.arrivals is None else arrived_in(one.arrivals, window)
     compared = one.references
     if compared is not None and compared.compare.version is not None:
         same = ("version", compared.compare.version)
@@ -270,7 +271,7 @@ def _judge(
             edges=baseline.edges if baseline else None,
             value_errors=baseline.value_errors if baseline else None,
             reference_name=baseline.title if baseline else "",
-            arrived=None if one.arrivals is None else arrived_in(one.arrivals, window),
+            arrived=arrived,
             runs=None if runs is None else runs.get(group, {}),
             positive_class=one.state.settings.positive_class,
             own_metrics=one.state.settings.own,
