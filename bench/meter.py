@@ -19,6 +19,10 @@ class Spent:
     idle: float
     """Of all cores."""
 
+    def less(self, other: "Spent") -> "Spent":
+        """Without what another span took."""
+        return Spent(*(a - b for a, b in zip(vars(self).values(), vars(other).values(), strict=True)))
+
     def per_row(self, rows: int) -> dict[str, float]:
         """In µs, by process."""
         return {name: 1e6 * seconds / rows for name, seconds in vars(self).items()}
