@@ -9,6 +9,8 @@ import threading
 from collections.abc import Sequence
 from operator import attrgetter
 
+import numpy as np
+
 from ingest.ledger import Ledger
 from kedge.record_table import PredictionTable
 from kedge.records import Prediction
@@ -51,10 +53,10 @@ class Arrivals:
                 self._add(row.model, ahead=1, by=row.timestamp - row.ingested)
         again = set(duplicates)
         for i in duplicates:
-            self._ledger.count(rows[i].model, (rows[i].timestamp,), ())
+            self._ledger.count(rows[i].model, [(rows[i].timestamp, rows[i].id)], ())
         for i, row in enumerate(rows) if ahead else ():
             if row.timestamp > limit and i not in again:
-                self._ledger.count(row.model, (), (row.timestamp,))
+                self._ledger.count(row.model, (), [(row.timestamp, row.id)])
 
     def note_table(self, table: PredictionTable, again: Sequence[int]) -> None:
         """`again` are the places of rows that were stored before."""
@@ -63,8 +65,11 @@ class Arrivals:
         if ahead or again:
             stored = late > AHEAD
             stored[list(again)] = False
-            times = table.timestamps[list(again)].tolist(), table.timestamps[stored].tolist()
-            self._ledger.count(table.model, *times)
+            told = (
+                [(int(table.timestamps[i]), table.ids[i]) for i in places]
+                for places in (again, np.flatnonzero(stored).tolist())
+            )
+            self._ledger.count(table.model, *told)
         with self._lock:
             self._total["rows"] += len(table)
             if ahead or duplicates:

@@ -1,4 +1,5 @@
-"""Rows sent again and rows ahead of the clock, by model and minute of event time, kept in the store.
+"""Rows sent again and rows ahead of the clock, by model and minute of event time, kept in the store; and of
+every few minutes some ids, so that people can look at them.
 
 A row counts once the store answered for it. What was counted is written at most every EVERY_S, by the first
 request after that and when the gateway ends. A gateway that is killed loses what it counted since it last
@@ -9,12 +10,13 @@ doubled.
 import secrets
 import threading
 import time
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Iterable
+from dataclasses import dataclass, field
 
 from kedge.clock import Clock
 from kedge.errors import KedgeError
-from kedge.pipeline.arrived import PREFIX, document, document_name
+from kedge.pipeline.arrived import PREFIX, SPAN, document, document_name
 from kedge.store.base import DocumentStore
 from kedge.windows import DAY, MINUTE, Millis, floor
 
@@ -24,7 +26,20 @@ KEPT: Millis = 100 * DAY
 MOST_DAYS = 1_000
 """Days of models that one run holds: beyond, it begins new documents, as a new run would."""
 
-_Minutes = dict[Millis, list[int]]
+MOST_IDS = 2
+"""Ids that one run keeps of each SPAN of event time, of rows of each kind: the last ones."""
+
+_Ids = deque[str]
+
+
+@dataclass
+class _Day:
+    """Of one model."""
+
+    minutes: dict[Millis, list[int]] = field(default_factory=lambda: defaultdict(lambda: [0, 0]))
+    examples: dict[Millis, list[_Ids]] = field(
+        default_factory=lambda: defaultdict(lambda: [_Ids(maxlen=MOST_IDS), _Ids(maxlen=MOST_IDS)])
+    )
 
 
 class Ledger:
@@ -35,20 +50,26 @@ class Ledger:
         self._clock = clock
         self._counting, self._writing = threading.Lock(), threading.Lock()
         self._writer = secrets.token_hex(8)
-        self._days: dict[tuple[str, Millis], _Minutes] = {}
+        self._days: dict[tuple[str, Millis], _Day] = {}
         self._unwritten: set[tuple[str, Millis]] = set()
         self._written_at = -EVERY_S
         self._tidied = False
 
-    def count(self, model: str, duplicates: Iterable[Millis], ahead: Iterable[Millis]) -> None:
-        """Add rows, by their event times."""
+    def count(
+        self, model: str, duplicates: Iterable[tuple[Millis, str]], ahead: Iterable[tuple[Millis, str]]
+    ) -> None:
+        """Add rows: the event time and the id of each."""
         with self._counting:
-            for column, times in enumerate((duplicates, ahead)):
-                for at in times:
-                    day = (model, floor(at, DAY))
-                    minutes = self._days.setdefault(day, defaultdict(lambda: [0, 0]))
-                    minutes[floor(at, MINUTE)][column] += 1
-                    self._unwritten.add(day)
+            for column, rows in enumerate((duplicates, ahead)):
+                for at, id in rows:
+                    key = (model, floor(at, DAY))
+                    if (day := self._days.get(key)) is None:
+                        day = self._days[key] = _Day()
+                    day.minutes[floor(at, MINUTE)][column] += 1
+                    ids = day.examples[floor(at, SPAN)][column]
+                    if id not in ids:
+                        ids.append(id)
+                    self._unwritten.add(key)
 
     def write(self, *, now: bool = False) -> None:
         """Write what is not written, if it is time to. What the store does not take stays unwritten."""
@@ -69,8 +90,9 @@ class Ledger:
         with self._counting:
             at, days = self._clock(), sorted(self._unwritten)
             made = {
-                document_name(model, day, self._writer): document(model, self._days[model, day], at)
+                document_name(model, day, self._writer): document(model, held.minutes, held.examples, at)
                 for model, day in days
+                for held in [self._days[model, day]]
             }
             self._unwritten -= set(days)
         written = [False] * len(days)

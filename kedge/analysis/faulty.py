@@ -7,11 +7,13 @@ there.
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from kedge.analysis.arrived import DUPLICATES, TIME_SKEW
 from kedge.analysis.drift import RARE, FeatureDrift, MovedCell
 from kedge.analysis.metric import Metric
 
 Rows = dict[str, str]
-"""{"feature", "problem"} and, of the problem `cell`, the "cell"'s name; empty where no feature is meant."""
+"""{"feature", "problem"} and, of the problem `cell`, the "cell"'s name; of rows that arrived badly the
+"problem" alone. Empty where there is nothing to look at."""
 _OF_METRIC: Mapping[str, str] = {
     "quality.missing": "missing",
     "quality.unseen": "unseen",
@@ -22,6 +24,7 @@ _OF_METRIC: Mapping[str, str] = {
     "quality.appeared": "present",
     "quality.disappeared": "missing",
 }
+_OF_ARRIVAL = {DUPLICATES: "duplicate", TIME_SKEW: "ahead"}
 _OF_CELL: Mapping[str, str] = {
     "missing": "missing",
     "unseen": "unseen",
@@ -31,7 +34,9 @@ _OF_CELL: Mapping[str, str] = {
 
 
 def rows_of_metric(found: Metric) -> Rows:
-    """Of a metric of one feature, or of the first one of those that it names."""
+    """Of a metric of one feature, or of the first one of those that it names; or of rows as they arrived."""
+    if found.name in _OF_ARRIVAL:
+        return {"problem": _OF_ARRIVAL[found.name]}
     named = [found.labels["feature"]] if "feature" in found.labels else found.detail.get("features")
     if not named:
         return {}

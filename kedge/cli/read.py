@@ -57,6 +57,7 @@ def metrics(
 
     Rows behind quality.missing, invalid, unseen and out_of_range, with the commonest bad values:
     GET /v1/models/MODEL/examples?feature=F&problem=unseen&from=T&to=T
+    Some behind quality.duplicates and time_skew: the same with problem=duplicate or ahead, and no feature.
     """
     with connect(settings_from(ctx)) as client:
         if versions is not None:

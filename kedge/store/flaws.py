@@ -15,11 +15,19 @@ class Problem(StrEnum):
     """Any value of the right type: of a feature that froze, or is new, all rows are to be looked at."""
     CELL = "cell"
     """In one cell of the reference's that more rows than usual are in."""
+    DUPLICATE = "duplicate"
+    """Sent again, by the ids that gateways kept: no stored row tells of it."""
+    AHEAD = "ahead"
+    """Later than its arrival, by the ids that gateways kept."""
+
+
+OF_ARRIVAL = frozenset({Problem.DUPLICATE, Problem.AHEAD})
+"""Of a row, not of a feature's value in it."""
 
 
 @dataclass(frozen=True)
 class Flaw:
-    """Rows in which one feature is bad, or what else its values are looked for."""
+    """Rows in which one feature is bad, or what else its values are looked for; or that arrived badly."""
 
     feature: str
     problem: Problem
@@ -30,6 +38,8 @@ class Flaw:
     values, or those bounds."""
     group: tuple[tuple[str, str], ...] = ()
     """Only rows of this group: (dimension, value) pairs."""
+    ids: tuple[str, ...] = ()
+    """Event ids of the rows that are meant, of a flaw of arrival."""
 
     @property
     def known(self) -> list[str]:

@@ -312,15 +312,16 @@ def _read(router: APIRouter, pipe: Pipeline, clock: Clock) -> None:
     @router.get("/v1/models/{model}/examples")
     def flawed_examples(
         model: str,
-        feature: str,
         problem: str,
         start: Annotated[str, Query(alias="from")],
         to: str,
         limit: Annotated[int, Query(ge=0, le=1000)] = 20,
+        feature: str | None = None,
         cell: str | None = None,
         group: Annotated[list[str] | None, Query()] = None,
     ) -> Json:
-        """Rows behind a finding of data quality or drift, and the commonest values of the feature in them."""
+        """Rows behind a finding of data quality or drift, and the commonest values of the feature in them. Of
+        no feature are the problems `duplicate` and `ahead`: some rows are shown whose ids gateways kept."""
         span = parse_time(start), parse_time(to)
         return examples_of(pipe, model, feature, problem, *span, limit, cell=cell, group=group or ())
 

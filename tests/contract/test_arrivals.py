@@ -7,13 +7,15 @@ from typing import Any
 import msgspec
 import pytest
 
-from ingest.ledger import Ledger
+from ingest.ledger import MOST_IDS, Ledger
 from ingest.service import IngestService
 from kedge.errors import StoreUnavailable
-from kedge.pipeline.arrived import arrivals_of, arrived_in
+from kedge.pipeline.arrived import arrivals_of, arrived_in, ids_in
 from kedge.records import Prediction
 from kedge.store.base import DocumentStore, Store
+from kedge.store.flaws import Flaw, Problem
 from kedge.windows import DAY, HOUR, MINUTE, Millis, Window, floor
+from tests.contract.helpers import settle
 from tests.support.rows import SPAN, START, random_rows, table_of
 
 NOW = START + 12 * HOUR
@@ -96,6 +98,42 @@ def test_gateways_add_up_and_what_a_killed_one_wrote_is_neither_lost_nor_doubled
     assert counted(store, model) == (20, 0)
 
 
+def shown(store: Store, model: str, problem: Problem, window: Window) -> list[str]:
+    """The ids of the rows to look at."""
+    settle(store)
+    ids = tuple(ids_in(store.state, model, window, problem))
+    return sorted(row["event"]["id"] for row in store.examples(model, window, 20, Flaw("", problem, ids=ids)))
+
+
+def test_some_of_the_rows_can_be_looked_at_also_where_models_share_an_id(store: Store, model: str) -> None:
+    rows, service = rows_of(model, 40), gateway(store)
+    rows[7] = ahead(rows[7], HOUR + MINUTE)
+    rival = [msgspec.structs.replace(row, model=f"{model} rival") for row in rows]
+    for each in (rows, rows[:3], rival, rival[:2]):
+        service.store_predictions(each)
+    service.finish()
+    every = Window(START, NOW + DAY)
+    assert shown(store, model, Problem.DUPLICATE, every) == sorted(row.id for row in rows[:3])
+    assert shown(store, f"{model} rival", Problem.DUPLICATE, every) == sorted(row.id for row in rows[:2])
+    assert shown(store, model, Problem.AHEAD, every) == [rows[7].id]
+    assert shown(store, model, Problem.AHEAD, Window(NOW + HOUR, NOW + 2 * HOUR)) == [rows[7].id]
+    assert shown(store, model, Problem.AHEAD, Window(NOW + HOUR, NOW + HOUR + MINUTE)) == []
+    found = store.examples(f"{model} rival", every, 20, Flaw("", Problem.DUPLICATE, ids=(rows[0].id,)))
+    assert [row["model"]["name"] for row in found] == [f"{model} rival"]
+
+
+def test_of_many_rows_of_a_few_minutes_the_last_are_kept(store: Store, model: str) -> None:
+    rows, service = rows_of(model, 40), gateway(store)
+    rows = [ahead(row, 2 * HOUR + i) for i, row in enumerate(rows)]
+    service.store_table(table_of([msgspec.structs.replace(row, label=None) for row in rows]))
+    service.store_predictions(rows[:9])
+    service.store_predictions(rows[:2])
+    service.finish()
+    every = Window(START, NOW + DAY)
+    assert shown(store, model, Problem.AHEAD, every) == sorted(row.id for row in rows[-MOST_IDS:])
+    assert set(shown(store, model, Problem.DUPLICATE, every)) == {rows[0].id, rows[1].id}
+
+
 class Deaf:
     """A state whose answers to writes are lost, after the write or before it."""
 
@@ -121,11 +159,11 @@ def test_a_write_whose_answer_is_lost_is_made_again_and_doubles_nothing(
 ) -> None:
     state = Deaf(store.state, after=after)
     ledger = Ledger(state, lambda: NOW)  # type: ignore[arg-type]
-    ledger.count(model, [START, START + MINUTE], [START])
+    ledger.count(model, [(START, "a"), (START + MINUTE, "b")], [(START, "c")])
     ledger.write(now=True)
     assert counted(store, model) == ((2, 1) if after else (0, 0))
     state.deaf = False
-    ledger.count(model, [START], [])
+    ledger.count(model, [(START, "a")], [])
     ledger.write(now=True)
     assert counted(store, model) == (3, 1)
     ledger.write(now=True)

@@ -24,7 +24,7 @@ from kedge.records import Prediction
 from kedge.store.duckdb import open_duckdb
 from kedge.store.elastic import open_elastic
 from kedge.web.api import api, install_errors
-from kedge.windows import HOUR, SECOND, Window
+from kedge.windows import HOUR, MINUTE, SECOND, Window
 from tests.pipeline.world import MODEL, T0, World, prediction, world
 from tests.support.servers import remove_all
 
@@ -37,10 +37,16 @@ rules:
   - {name: lacking, metric: quality.missing, feature: country, above: 5%}
   - {name: frozen, metric: quality.constant, feature: day, above: 0.5}
   - {name: shifted, kind: drift, by: [feature], severity: medium}
+  - {name: sent-twice, metric: quality.duplicates, above: 5%}
+  - {name: clock, metric: quality.time_skew, above: 0.1%, evidence: point}
   - {name: fewer, metric: errors.rate, compare: {to: baseline}, rise: 10pp}
 """
 ROWS = 600
 """An hour."""
+
+
+TWICE = range(0, ROWS, 10)
+"""Rows of the second hour that come again."""
 
 
 def row(hour: int, i: int) -> Prediction:
@@ -102,6 +108,8 @@ def one(request: pytest.FixtureRequest) -> Iterator[World]:
             base = build_baseline(made.store, MODEL, first, known, groupings, source="usual", now=made.now)
             import_baseline(made.store.state, base, use=True)
             made.send([row(1, i) for i in range(ROWS)])
+            made.service.store_predictions([row(1, i) for i in TWICE])
+            made.service.finish()
             made.drain(T0 + 2 * HOUR + 5 * 60 * SECOND)
             yield made
     finally:
@@ -173,6 +181,17 @@ def test_the_link_of_a_message_shows_the_rows_behind_its_finding(
     assert ids(shown) <= rows
     assert len(shown["examples"]) == min(20, len(rows))
     assert all(document["model"]["name"] == MODEL for document in shown["examples"])
+
+
+def test_the_link_of_a_message_on_arrivals_shows_some_of_the_rows(one: World) -> None:
+    twice = {row(1, i).id for i in TWICE}
+    shown = ids(opened(one, "sent-twice"))
+    assert len(shown) > 12
+    assert shown <= twice
+    shown = ids(opened(one, "clock"))
+    assert len(shown) > 12
+    assert shown <= {r.id for r in one.rows.values() if r.timestamp > T0 + MINUTE}  # a request arrives once
+    assert opened(one, "clock")["values"] == []
 
 
 def test_an_alert_on_something_else_leads_to_the_rows_of_its_first_bad_feature(one: World) -> None:

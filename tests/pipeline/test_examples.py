@@ -10,6 +10,7 @@ from fastapi.testclient import TestClient
 from kedge.pipeline.baselines import build_baseline, import_baseline
 from kedge.pipeline.query import metric_series
 from kedge.pipeline.schema import features_of
+from kedge.store.flaws import Problem
 from kedge.web.api import api, install_errors
 from kedge.windows import HOUR, Window, iso
 from tests.pipeline.world import T0, World, world
@@ -106,8 +107,10 @@ def test_fewer_are_shown_than_are_counted(client: TestClient) -> None:
         (
             "shop",
             "weird",
-            'unknown problem "weird" (known: missing, invalid, unseen, out_of_range, present, cell)',
+            f'unknown problem "weird" (known: {", ".join(Problem)})',
         ),
+        ("age", "duplicate", "duplicate is of no feature"),
+        (None, "missing", "name the feature that is meant"),
         ("age", "cell", "name the cell that is meant"),
         ("shoe", "missing", 'model shops has no feature "shoe" there'),
         ("age", "unseen", "age is numeric: unseen is not for it"),
@@ -115,9 +118,10 @@ def test_fewer_are_shown_than_are_counted(client: TestClient) -> None:
     ],
 )
 def test_what_cannot_be_looked_up_is_refused(
-    client: TestClient, feature: str, problem: str, reason: str
+    client: TestClient, feature: str | None, problem: str, reason: str
 ) -> None:
-    params = {"feature": feature, "problem": problem, "from": iso(T0), "to": iso(T0 + HOUR)}
+    asked = {"feature": feature, "problem": problem, "from": iso(T0), "to": iso(T0 + HOUR)}
+    params = {name: value for name, value in asked.items() if value is not None}
     answer = client.get(f"/v1/models/{MODEL}/examples", params=params)
     assert (answer.status_code, answer.json()["error"]) == (400, reason)
 

@@ -238,6 +238,8 @@ def _faulty(known: Model, flaw: Flaw) -> tuple[str, list[Any]]:
             return f" AND {is_number} AND {number} >= $5 AND {number} < $6", [*flaw.bounds]
         case Problem.CELL:
             return f" AND {is_text} AND list_contains($5, {text})", [flaw.known]
+        case Problem.DUPLICATE | Problem.AHEAD:
+            return " AND list_contains($5::VARCHAR[], id)", [list(flaw.ids)]
 
 
 def _document(row: Mapping[str, Any], model: Model) -> Json:

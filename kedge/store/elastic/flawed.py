@@ -1,13 +1,24 @@
-"""The query for rows in which a feature is bad: doc values answer it, so features need no index."""
+"""The query for rows in which a feature is bad: doc values answer it, so features need no index. Rows that
+arrived badly are told by their ids."""
 
 from kedge.store.base import Json
 from kedge.store.elastic.place import Field, Place
-from kedge.store.flaws import Flaw, Problem
+from kedge.store.elastic.shared import marked_id, plain
+from kedge.store.flaws import OF_ARRIVAL, Flaw, Problem
 
 
-def flawed(place: Place, flaw: Flaw | None) -> list[Json]:
-    """Clauses that all must hold; none where all rows are meant."""
-    return [] if flaw is None else [*_within(place, flaw), *_faulty(place, flaw)]
+def flawed(place: Place, model: str, flaw: Flaw | None) -> list[Json]:
+    """Clauses that all must hold of rows of that model; none where all rows are meant."""
+    if flaw is None:
+        return []
+    faulty = [_named(model, flaw)] if flaw.problem in OF_ARRIVAL else _faulty(place, flaw)
+    return [*_within(place, flaw), *faulty]
+
+
+def _named(model: str, flaw: Flaw) -> Json:
+    """That a row has one of the event ids; it is written under that, or marked."""
+    plainly = (id for id in flaw.ids if plain(id))
+    return {"ids": {"values": [*plainly, *(marked_id(id, model) for id in flaw.ids)]}}
 
 
 def _within(place: Place, flaw: Flaw) -> list[Json]:
@@ -45,6 +56,8 @@ def _faulty(place: Place, flaw: Flaw) -> list[Json]:
             return [{"range": {number.path: {"gte": low, "lt": high}}}]
         case Problem.CELL:
             return [{"terms": {text.path: flaw.known}} if text else _NONE]
+        case Problem.DUPLICATE | Problem.AHEAD:
+            raise AssertionError("not of a feature")
 
 
 _NONE: Json = {"match_none": {}}

@@ -27,7 +27,7 @@ def foreign_examples(
         {"field": place.timestamp, "format": "epoch_millis"} if place.dated else {"field": place.timestamp}
     )
     body = {
-        "query": place.rows(model, window, *flawed(place, flaw)),
+        "query": place.rows(model, window, *flawed(place, model, flaw)),
         "sort": [{place.timestamp: "desc"}],
         "size": min(limit, SEARCH_PAGE),
         "track_total_hits": False,

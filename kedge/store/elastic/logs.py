@@ -206,7 +206,7 @@ class Logs:
 
     def examples(self, model: str, window: Window, limit: int, flaw: Flaw | None = None) -> list[Json]:
         body = {
-            "query": self._place.rows(model, window, *flawed(self._place, flaw)),
+            "query": self._place.rows(model, window, *flawed(self._place, model, flaw)),
             "sort": [{"@timestamp": "desc"}],
             "size": min(limit, SEARCH_PAGE),
             "track_total_hits": False,
