@@ -253,6 +253,11 @@ class Rule(BaseModel, ABC):
         """It asks for how long features have held one value, which takes a window's newest buckets apart."""
         return False
 
+    @property
+    def reads_importance(self) -> bool:
+        """It asks which features of the model matter most."""
+        return False
+
     @cached_property
     def grouping(self) -> tuple[str, ...]:
         """The dimensions that its summaries are grouped by, sorted; `version` where versions are apart."""

@@ -6,13 +6,15 @@ from typing import Any
 import msgspec
 
 from kedge.alerting.finding import AlertState, Finding, State, Status
+from kedge.alerting.important import Top
 from kedge.alerting.quantity import format_value
 from kedge.alerting.rule import Rule
 from kedge.alerting.threshold import ThresholdRule
 from kedge.errors import BadInput
 from kedge.pipeline.context import Pipeline
 from kedge.pipeline.feed import load_feed
-from kedge.pipeline.models import load_models
+from kedge.pipeline.importance import importance_of
+from kedge.pipeline.models import ModelState, load_models
 from kedge.pipeline.progress import judged_through
 from kedge.pipeline.summarise import SEPARATOR
 from kedge.store.base import Json
@@ -45,6 +47,7 @@ def _of_model(pipe: Pipeline, rule: Rule, model: str, now: Millis) -> Json:
         "model": model,
         "reads": _reads(rule, pipe, model),
         "missing": list(_missing(rule, known.computed, state.baseline is not None)),
+        **_important(rule, state),
         "bucket": format_duration(known.base),
     }
     if rule.window < known.base:
@@ -57,6 +60,8 @@ def _of_model(pipe: Pipeline, rule: Rule, model: str, now: Millis) -> Json:
         for stored in pipe.store.alerts.of_rules({rule.name}).values()
         if stored.value["model"] == model
     ]
+    if rule.fans_out:  # what was said of no feature stands only while nothing can be said of each
+        alerts = [one for one in alerts if "feature" in one.group or one.evaluated_through >= (through or 0)]
     row |= {
         "judged_every": format_duration(step),
         "judged_through": None if through is None else iso(through),
@@ -65,6 +70,18 @@ def _of_model(pipe: Pipeline, rule: Rule, model: str, now: Millis) -> Json:
         "alerts": [_alert(pipe, rule, one) for one in sorted(alerts, key=_order)],
     }
     return row
+
+
+def _important(rule: Rule, state: ModelState) -> Json:
+    """The features that are meant by `{top: 3}`, and how that is known, or why it is not."""
+    top = getattr(rule, "features", ())
+    if not isinstance(top, Top):
+        return {}
+    importance = importance_of(state.settings, state.baseline)
+    try:
+        return {"features": list(top.of(importance)), "features_known": importance.known_by}
+    except BadInput as e:
+        return {"features": [], "features_known": e.reason}
 
 
 def _reads(rule: Rule, pipe: Pipeline, model: str) -> Json:
