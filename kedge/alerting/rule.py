@@ -45,6 +45,7 @@ CORRECTED: Millis = 7 * DAY
 _NOT_MEANING = {
     *("name", "for_", "keep_firing", "no_data", "active"),
     *("notify", "team", "labels", "runbook", "description"),
+    "stat",  # which is part of the metric's name
 }
 
 

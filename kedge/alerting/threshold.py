@@ -11,7 +11,7 @@ from kedge.alerting.condition import Condition, Side, beyond, condition_of
 from kedge.alerting.fields import Bounds, BoundsField, QuantityField, Text, checked
 from kedge.alerting.finding import BORROWED, Finding, Severity, State, capped
 from kedge.alerting.inputs import Against, Inputs
-from kedge.alerting.metric_name import MetricName
+from kedge.alerting.metric_name import MetricName, StatField, with_stat
 from kedge.alerting.quantity import COUNT, Quantity, format_interval, format_value
 from kedge.alerting.rule import ALL_VERSIONS, Judgement, Rule
 from kedge.analysis.arrived import NAMES as ARRIVALS
@@ -43,6 +43,7 @@ class ThresholdRule(Rule):
     metric: MetricName = Field(
         description="What is watched, by name: `performance.recall`, `latency.p95`, `volume.count`."
     )
+    stat: StatField = None
     cls: Text | None = Field(
         None, alias="class", description="The class whose share, precision, recall or F1 is meant."
     )
@@ -86,6 +87,8 @@ class ThresholdRule(Rule):
             "`point`: the bare value decides."
         ),
     )
+
+    _one_name = model_validator(mode="before")(with_stat)
 
     @field_validator("metric")
     @classmethod
