@@ -28,7 +28,7 @@ from kedge.alerting.inputs import Inputs, incomplete
 from kedge.alerting.lifecycle import Identity, NoData, Timing
 from kedge.errors import BadInput
 from kedge.sketch import PartName, Summary
-from kedge.windows import DAY, HOUR, MINUTE, WEEK, Millis, Window, format_duration, step_of
+from kedge.windows import DAY, HOUR, MINUTE, WEEK, Millis, Window, format_duration, snap, step_of
 
 Judgement = tuple[dict[str, str], Finding]
 """A finding, with the labels that tell it from its rule's others: `{"feature": "age"}`, or {}."""
@@ -268,6 +268,11 @@ class Rule(BaseModel, ABC):
     def reach(self, step: Millis) -> Millis:
         """How far back of a step it reads."""
         return self.window
+
+    def bounds(self, step: Millis, width: Millis, base: Millis) -> Window:
+        """What is looked at at a step, of those that are `width` apart and of buckets of `base`, wherever
+        the rule's active hours begin."""
+        return snap(Window(step - max(self.reach(step), width), step), base)
 
     def step(self, base: Millis) -> Millis:
         """How often it is judged, for a model with base buckets of that width.

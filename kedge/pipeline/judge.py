@@ -108,7 +108,7 @@ class Judged:
 
     def window_of(self, step: Millis) -> Window:
         """The true bounds of what is looked at: never before the hours that the rule is active in."""
-        window = snap(Window(step - max(self.rule.reach(step), self.width), step), self.feed.base)
+        window = self.rule.bounds(step, self.width, self.feed.base)
         span = self.rule.span(step)
         earliest = 0 if span is None else min(ceil(span.start, self.feed.base), step)
         return Window(max(window.start, earliest), step)

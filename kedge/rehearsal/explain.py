@@ -10,6 +10,7 @@ from kedge.alerting.important import Top
 from kedge.alerting.quantity import format_value
 from kedge.alerting.rule import Rule
 from kedge.alerting.threshold import ThresholdRule
+from kedge.alerting.today import text_of
 from kedge.errors import BadInput
 from kedge.pipeline.context import Pipeline
 from kedge.pipeline.feed import load_feed
@@ -18,7 +19,7 @@ from kedge.pipeline.models import ModelState, load_models
 from kedge.pipeline.progress import judged_through
 from kedge.pipeline.summarise import SEPARATOR
 from kedge.store.base import Json
-from kedge.windows import Millis, Window, floor, format_duration, iso, snap
+from kedge.windows import Millis, floor, format_duration, iso
 
 _WORST = (State.BREACH, State.HOLD, State.OK, State.INSUFFICIENT, State.NO_DATA, State.INCOMPLETE)
 
@@ -66,7 +67,7 @@ def _of_model(pipe: Pipeline, rule: Rule, model: str, now: Millis) -> Json:
         "judged_every": format_duration(step),
         "judged_through": None if through is None else iso(through),
         "next_step": iso(due if through is None else max(through + step, due - step)),
-        "window": [iso(t) for t in snap(Window(due - rule.window, due), known.base)],
+        "window": [iso(t) for t in rule.bounds(due, step, known.base)],
         "alerts": [_alert(pipe, rule, one) for one in sorted(alerts, key=_order)],
     }
     return row
@@ -89,7 +90,7 @@ def _reads(rule: Rule, pipe: Pipeline, model: str) -> Json:
     compare = rule.other_reference
     return {
         "metric": metric,
-        "window": format_duration(rule.window),
+        "window": text_of(rule.window),
         "parts": sorted(part.value for part in rule.parts),
         "by": list(rule.by),
         "version": rule.version,
