@@ -61,8 +61,8 @@ class DriftRule(Rule):
     features: FeaturesField = Field(
         (),
         description="Only these features: by name, or `{top: 3}`, the three most important ones, as "
-        "`importance` in kedge.yml states them, else by the mean |attribution| of the baseline. All that "
-        "have a reference otherwise.",
+        "`importance` in kedge.yml states them, else by the mean absolute attribution in the baseline. All "
+        "that have a reference otherwise.",
     )
     tolerance: BoundsField | None = Field(
         None,

@@ -147,8 +147,8 @@ class Rule(BaseModel, ABC):
     )
     timezone: ZoneField = Field(
         "UTC",
-        description="Whose local time `active`, `compare: {to: same_time}` and `kind: anomaly` mean: "
-        "`Europe/Berlin` (IANA), summer time included.",
+        description="Whose local time `active`, `window: today`, `compare: {to: same_time}` and `kind: "
+        "anomaly` mean: `Europe/Berlin` (IANA), summer time included.",
     )
     active: Active | None = Field(
         None,
