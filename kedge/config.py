@@ -1,5 +1,6 @@
 """Settings: `kedge.yml`, overridden by `KEDGE_*` in the environment. Secrets come by environment only."""
 
+import math
 import os
 import re
 from collections.abc import Mapping
@@ -76,6 +77,24 @@ def _grouping(value: Any) -> Any:
 
 def _listed(value: Any) -> Any:
     return (value,) if isinstance(value, str) else tuple(value) if isinstance(value, list) else value
+
+
+def _importance(value: Any) -> Any:
+    """Features, the most important first: a list in that order, or a map with numbers."""
+    if isinstance(value, dict):
+        for name, weight in value.items():
+            number = isinstance(weight, int | float) and not isinstance(weight, bool)
+            if not (number and math.isfinite(weight) and weight >= 0):
+                raise ValueError(f"{name}: {weight} is no importance: a number from 0 on")
+        value = sorted(value, key=lambda name: -value[name])
+    if not isinstance(value, list | tuple) or not all(isinstance(name, str) and name for name in value):
+        raise ValueError(
+            "write features, the most important first: [amount, age], or {amount: 0.4, age: 0.1}"
+        )
+    twice = sorted({name for name in value if value.count(name) > 1})
+    if twice:
+        raise ValueError(f"{', '.join(twice)} stands in it twice")
+    return tuple(value)
 
 
 Duration = Annotated[Millis, BeforeValidator(_duration), Field(gt=0)]
@@ -170,6 +189,11 @@ class ModelSettings(_Strict):
     labels: LabelSettings = Field(default_factory=lambda: LabelSettings.model_validate({}))
     timezone: Annotated[str, AfterValidator(_zone)] = Field(
         "UTC", description="IANA name of the zone whose midnights part the days of an automatic baseline."
+    )
+    importance: Annotated[tuple[str, ...], BeforeValidator(_importance)] = Field(
+        (),
+        description="The features, the most important first: [amount, age], or with numbers {amount: 0.4, "
+        "age: 0.1}. What `features: {top: 3}` of a rule goes by, before the attributions of the baseline.",
     )
     baseline: Annotated[Literal["auto", "off"], BeforeValidator(_off)] = Field(
         "auto",

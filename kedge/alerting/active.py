@@ -138,7 +138,7 @@ class Active(BaseModel):
         if DAYS[day.weekday()] not in self.days:
             return
         for start, end in self._minutes:
-            span = Window(_moment(day, start, zone, 0), _moment(day, end, zone, 1))
+            span = Window(moment_of(day, start, zone, 0), moment_of(day, end, zone, 1))
             if span.start < span.end:
                 yield span
 
@@ -157,7 +157,7 @@ def _spans(active: Active, zone: str, day: date) -> tuple[Window, ...]:
     return tuple(joined)
 
 
-def _moment(day: date, minutes: int, zone: ZoneInfo, fold: int) -> Millis:
+def moment_of(day: date, minutes: int, zone: ZoneInfo, fold: int) -> Millis:
     """So many minutes on the clock of a day; of an hour that comes twice the first pass for `fold` 0, the
     second for 1."""
     on, left = day + timedelta(days=minutes // _FULL_DAY), minutes % _FULL_DAY

@@ -9,6 +9,7 @@ from kedge.alerting.finding import Severity
 from kedge.alerting.quantity import COUNT, MS, RATIO, format_value
 from kedge.alerting.rule import Rule
 from kedge.alerting.threshold import ThresholdRule
+from kedge.alerting.today import text_of
 from kedge.windows import DAY, MINUTE, format_duration
 
 MONTH = 30 * DAY
@@ -25,7 +26,7 @@ def advice(rules: Sequence[Rule]) -> Iterator[tuple[Rule, str]]:
             yield from ((rule, text) for text in _never(rule))
         step = rule.step(MINUTE) if rule.window >= MINUTE else 0
         if 0 < rule.for_ < step:
-            waits, window, every = map(format_duration, (rule.for_, rule.window, step))
+            waits, every, window = format_duration(rule.for_), format_duration(step), text_of(rule.window)
             yield (
                 rule,
                 f"`for: {waits}`: over {window} it is judged every {every}, and waits so long",

@@ -19,7 +19,7 @@ from kedge.alerting.condition import Scale, Side, beyond, scale_of
 from kedge.alerting.fields import QuantityField, WindowLength, checked
 from kedge.alerting.finding import Finding, Severity, State, capped
 from kedge.alerting.inputs import Inputs
-from kedge.alerting.metric_name import METRIC_SCHEMA, MetricName
+from kedge.alerting.metric_name import METRIC_SCHEMA, MetricName, StatField, with_stat
 from kedge.alerting.quantity import COUNT, MS, RATIO, Quantity, format_value
 from kedge.alerting.rule import Judgement, listed
 from kedge.alerting.series import SeriesRule, context_of, known_metric, title
@@ -49,6 +49,7 @@ class AnomalyRule(SeriesRule):
 
     kind: Literal["anomaly"] = Field(description="`anomaly`.")
     metric: MetricName | None = Field(None, description="What is watched, by name: `latency.p95`.")
+    stat: StatField = None
     metrics: Annotated[
         tuple[MetricName, ...],
         WithJsonSchema(
@@ -95,6 +96,7 @@ class AnomalyRule(SeriesRule):
         description="How long a point is: 1h, 2h, 3h, 4h, 6h, 8h, 12h or whole days. Each is judged once.",
     )
 
+    _one_name = model_validator(mode="before")(with_stat)
     _list_metrics = field_validator("metrics", mode="before")(listed)
 
     @field_validator("metric")

@@ -6,15 +6,16 @@ much data nor little data makes a harmless shift alarm.
 
 import dataclasses
 from itertools import pairwise
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 from msgspec.structs import replace
 from pydantic import Field, field_validator, model_validator
 
 from kedge.alerting.compare import MEANING, Compare
 from kedge.alerting.condition import beyond
-from kedge.alerting.fields import Bounds, BoundsField, Text, checked
+from kedge.alerting.fields import Bounds, BoundsField, checked
 from kedge.alerting.finding import BORROWED, Finding, Severity, State, capped
+from kedge.alerting.important import FeaturesField, Top
 from kedge.alerting.inputs import Inputs
 from kedge.alerting.plain_drift import (
     P_BELOW,
@@ -27,7 +28,7 @@ from kedge.alerting.plain_drift import (
     of_classes,
 )
 from kedge.alerting.quantity import RATIO, as_value, format_value
-from kedge.alerting.rule import ALL_VERSIONS, ONE_OR_MORE, Judgement, Rule, listed
+from kedge.alerting.rule import ALL_VERSIONS, Judgement, Rule
 from kedge.analysis.classes import class_shift
 from kedge.analysis.drift import RESTLESS, TOLERANCE, DriftSettings, FeatureDrift, counted, drift, drifted_of
 from kedge.analysis.drift_metrics import drift_share
@@ -57,8 +58,11 @@ class DriftRule(Rule):
         description="What is compared: the model's input features, the classes that it predicts, or its "
         "predictions: classes by confidence, or values.",
     )
-    features: Annotated[tuple[Text, ...], ONE_OR_MORE] = Field(
-        (), description="Only these features, by name; all that have a reference otherwise."
+    features: FeaturesField = Field(
+        (),
+        description="Only these features: by name, or `{top: 3}`, the three most important ones, as "
+        "`importance` in kedge.yml states them, else by the mean absolute attribution in the baseline. All "
+        "that have a reference otherwise.",
     )
     tolerance: BoundsField | None = Field(
         None,
@@ -96,8 +100,6 @@ class DriftRule(Rule):
     p: float | None = Field(
         None, gt=0, lt=1, description="Of `test: ks` and `chi2`: it is drift below this p value; 0.05."
     )
-
-    _list_features = field_validator("features", mode="before")(listed)
 
     @field_validator("tolerance")
     @classmethod
@@ -191,10 +193,21 @@ class DriftRule(Rule):
         return self.severity if self.of != "features" or self._severity_given else Severity.INFO
 
     @property
+    def _named(self) -> tuple[str, ...] | None:
+        """The features to look at; None: all."""
+        return None if isinstance(self.features, Top) else self.features or None
+
+    @property
     def _severity_given(self) -> bool:
         return "severity" in self.model_fields_set
 
+    @property
+    def reads_importance(self) -> bool:
+        return isinstance(self.features, Top)
+
     def judge_complete(self, summary: Summary, inputs: Inputs, step: Millis) -> list[Judgement]:
+        if isinstance(self.features, Top):
+            return self._judge_top(self.features, summary, inputs, step)
         draft = Finding(step=step, state=State.OK, window=inputs.window)
         if self.other_reference is not None and (inputs.edges is not None or self.of != "features"):
             inputs, lacking = _of_windows(inputs, each=self.fans_out)
@@ -215,6 +228,24 @@ class DriftRule(Rule):
             return [({}, self._judge_predictions(draft, summary, reference, inputs))]
         return [({}, self._judge_share(draft, summary, reference, inputs))]
 
+    def _judge_top(self, top: Top, summary: Summary, inputs: Inputs, step: Millis) -> list[Judgement]:
+        """As by the names of the most important features; each finding tells which those are."""
+        draft = Finding(step=step, state=State.INSUFFICIENT, window=inputs.window)
+        try:
+            names = top.of(inputs.importance)
+        except BadInput as e:
+            return [({}, replace(draft, reason=e.reason))]
+        told = f"most important: {', '.join(names)} ({inputs.importance.known_by})"
+        uncounted = [name for name in names if inputs.edges and name not in inputs.edges.features]
+        if uncounted and not self.fans_out:
+            told += f"; {', '.join(uncounted)} cannot be judged: no feature of the baseline"
+        by_name = self.model_copy(update={"features": names})
+        found = by_name.judge_complete(summary, inputs, step)
+        if self.fans_out and inputs.reference is not None:
+            lacking = replace(draft, reason="it is no feature of the baseline, so nothing can be judged")
+            found += [({"feature": name}, lacking) for name in uncounted]
+        return [(labels, replace(one, reason=f"{one.reason}; {told}")) for labels, one in found]
+
     def _judge_plainly(
         self, draft: Finding, summary: Summary, reference: Summary, inputs: Inputs
     ) -> list[Judgement]:
@@ -231,7 +262,7 @@ class DriftRule(Rule):
             return [({}, found_one(draft, one, self._bare, self.min_count, against))]
         plains: list[Plain] = []
         if summary.cells and reference.cells and inputs.edges:
-            counts = counted(reference.cells, summary.cells, inputs.edges, self.features or None)
+            counts = counted(reference.cells, summary.cells, inputs.edges, self._named)
             numeric = [name in inputs.edges.numeric for name in counts.features]
             plains = by_test(self.test, self.limit, counts, numeric)
         restless = inputs.varies.restless(TOLERANCE) if inputs.varies else frozenset()
@@ -373,11 +404,11 @@ class DriftRule(Rule):
         settings = self._settings(tolerance, inputs)
         # Rules that look at one window ask for the same: it is kept with the summary, which never changes.
         kept = summary.__dict__.setdefault("_drifts", {})
-        key = (tolerance, settings.alpha, self.features)
+        key = (tolerance, settings.alpha, self._named)
         known: tuple[Summary, DriftSettings, list[FeatureDrift]] | None = kept.get(key)
         if known is not None and known[0] is reference and known[1] == settings:
             return known[2]
-        found = drift(reference.cells, summary.cells, inputs.edges, settings, self.features or None)
+        found = drift(reference.cells, summary.cells, inputs.edges, settings, self._named)
         kept[key] = (reference, settings, found)
         return found
 

@@ -114,26 +114,31 @@ def parse_length(raw: Any) -> Millis:
     raise BadInput(f'"{raw}" is not a duration: write 30s, 10m, 24h or 7d{unit}')
 
 
+TODAY_WORD = "today"
+
+
 def parse_window(raw: Any) -> Millis:
+    if raw == TODAY_WORD:
+        raise BadInput(f'"{TODAY_WORD}" is a `window` of kind threshold alone: write 24h')
     length = parse_length(raw)
     if length <= 0:
         raise BadInput("a window must be longer than 0")
     return length
 
 
-_DURATION = r"(\d+(\.\d+)?(ms|s|m|h|d|w))+"
+DURATION = r"(\d+(\.\d+)?(ms|s|m|h|d|w))+"
 _as_duration = PlainSerializer(format_duration, return_type=str)
 Length = Annotated[
     Millis,
     reading(parse_length),
     _as_duration,
-    WithJsonSchema({"type": ["string", "integer"], "pattern": f"^(0|{_DURATION})$", "maximum": 0}),
+    WithJsonSchema({"type": ["string", "integer"], "pattern": f"^(0|{DURATION})$", "maximum": 0}),
 ]
 WindowLength = Annotated[
     Millis,
     reading(parse_window),
     _as_duration,
-    WithJsonSchema({"type": "string", "pattern": f"^{_DURATION}$"}),
+    WithJsonSchema({"type": "string", "pattern": f"^{DURATION}$"}),
 ]
 
 

@@ -8,6 +8,7 @@ from kedge.alerting.finding import Finding, Severity, State
 from kedge.analysis.arrived import Arrived
 from kedge.analysis.custom import OwnMetrics
 from kedge.analysis.drift import DriftSettings
+from kedge.analysis.importance import UNKNOWN, Importance
 from kedge.analysis.reading import Context
 from kedge.analysis.series import Series
 from kedge.analysis.stuck import Run
@@ -117,6 +118,9 @@ class Inputs:
     """How the reference's own windows of this length vary; None: rows are taken as independent."""
     series: Series | None = None
     """The rule's metrics in the windows before this one, for the kinds that are judged on their own past."""
+
+    importance: Importance = UNKNOWN
+    """The model's features by importance, where the rule `reads_importance`."""
 
     @cached_property
     def context(self) -> Context:

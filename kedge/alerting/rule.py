@@ -28,7 +28,7 @@ from kedge.alerting.inputs import Inputs, incomplete
 from kedge.alerting.lifecycle import Identity, NoData, Timing
 from kedge.errors import BadInput
 from kedge.sketch import PartName, Summary
-from kedge.windows import DAY, HOUR, MINUTE, WEEK, Millis, Window, format_duration, step_of
+from kedge.windows import DAY, HOUR, MINUTE, WEEK, Millis, Window, format_duration, snap, step_of
 
 Judgement = tuple[dict[str, str], Finding]
 """A finding, with the labels that tell it from its rule's others: `{"feature": "age"}`, or {}."""
@@ -45,6 +45,7 @@ CORRECTED: Millis = 7 * DAY
 _NOT_MEANING = {
     *("name", "for_", "keep_firing", "no_data", "active"),
     *("notify", "team", "labels", "runbook", "description"),
+    "stat",  # which is part of the metric's name
 }
 
 
@@ -146,8 +147,8 @@ class Rule(BaseModel, ABC):
     )
     timezone: ZoneField = Field(
         "UTC",
-        description="Whose local time `active`, `compare: {to: same_time}` and `kind: anomaly` mean: "
-        "`Europe/Berlin` (IANA), summer time included.",
+        description="Whose local time `active`, `window: today`, `compare: {to: same_time}` and `kind: "
+        "anomaly` mean: `Europe/Berlin` (IANA), summer time included.",
     )
     active: Active | None = Field(
         None,
@@ -253,6 +254,11 @@ class Rule(BaseModel, ABC):
         """It asks for how long features have held one value, which takes a window's newest buckets apart."""
         return False
 
+    @property
+    def reads_importance(self) -> bool:
+        """It asks which features of the model matter most."""
+        return False
+
     @cached_property
     def grouping(self) -> tuple[str, ...]:
         """The dimensions that its summaries are grouped by, sorted; `version` where versions are apart."""
@@ -262,6 +268,11 @@ class Rule(BaseModel, ABC):
     def reach(self, step: Millis) -> Millis:
         """How far back of a step it reads."""
         return self.window
+
+    def bounds(self, step: Millis, width: Millis, base: Millis) -> Window:
+        """What is looked at at a step, of those that are `width` apart and of buckets of `base`, wherever
+        the rule's active hours begin."""
+        return snap(Window(step - max(self.reach(step), width), step), base)
 
     def step(self, base: Millis) -> Millis:
         """How often it is judged, for a model with base buckets of that width.

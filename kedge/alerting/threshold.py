@@ -11,9 +11,10 @@ from kedge.alerting.condition import Condition, Side, beyond, condition_of
 from kedge.alerting.fields import Bounds, BoundsField, QuantityField, Text, checked
 from kedge.alerting.finding import BORROWED, Finding, Severity, State, capped
 from kedge.alerting.inputs import Against, Inputs
-from kedge.alerting.metric_name import MetricName
+from kedge.alerting.metric_name import MetricName, StatField, with_stat
 from kedge.alerting.quantity import COUNT, Quantity, format_interval, format_value
-from kedge.alerting.rule import ALL_VERSIONS, Judgement, Rule
+from kedge.alerting.rule import ALL_VERSIONS, Judgement
+from kedge.alerting.today import DayRule
 from kedge.analysis.arrived import NAMES as ARRIVALS
 from kedge.analysis.build import absent, median_of
 from kedge.analysis.catalogue import MetricInfo, lookup
@@ -30,7 +31,7 @@ ASSUMED = "assumes that labels still follow from the inputs as they did in the r
 """What every estimate without labels rests on, and why it alone wakes nobody (STATISTICS "Performance")."""
 
 
-class ThresholdRule(Rule):
+class ThresholdRule(DayRule):
     """Fires when a metric is beyond a bound, or moved too far from its reference.
 
     Just one of `above`, `below`, `rise`, `fall` and `change` says where; each takes one value or a severity
@@ -43,6 +44,7 @@ class ThresholdRule(Rule):
     metric: MetricName = Field(
         description="What is watched, by name: `performance.recall`, `latency.p95`, `volume.count`."
     )
+    stat: StatField = None
     cls: Text | None = Field(
         None, alias="class", description="The class whose share, precision, recall or F1 is meant."
     )
@@ -86,6 +88,8 @@ class ThresholdRule(Rule):
             "`point`: the bare value decides."
         ),
     )
+
+    _one_name = model_validator(mode="before")(with_stat)
 
     @field_validator("metric")
     @classmethod
@@ -136,14 +140,25 @@ class ThresholdRule(Rule):
         elif sides and sides[0].compares and info.comparison:
             problems.append(f"{info.name} is a comparison already: bound it with `above`")
         elif sides and sides[0].compares and self.grows and not self._same_length:
+            others = "same_time" if self.is_of_today else "same_time, previous"
             problems.append(
                 f"{info.name} grows with the window, and that of a baseline or history is another: use above "
-                f"or below, or compare to same_time, previous or another version"
+                f"or below, or compare to {others} or another version"
             )
         elif sides and self.compare is not None and not sides[0].compares:
             problems.append(f"`compare` goes with rise, fall or change, not with `{sides[0]}`")
         if PartName.CUSTOM in info.parts and self.compare is not None and self.compare.to == "baseline":
             problems.append(f"no baseline has {info.name}: compare to history, same_time or previous")
+        if self.is_of_today and info.comparison:
+            problems.append(
+                f"{info.name} is held against windows of one length, and the day so far grows: write "
+                f"`window: 24h`"
+            )
+        if self.is_of_today and self.compare is not None and self.compare.to == "previous":
+            problems.append(
+                "before the day so far is the evening before: compare `window: today` to same_time, or write "
+                "`window: 24h`"
+            )
         if self.compare is not None:
             problems += self.compare.problems(self.version, self.by, ALL_VERSIONS)
         per_feature = "feature" in self.by
@@ -162,6 +177,16 @@ class ThresholdRule(Rule):
         return self
 
     # --- what the pipeline asks -----------------------------------------------------------------------------
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        found = super().warnings
+        if self.is_of_today and self.grows and self.side is Side.BELOW and self.active is None:
+            lacks = (
+                f"{self.metric} begins at 0 after midnight, so it is below its bound until enough has come"
+            )
+            found += (f'{lacks}: say when that must be, as in `active: {{hours: "20:00-24:00"}}`',)
+        return found
 
     @cached_property
     def info(self) -> MetricInfo:

@@ -15,7 +15,7 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 from kedge.alerting.fields import QuantityField, WindowLength, checked, parse_window
 from kedge.alerting.finding import Finding, State
 from kedge.alerting.inputs import Inputs
-from kedge.alerting.metric_name import MetricName
+from kedge.alerting.metric_name import MetricName, StatField, with_stat
 from kedge.alerting.quantity import RATIO, Quantity, as_value, format_value
 from kedge.alerting.rule import Judgement
 from kedge.alerting.series import SeriesRule, context_of, known_metric, title
@@ -43,6 +43,7 @@ class TrendRule(SeriesRule):
 
     kind: Literal["trend"] = Field(description="`trend`.")
     metric: MetricName = Field(description="What is watched, by name: `performance.log_loss`, `latency.p95`.")
+    stat: StatField = None
     over: WindowLength = Field(
         7 * DAY,
         json_schema_extra={"default": "7d"},
@@ -60,6 +61,8 @@ class TrendRule(SeriesRule):
             "6h and 1d that is at most a 24th of `over`. Each is judged once."
         ),
     )
+
+    _one_name = model_validator(mode="before")(with_stat)
 
     @model_validator(mode="before")
     @classmethod

@@ -16,6 +16,7 @@ from kedge.alerting.condition import Scale, Side, scale_of
 from kedge.alerting.fields import QuantityField, Text, WindowLength, checked, reading
 from kedge.alerting.finding import Finding, Severity, State
 from kedge.alerting.inputs import Inputs
+from kedge.alerting.metric_name import FAMILIES, StatField, with_stat
 from kedge.alerting.quantity import RATIO, Quantity, as_value
 from kedge.alerting.rule import Judgement, Rule
 from kedge.analysis.additive import AVERAGED, is_additive
@@ -90,9 +91,10 @@ class VersionsRule(Rule):
     KIND: ClassVar[str] = "versions"
 
     kind: Literal["versions"] = Field(description="`versions`.")
-    metric: Annotated[str, WithJsonSchema({"type": "string", "enum": COMPARABLE})] = Field(
+    metric: Annotated[str, WithJsonSchema({"type": "string", "enum": [*COMPARABLE, *FAMILIES]})] = Field(
         description="What is compared: a share or a mean of rows, such as `errors.rate`, `latency.mean`."
     )
+    stat: StatField = None
     cls: Text | None = Field(
         None, alias="class", description="The class whose share, precision or recall is meant."
     )
@@ -126,6 +128,8 @@ class VersionsRule(Rule):
             "minutes. A candidate that began more than twice as long ago needs `since`."
         ),
     )
+
+    _one_name = model_validator(mode="before")(with_stat)
 
     @field_validator("metric")
     @classmethod

@@ -14,6 +14,7 @@ from kedge.alerting.new_value import NewValueRule
 from kedge.alerting.rule import Rule
 from kedge.alerting.series import SeriesRule, context_of
 from kedge.alerting.versions import VersionsRule
+from kedge.analysis.importance import UNKNOWN, Importance
 from kedge.analysis.measure import Context
 from kedge.analysis.variation import AtLength
 from kedge.pipeline.arrived import Minutes, arrived_in
@@ -21,6 +22,7 @@ from kedge.pipeline.baselines import Baseline
 from kedge.pipeline.dirty import ModelFeed
 from kedge.pipeline.gone import NOTHING_SAID, is_foreign, unlooked
 from kedge.pipeline.groups import folded_notice
+from kedge.pipeline.importance import importance_of
 from kedge.pipeline.models import ModelState
 from kedge.pipeline.negatives import PARTS, Negatives
 from kedge.pipeline.novelty import Novelty
@@ -78,6 +80,11 @@ class Judged:
         return self.state.baseline
 
     @cached_property
+    def importance(self) -> Importance:
+        """Of the model's features, where the rule asks."""
+        return importance_of(self.state.settings, self.baseline) if self.rule.reads_importance else UNKNOWN
+
+    @cached_property
     def references(self) -> References | None:
         """What the rule compares with, where that is not the baseline."""
         compare = self.rule.other_reference
@@ -101,7 +108,7 @@ class Judged:
 
     def window_of(self, step: Millis) -> Window:
         """The true bounds of what is looked at: never before the hours that the rule is active in."""
-        window = snap(Window(step - max(self.rule.reach(step), self.width), step), self.feed.base)
+        window = self.rule.bounds(step, self.width, self.feed.base)
         span = self.rule.span(step)
         earliest = 0 if span is None else min(ceil(span.start, self.feed.base), step)
         return Window(max(window.start, earliest), step)
@@ -282,6 +289,7 @@ def _judge(
             last_rows=one.feed.last + one.feed.base,
             every=one.width,
             complete=True,
+            importance=one.importance,
         )
 
     contexts: dict[Group, Context] = {}
@@ -327,7 +335,7 @@ def _alike(one: Judged, window: Window) -> tuple[Hashable, ...] | None:
     """What rules have in common that are judged on the same of a group, besides its summary; None: nobody
     else is judged on what this rule is."""
     rule = one.rule
-    own = rule.reads_runs or one.arrivals is not None or one.negatives is not None
+    own = rule.reads_runs or rule.reads_importance or one.arrivals is not None or one.negatives is not None
     if own or isinstance(rule, NewValueRule):
         return None
     read_against = (one.baseline.id, one.baseline.generation) if one.baseline else None

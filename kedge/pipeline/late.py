@@ -31,15 +31,15 @@ class Again:
 def steps_again(one: Judged, reached: Reached) -> list[Millis]:
     """The steps of a rule that are due to be judged again, oldest first."""
     changed = one.feed.changed_since(reached.mark, labels=one.rule.label_based)
-    reach = one.rule.timing.corrects
-    newest = floor(reached.through, one.width)
-    oldest = reached.through - reach
-    # Most changes are of buckets that were not judged yet, or long ago.
-    longest = reach + max(one.rule.reach(newest), one.width)
-    changed = [w for w in changed if w.start < reached.through and w.end > reached.through - longest]
     if not changed:
         return []
-    first = floor(oldest, one.width) + one.width
+    newest = floor(reached.through, one.width)
+    first = floor(reached.through - one.rule.timing.corrects, one.width) + one.width
+    # Most changes are of buckets that were not judged yet, or long ago. The oldest window begins first.
+    oldest = one.window_of(first).start
+    changed = [w for w in changed if w.start < reached.through and w.end > oldest]
+    if not changed:
+        return []
     return [
         step
         for step in range(first, newest + 1, one.width)

@@ -6,17 +6,20 @@ from typing import Any
 import msgspec
 
 from kedge.alerting.finding import AlertState, Finding, State, Status
+from kedge.alerting.important import Top
 from kedge.alerting.quantity import format_value
 from kedge.alerting.rule import Rule
 from kedge.alerting.threshold import ThresholdRule
+from kedge.alerting.today import text_of
 from kedge.errors import BadInput
 from kedge.pipeline.context import Pipeline
 from kedge.pipeline.feed import load_feed
-from kedge.pipeline.models import load_models
+from kedge.pipeline.importance import importance_of
+from kedge.pipeline.models import ModelState, load_models
 from kedge.pipeline.progress import judged_through
 from kedge.pipeline.summarise import SEPARATOR
 from kedge.store.base import Json
-from kedge.windows import Millis, Window, floor, format_duration, iso, snap
+from kedge.windows import Millis, floor, format_duration, iso
 
 _WORST = (State.BREACH, State.HOLD, State.OK, State.INSUFFICIENT, State.NO_DATA, State.INCOMPLETE)
 
@@ -45,6 +48,7 @@ def _of_model(pipe: Pipeline, rule: Rule, model: str, now: Millis) -> Json:
         "model": model,
         "reads": _reads(rule, pipe, model),
         "missing": list(_missing(rule, known.computed, state.baseline is not None)),
+        **_important(rule, state),
         "bucket": format_duration(known.base),
     }
     if rule.window < known.base:
@@ -57,14 +61,28 @@ def _of_model(pipe: Pipeline, rule: Rule, model: str, now: Millis) -> Json:
         for stored in pipe.store.alerts.of_rules({rule.name}).values()
         if stored.value["model"] == model
     ]
+    if rule.fans_out:  # what was said of no feature stands only while nothing can be said of each
+        alerts = [one for one in alerts if "feature" in one.group or one.evaluated_through >= (through or 0)]
     row |= {
         "judged_every": format_duration(step),
         "judged_through": None if through is None else iso(through),
         "next_step": iso(due if through is None else max(through + step, due - step)),
-        "window": [iso(t) for t in snap(Window(due - rule.window, due), known.base)],
+        "window": [iso(t) for t in rule.bounds(due, step, known.base)],
         "alerts": [_alert(pipe, rule, one) for one in sorted(alerts, key=_order)],
     }
     return row
+
+
+def _important(rule: Rule, state: ModelState) -> Json:
+    """The features that are meant by `{top: 3}`, and how that is known, or why it is not."""
+    top = getattr(rule, "features", ())
+    if not isinstance(top, Top):
+        return {}
+    importance = importance_of(state.settings, state.baseline)
+    try:
+        return {"features": list(top.of(importance)), "features_known": importance.known_by}
+    except BadInput as e:
+        return {"features": [], "features_known": e.reason}
 
 
 def _reads(rule: Rule, pipe: Pipeline, model: str) -> Json:
@@ -72,7 +90,7 @@ def _reads(rule: Rule, pipe: Pipeline, model: str) -> Json:
     compare = rule.other_reference
     return {
         "metric": metric,
-        "window": format_duration(rule.window),
+        "window": text_of(rule.window),
         "parts": sorted(part.value for part in rule.parts),
         "by": list(rule.by),
         "version": rule.version,

@@ -5,6 +5,7 @@ from dataclasses import replace
 from kedge.alerting.finding import Finding, Severity, State
 from kedge.alerting.inputs import Inputs
 from kedge.alerting.lifecycle import NoData
+from kedge.analysis.importance import Importance
 from kedge.analysis.variation import PREDICTED, AtLength
 from kedge.sketch import Core, Labels, PartName, Summary
 from kedge.windows import HOUR, Window
@@ -77,6 +78,81 @@ def test_only_the_named_features_are_judged() -> None:
     summary = counted(EDGES, age=TILTED, amount=TILTED, hour=FLAT, rate=FLAT)
     assert set(by_feature("features: [amount, hour]", summary)) == {"amount", "hour"}
     assert share("share: 10%, features: [hour, rate]", summary).state is State.OK
+
+
+KNOWN = Importance(("hour", "age", "rate", "amount"), "by mean |attribution| in baseline b1")
+
+
+def test_the_most_important_features_are_judged_and_told() -> None:
+    summary = counted(EDGES, age=TILTED, amount=TILTED, hour=FLAT, rate=FLAT)
+    inputs = Inputs(Window(NOW - HOUR, NOW), summary, BEFORE, EDGES, importance=KNOWN)
+    found = rule("kind: drift, by: [feature], features: {top: 2}").judge_all(inputs, NOW)
+    assert {labels["feature"]: one.state for labels, one in found} == {"hour": State.OK, "age": State.BREACH}
+    told = "; most important: hour, age (by mean |attribution| in baseline b1)"
+    assert all(one.reason.endswith(told) for _, one in found)
+    together = find(
+        "kind: drift, share: 40%, features: {top: 2}", summary, BEFORE, edges=EDGES, importance=KNOWN
+    )
+    assert (together.state, together.value, together.n) == (State.BREACH, 0.5, 2)
+    assert together.reason.endswith(told)
+    by_psi = find(
+        "kind: drift, share: 60%, features: {top: 2}, test: psi",
+        summary,
+        BEFORE,
+        edges=EDGES,
+        importance=KNOWN,
+    )
+    assert (by_psi.state, by_psi.value, by_psi.n) == (State.OK, 0.5, 2)
+
+
+def test_the_most_important_features_are_those_of_a_list_of_their_names() -> None:
+    """Rules on one summary share what was worked out of it: not between different features."""
+    summary = counted(EDGES, age=TILTED, amount=TILTED, hour=FLAT, rate=FLAT)
+    for top in range(1, 5):
+        of_top = find(
+            f"kind: drift, share: 10%, features: {{top: {top}}}",
+            summary,
+            BEFORE,
+            edges=EDGES,
+            importance=KNOWN,
+        )
+        named = f"features: [{', '.join(KNOWN.features[:top])}]"
+        of_names = find(f"kind: drift, share: 10%, {named}", summary, BEFORE, edges=EDGES)
+        assert (of_top.state, of_top.value, of_top.n) == (of_names.state, of_names.value, of_names.n)
+        assert of_top.reason.startswith(of_names.reason)
+
+
+def test_without_knowing_which_features_matter_most_nothing_is_guessed() -> None:
+    summary = counted(EDGES, age=TILTED, amount=TILTED, hour=TILTED, rate=TILTED)
+    for text in ("share: 10%", "by: [feature]"):
+        lacking = Importance(lacking="no row of baseline b1 has attributions")
+        found = find(
+            f"kind: drift, features: {{top: 3}}, {text}", summary, BEFORE, edges=EDGES, importance=lacking
+        )
+        assert found.state is State.INSUFFICIENT
+        assert "(no row of baseline b1 has attributions): log `attributions` and create" in found.reason
+        few = find(
+            f"kind: drift, features: {{top: 5}}, {text}", summary, BEFORE, edges=EDGES, importance=KNOWN
+        )
+        assert few.state is State.INSUFFICIENT
+        assert "(by mean |attribution| in baseline b1 only 4 have a place)" in few.reason
+
+
+def test_an_important_feature_that_has_no_reference_is_told_rather_than_passed_over() -> None:
+    summary = counted(EDGES, age=FLAT, amount=FLAT, hour=FLAT, rate=FLAT)
+    stated = Importance(("age", "amuont"), "by `importance` in kedge.yml")
+    inputs = Inputs(Window(NOW - HOUR, NOW), summary, BEFORE, EDGES, importance=stated)
+    found = rule("kind: drift, by: [feature], features: {top: 2}").judge_all(inputs, NOW)
+    states = {labels["feature"]: one for labels, one in found}
+    assert {name: one.state for name, one in states.items()} == {
+        "age": State.OK,
+        "amuont": State.INSUFFICIENT,
+    }
+    assert states["amuont"].reason.startswith("it is no feature of the baseline")
+    together = find(
+        "kind: drift, share: 10%, features: {top: 2}", summary, BEFORE, edges=EDGES, importance=stated
+    )
+    assert "amuont cannot be judged: no feature of the baseline" in together.reason
 
 
 def test_few_rows_are_insufficient_and_say_what_they_need() -> None:

@@ -88,13 +88,14 @@ def test_a_new_category_fires_with_enough_rows_of_it() -> None:
         assert '"crypto" (25 rows' in alert.finding.reason
 
 
-def test_cost_is_summed_over_a_day_team_by_team() -> None:
+def test_the_cost_of_a_day_is_told_in_the_hour_that_passes_the_budget_team_by_team() -> None:
     book = load_rules([EXAMPLES / "cost-over-budget.yml"])
+    midnight = T0 + 22 * HOUR  # in Berlin, in summer
     with world(book=book, settings=settings(assistant={"bucket": "1h", "baseline": "off"})) as one:
-        for hour in range(26):
+        for hour in range(-3, 25):
             rows = [
                 replace(
-                    prediction(hour * 10 + i, T0 + hour * HOUR + i * MINUTE),
+                    prediction((hour + 3) * 10 + i, midnight + hour * HOUR + i * MINUTE),
                     model="assistant",
                     segment={"team": "search" if i % 2 else "ads"},
                     business={"token_cost": 9.0 if i % 2 else 1.0},
@@ -102,12 +103,15 @@ def test_cost_is_summed_over_a_day_team_by_team() -> None:
                 for i in range(6)
             ]
             one.send(rows)
-            one.tick(T0 + (hour + 1) * HOUR + 5 * MINUTE)
-        found = {alert.group["segment.team"]: alert for alert in one.alerts().values()}
-        assert {team: alert.status for team, alert in found.items()} == {
-            "search": Status.FIRING,
-            "ads": Status.INACTIVE,
-        }
-        finding = found["search"].finding
-        assert finding is not None
-        assert (finding.value, finding.n) == (24 * 3 * 9.0, 24 * 3)
+            one.tick(midnight + (hour + 1) * HOUR + 5 * MINUTE)
+            if hour == 23:
+                search = one.alert("cost-over-budget", **{"segment.team": "search"})
+                assert search.status is Status.FIRING
+                assert search.finding is not None
+                assert (search.finding.value, search.finding.n) == (24 * 3 * 9.0, 24 * 3)
+        # 19 hours of 27 are over 500; what came before midnight was another day's.
+        changes = [(e["step"], e["group"]["segment.team"], e["after"]) for e in one.events()]
+        assert changes == [
+            (midnight + 19 * HOUR, "search", "firing"),
+            (midnight + 25 * HOUR, "search", "resolved"),
+        ]

@@ -309,3 +309,52 @@ def test_the_command_prints_dots_and_differences_and_exits_by_what_was_found(tmp
 def test_a_report_tells_files_that_cannot_be_used(tmp_path: Path) -> None:
     root = ET.fromstring(junit(run(tmp_path, "[]")))
     assert root.find("testsuite/testcase/error") is not None
+
+
+TODAY = """
+version: 1
+defaults: {model: fraud, window: today, timezone: Europe/Berlin}
+rules:
+- {name: many, metric: volume.count, above: 2450}
+- {name: fewer, metric: volume.count, compare: {to: same_time}, fall: 30%, evidence: point}
+"""
+
+
+@pytest.mark.parametrize(
+    ("midnight", "at", "resolved"),
+    [
+        ("2026-10-24T22:00:00Z", "25h", "26h"),  # the day of 25 hours, at its end
+        ("2026-10-25T23:00:00Z", None, None),  # one of 24
+        ("2026-03-28T23:00:00Z", None, None),
+    ],
+)
+def test_the_day_so_far_is_counted_from_local_midnight(
+    tmp_path: Path, midnight: str, at: str | None, resolved: str | None
+) -> None:
+    fires = f"- {{at: {at}, alerts: [{{rule: many}}]}}\n  - {{at: {resolved}, alerts: []}}" if at else ""
+    story = f"""
+  start: {midnight}
+  interval: 1h
+  series: [{{metric: volume.count, values: 100x30}}]
+  expect:
+  - {{at: 22h, alerts: []}}
+  {fires}
+  strict: true
+"""
+    assert passes(tmp_path, story, TODAY)
+
+
+def test_the_day_so_far_is_compared_with_the_same_days_of_the_weeks_before(tmp_path: Path) -> None:
+    """After noon a tenth of the usual rows: by 18:00 exactly 30 % of the day so far are lacking."""
+    story = """
+  start: 2026-06-07T22:00:00Z
+  interval: 1h
+  series:
+  - {metric: volume.count, from: -28d, values: 100x671}
+  - {metric: volume.count, values: 100x11 10x11}
+  expect:
+  - {at: 12h, alerts: []}
+  - {at: 18h, alerts: []}
+  - {at: 19h, alerts: [{rule: fewer, severity: medium, says: the same time of the last 4 weeks}]}
+"""
+    assert passes(tmp_path, story, TODAY)

@@ -39,6 +39,9 @@ def _print(row: dict[str, Any]) -> None:
     against = f", against {reads['compare']}" if reads["compare"] else ""
     click.echo(f"{row['rule']} on {row['model']} ({row['place']})")
     click.echo(f"  reads    {what} over {reads['window']}{by}{against}: {', '.join(reads['parts'])}")
+    if "features" in row:
+        named = ", ".join(row["features"]) or "not known"
+        click.echo(f"  features {named} ({row['features_known']})")
     for missing in row["missing"]:
         click.echo(f"  lacks    {missing}")
     if "not_judged" in row:
