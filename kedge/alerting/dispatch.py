@@ -23,6 +23,7 @@ from kedge.alerting.grouping import (
     fires,
     group_id,
     has_told,
+    is_of,
     is_told,
     joined,
     left,
@@ -102,7 +103,7 @@ def quiet_at(now: Millis, routing: Routing, groups: Iterable[Group], silences: S
 def looked_at(routing: Routing, group: Group, now: Millis, quiet: Quiet) -> Look | None:
     """What is decided of a group now; None while it is not due.
 
-    A group whose route has gone from the tree is to be taken apart (`scattered`), not looked at.
+    An `outdated` group is to be taken apart (`scattered`), not looked at.
     """
     route = routing.by_key(group.route)
     if route is None or due_at(group, route) > now:
@@ -111,8 +112,15 @@ def looked_at(routing: Routing, group: Group, now: Millis, quiet: Quiet) -> Look
     return look(group, route, now, quiet.reason, why)
 
 
+def outdated(routing: Routing, group: Group) -> bool:
+    """Its route has gone, or tells another receiver or by other labels now. What fires in it would be told by
+    it and by the group that it belongs to now."""
+    route = routing.by_key(group.route)
+    return route is None or not is_of(group, route)
+
+
 def scattered(routing: Routing, groups: Mapping[str, Group], group: Group, now: Millis) -> dict[str, Group]:
-    """The groups that take over what fires in a group whose route has gone."""
+    """The groups that take over what fires in an outdated group, which is none of `groups`."""
     changed: dict[str, Group] = {}
     for member in group.members.values():
         changed |= assigned(routing, {**groups, **changed}, member.transition, now)

@@ -21,7 +21,7 @@ from typing import Any
 
 import msgspec
 
-from kedge.alerting.dispatch import Quiet, assigned, looked_at, quiet_at, scattered
+from kedge.alerting.dispatch import Quiet, assigned, looked_at, outdated, quiet_at, scattered
 from kedge.alerting.finding import AlertState, Finding, State, Transition
 from kedge.alerting.grouping import Group, Notification, is_told, shortened
 from kedge.alerting.lifecycle import Identity, standing
@@ -226,15 +226,26 @@ class Router:
         yield from group_rows(shortened(told, MOST_SHOWN), self.now)
 
     def _scatter(self) -> None:
-        """Take apart groups whose route is in notify.yml no more: what fires in them goes where it belongs
-        now."""
+        """Take apart groups that notify.yml makes no more: what fires in them goes where it belongs now. As
+        Alertmanager does when it reads its file anew; what is over is told to nobody else."""
         routing = self.routing
-        for group in [g for g in self.groups.values() if routing.by_key(g.route) is None]:
+
+        def gone(group: Group) -> bool:
+            # Without routes a group is what a silence holds, or left of routes: it dissolves when it is told.
+            return routing.by_key(group.route) is None if self.plain else outdated(routing, group)
+
+        held = [group for group in self.groups.values() if gone(group)]
+        tokens = {group.id: self._tokens.pop(group.id) for group in held}
+        for group in held:
             del self.groups[group.id]
+        for group in held:
             changed = scattered(routing, self.groups, group, self.now)
-            token = self._tokens.pop(group.id)
-            if self._swap(changed.values()) == changed.keys():
-                self.store.state.delete(GROUP + group.id, token)
+            if self._swap(changed.values()) != changed.keys():
+                continue  # another worker was faster: the next tick sees what is left
+            if self.store.state.delete(GROUP + group.id, tokens[group.id]):
+                _log.warning(
+                    "a group of %d alerts is taken apart: notify.yml makes it no more", len(group.members)
+                )
 
     def _change_over(self, book: RuleBook) -> None:
         """The first tick with routes: what fires already is in no group, and is told anew by its routes, so
