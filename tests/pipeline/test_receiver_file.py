@@ -1,6 +1,7 @@
 """notify.yml takes effect while kedge runs; a broken one keeps its last good version, and is told of."""
 
 import os
+import secrets
 from pathlib import Path
 
 import pytest
@@ -15,10 +16,12 @@ from kedge.notify.message import Links
 from kedge.notify.receivers import Receivers
 from kedge.pipeline.compose import open_pipeline
 from kedge.pipeline.receiver_file import ReceiverSource
+from kedge.store.base import Store
 from kedge.store.duckdb import open_duckdb
+from kedge.store.elastic import open_elastic
 from kedge.web.own import OwnCollector, Sources
 from kedge.windows import MINUTE
-from tests.pipeline.world import T0, Notebook, World, prediction, world
+from tests.pipeline.world import T0, Notebook, World, prediction, world, world_on
 
 RULES = """
 version: 1
@@ -134,14 +137,36 @@ def test_a_worker_does_not_start_where_the_file_never_was_good(one: World, path:
         starts(one, path)
 
 
-def test_a_store_that_was_never_set_up_hides_no_mistake(tmp_path: Path, path: Path) -> None:
+@pytest.mark.parametrize("where", ["duckdb", "elasticsearch", "opensearch"])
+def test_a_store_that_was_never_set_up_hides_no_mistake(
+    where: str, request: pytest.FixtureRequest, path: Path
+) -> None:
     path.write_text(BAD)
-    store = open_duckdb(":memory:")
+    store: Store
+    if where == "duckdb":
+        store = open_duckdb(":memory:")
+    else:
+        url = request.getfixturevalue(f"{where}_url")
+        store = open_elastic(url, prefix=f"kedge-never-{secrets.token_hex(5)}", clock=lambda: T0)
     try:
         with pytest.raises(BadInput, match="taem"):
             ReceiverSource(path, {}, Links(), store.state)()
     finally:
         store.close()
+
+
+@pytest.mark.parametrize("where", ["elasticsearch", "opensearch"])
+def test_on_a_server_a_broken_file_keeps_its_last_good_version_over_restarts_too(
+    where: str, request: pytest.FixtureRequest, path: Path
+) -> None:
+    with world_on(request, where, book=parse_rules(RULES)) as one:
+        starts(one, path)
+        one.tick(T0)
+        path.write_text(BAD)
+        starts(one, path)
+        one.tick(T0 + MINUTE)
+        assert one.pipe.receivers.known == {"team", "pager"}
+        assert one.alert("kedge.notify-broken", file=str(path)).status is Status.FIRING
 
 
 def test_a_variable_that_is_not_set_is_a_mistake_like_another(one: World, path: Path) -> None:
