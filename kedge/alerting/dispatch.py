@@ -127,6 +127,33 @@ def scattered(routing: Routing, groups: Mapping[str, Group], group: Group, now: 
     return {id: other for id, other in changed.items() if id != group.id}
 
 
+def rerouted(routing: Routing, groups: Mapping[str, Group], now: Millis) -> dict[str, Group]:
+    """The groups that an edit of the tree changes, none of which is outdated.
+
+    What fires goes where it belongs now, and leaves a group that tells the same receiver as one of those. Who
+    else was told of it hears how it goes on.
+    """
+    firing: dict[str, Transition] = {}
+    for member in (member for group in groups.values() for member in group.members.values()):
+        one = member.transition
+        held = firing.get(one.alert)
+        if fires(one) and (held is None or (held.step, held.decided) < (one.step, one.decided)):
+            firing[one.alert] = one
+    changed: dict[str, Group] = {}
+    for transition in firing.values():
+        changed |= assigned(routing, {**groups, **changed}, transition, now)
+        labels = labels_of(transition)
+        takers = [(key, route) for key, route, _ in routing.routes_of(labels, transition.notify)]
+        ids = {group_id(key, route.receiver, route.group_of(labels)) for key, route in takers}
+        told = {route.receiver for _, route in takers}
+        for id, group in {**groups, **changed}.items():
+            if id not in ids and transition.alert in group.members:
+                standing = routing.by_key(group.route)
+                if standing is not None and standing.receiver in told:
+                    changed[id] = left(group, transition.alert)
+    return changed
+
+
 @dataclass
 class Dispatcher:
     """The whole of it over groups in memory: for tests of rules and backtests."""

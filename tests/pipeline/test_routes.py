@@ -309,6 +309,23 @@ def test_a_route_that_groups_by_other_labels_makes_its_groups_anew(store, slack)
     assert sorted(labels["rule"] for labels in held) == ["odd", "slow"]
 
 
+def test_a_route_that_is_put_before_another_takes_what_fires_already(store, slack):
+    alerts = Alerts(store)
+    alerts.set("slow").set("odd").run(receivers_of(slack, edited()), 0, 30)
+    first = Route("lead", parse_match({"rule": "slow"}), **TIMES)
+    split = Route("ml", routes=(first, *edited().routes))
+    alerts.run(receivers_of(slack, split), 40, 70, 100)
+    assert [(p.channel, p.headline) for p in slack.posts[3:]] == [
+        (BOTH["lead"], "🔴 HIGH · fraud v7 · country=DE · slow")
+    ]
+    # Who was told that it fires hears that it is over.
+    alerts.set("slow", Status.RESOLVED).run(receivers_of(slack, split), 110, 400)
+    assert [p.headline for p in slack.posts if p.channel == BOTH["lead"]][1:] == [
+        "🟢 RESOLVED · fraud v7 · country=DE · slow"
+    ]
+    assert "🔴 HIGH · 1 firing, 1 resolved · model=fraud" in texts(slack)
+
+
 def test_a_route_whose_times_alone_were_changed_keeps_its_groups(store, slack):
     alerts = Alerts(store)
     alerts.set("slow").run(receivers_of(slack, edited()), 0, 30)
