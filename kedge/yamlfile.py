@@ -309,14 +309,18 @@ def parse_yaml(text: str, name: str) -> YamlFile:
 def read_yaml(path: Path, name: str = "") -> YamlFile:
     """Read and parse a file; raises YamlError that names it."""
     name = name or str(path)
+    return parse_yaml(read_text(path, name), name)
+
+
+def read_text(path: Path, name: str) -> str:
+    """The text of a file that people edit; raises YamlError that calls it `name`."""
     try:
         size = path.stat().st_size
         if size > MAX_BYTES:
             raise YamlError(f"{name}: {size} bytes; at most {MAX_BYTES} are read")
-        text = path.read_bytes().decode("utf-8-sig")
+        return path.read_bytes().decode("utf-8-sig")
     except OSError as e:
         raise YamlError(f"{name}: {e.strerror or e}") from None
     except UnicodeDecodeError as e:
         line = path.read_bytes()[: e.start].count(b"\n") + 1
         raise YamlError(f"{name}:{line}:1: not UTF-8") from None
-    return parse_yaml(text, name)

@@ -87,7 +87,7 @@ def run_tick(settings: Settings) -> None:
         report.seconds,
     )
     for problem in report.problems:
-        log.error("rule file: %s", problem)
+        log.error("broken file: %s", problem)
 
 
 def _pipeline(settings: Settings) -> tuple[Pipeline, Clock]:

@@ -23,6 +23,7 @@ from kedge.alerting.grouping import (
     fires,
     group_id,
     has_told,
+    is_of,
     is_told,
     joined,
     left,
@@ -102,7 +103,7 @@ def quiet_at(now: Millis, routing: Routing, groups: Iterable[Group], silences: S
 def looked_at(routing: Routing, group: Group, now: Millis, quiet: Quiet) -> Look | None:
     """What is decided of a group now; None while it is not due.
 
-    A group whose route has gone from the tree is to be taken apart (`scattered`), not looked at.
+    An `outdated` group is to be taken apart (`scattered`), not looked at.
     """
     route = routing.by_key(group.route)
     if route is None or due_at(group, route) > now:
@@ -111,12 +112,46 @@ def looked_at(routing: Routing, group: Group, now: Millis, quiet: Quiet) -> Look
     return look(group, route, now, quiet.reason, why)
 
 
+def outdated(routing: Routing, group: Group) -> bool:
+    """Its route has gone, or tells another receiver or by other labels now. What fires in it would be told by
+    it and by the group that it belongs to now."""
+    route = routing.by_key(group.route)
+    return route is None or not is_of(group, route)
+
+
 def scattered(routing: Routing, groups: Mapping[str, Group], group: Group, now: Millis) -> dict[str, Group]:
-    """The groups that take over what fires in a group whose route has gone."""
+    """The groups that take over what fires in an outdated group, which is none of `groups`."""
     changed: dict[str, Group] = {}
     for member in group.members.values():
         changed |= assigned(routing, {**groups, **changed}, member.transition, now)
     return {id: other for id, other in changed.items() if id != group.id}
+
+
+def rerouted(routing: Routing, groups: Mapping[str, Group], now: Millis) -> dict[str, Group]:
+    """The groups that an edit of the tree changes, none of which is outdated.
+
+    What fires goes where it belongs now, and leaves a group that tells the same receiver as one of those. Who
+    else was told of it hears how it goes on.
+    """
+    firing: dict[str, Transition] = {}
+    for member in (member for group in groups.values() for member in group.members.values()):
+        one = member.transition
+        held = firing.get(one.alert)
+        if fires(one) and (held is None or (held.step, held.decided) < (one.step, one.decided)):
+            firing[one.alert] = one
+    changed: dict[str, Group] = {}
+    for transition in firing.values():
+        changed |= assigned(routing, {**groups, **changed}, transition, now)
+        labels = labels_of(transition)
+        takers = [(key, route) for key, route, _ in routing.routes_of(labels, transition.notify)]
+        ids = {group_id(key, route.receiver, route.group_of(labels)) for key, route in takers}
+        told = {route.receiver for _, route in takers}
+        for id, group in {**groups, **changed}.items():
+            if id not in ids and transition.alert in group.members:
+                standing = routing.by_key(group.route)
+                if standing is not None and standing.receiver in told:
+                    changed[id] = left(group, transition.alert)
+    return changed
 
 
 @dataclass

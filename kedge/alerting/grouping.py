@@ -149,6 +149,8 @@ class Group(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     labels: dict[str, str]
     next: Millis
     """When it is looked at next."""
+    group_by: tuple[str, ...] | None = None
+    """Its route's when the group was made; None: not known, of an older version of kedge."""
     flushed: bool = False
     """It has been looked at: `group_wait` is over."""
     members: dict[str, Member] = {}
@@ -182,7 +184,14 @@ def group_id(route_key: str, receiver: str, labels: Mapping[str, str]) -> str:
 def new_group(route_key: str, route: Route, labels: Mapping[str, str], now: Millis) -> Group:
     """One without alerts, to be looked at when `group_wait` is over."""
     id = group_id(route_key, route.receiver, labels)
-    return Group(id=id, route=route_key, labels=dict(labels), next=now + route.group_wait)
+    wait = now + route.group_wait
+    return Group(id=id, route=route_key, labels=dict(labels), next=wait, group_by=route.group_by)
+
+
+def is_of(group: Group, route: Route) -> bool:
+    """Whether the group is one that the route makes still: it tells the same receiver, by the same labels."""
+    same = group.group_by in (None, route.group_by)
+    return same and group.id == group_id(group.route, route.receiver, group.labels)
 
 
 def joined(group: Group, transition: Transition, route: Route, now: Millis) -> Group:

@@ -175,12 +175,7 @@ class _Reader:
         return RuleBook(tuple(self.rules.values()), tuple(sorted(self.problems)))
 
     def unreadable(self, name: str, text: str) -> None:
-        """`text` begins with `file:line:col: ` or `file: `."""
-        where, _, problem = text.removeprefix(name).lstrip(":").partition(" ")
-        line, _, column = where.rstrip(":").partition(":")
-        known = line.isdigit() and column.isdigit()
-        at = (int(line), int(column)) if known else (1, 1)
-        self.problems.add(Problem(name, *at, problem if known else text.removeprefix(f"{name}: ")))
+        self.problems.add(unreadable(name, text))
 
     def read(self, file: YamlFile) -> None:
         content = file.data if file.data is not None else {}
@@ -248,6 +243,15 @@ class _Reader:
 
     def _add(self, file: YamlFile, loc: Sequence[str | int], text: str) -> None:
         self.problems.add(Problem(file.name, *file.position(loc), text))
+
+
+def unreadable(name: str, text: str) -> Problem:
+    """What a YamlError says of a file; `text` begins with `file:line:col: ` or `file: `."""
+    where, _, problem = text.removeprefix(name).lstrip(":").partition(" ")
+    line, _, column = where.rstrip(":").partition(":")
+    known = line.isdigit() and column.isdigit()
+    at = (int(line), int(column)) if known else (1, 1)
+    return Problem(name, *at, problem if known else text.removeprefix(f"{name}: "))
 
 
 def explain(error: ErrorDetails, kind: type[Rule], given: Sequence[str] | Any = ()) -> str:

@@ -7,6 +7,7 @@ a route does not say it inherits from its parent, but for `match`, `continue` an
 muted or active.
 """
 
+import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -90,6 +91,12 @@ class Routing:
     def keys(self) -> Iterator[str]:
         """Of every route of the tree."""
         return (key for key, _ in self._all())
+
+    @property
+    def shape(self) -> str:
+        """A digest of what decides which groups an alert is in: receivers, conditions, `group_by`, order."""
+        routes = [(key, route.receiver, route.group_by, route.goes_on) for key, route in self._all()]
+        return hashlib.sha256(repr((routes, sorted(self.receivers))).encode()).hexdigest()[:32]
 
     def by_key(self, key: str) -> Route | None:
         """The route of a stored group; None where the tree has no such route any more."""

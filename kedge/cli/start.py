@@ -345,7 +345,12 @@ def _receivers(ctx: click.Context) -> Check:
     try:
         receivers = load_receivers(settings.notify if settings.notify.exists() else None, os.environ)
     except KedgeError as e:
-        return Check("receivers", False, str(e), f"mend {settings.notify}")
+        return Check(
+            "receivers",
+            False,
+            str(e),
+            f"mend {settings.notify}; until then its last good version stays in force",
+        )
     known = f"default {receivers.default}; known: {', '.join(sorted(receivers.known))}"
     if receivers.routing is not None:
         known += f"; {len(list(receivers.routing.keys()))} routes"

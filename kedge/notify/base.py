@@ -31,6 +31,8 @@ class Message:
     fields: tuple[tuple[str, str], ...] = ()
     """Short name and value pairs beside the lines: window, since when, how long."""
     links: tuple[Link, ...] = ()
+    alerts: tuple[tuple[str, tuple[Link, ...]], ...] = ()
+    """Of a message of several alerts: the name of each that has a line, and where it leads, best first."""
     footer: str = ""
     """Where the rule stands: `rules/fraud.yml:12`."""
     colour: str = ""

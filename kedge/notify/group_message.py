@@ -6,8 +6,8 @@ from dataclasses import replace
 
 from kedge.alerting.finding import Status, Transition
 from kedge.alerting.grouping import Notification, Reason
-from kedge.notify.base import Message
-from kedge.notify.message import Links, compose
+from kedge.notify.base import Link, Message
+from kedge.notify.message import DASHBOARD, ROWS, Links, compose
 
 _NOTICES: Mapping[Reason, str] = {
     Reason.REPEAT: "It still fires: nothing has changed since the last message",
@@ -33,6 +33,7 @@ def compose_group(told: Notification, *, links: Links, part: bool = False) -> Me
         lines=tuple(_lines(told, composed)),
         fields=(("Group", _named(told)),) if told.labels else (),
         links=(),
+        alerts=tuple((_name(message), _ways(message)) for _, message in composed if message.links),
         footer="",
         broadcast=True,
     )
@@ -52,6 +53,19 @@ def _single(transition: Transition, told: Notification, links: Links, part: bool
         # closer.
         broadcast=not part and (message.broadcast or again),
     )
+
+
+def _name(message: Message) -> str:
+    """`fraud v7 · country=DE · recall fell`: the headline without its severity, which its line has."""
+    return message.headline.partition(" · ")[2] or message.headline
+
+
+def _ways(message: Message) -> tuple[Link, ...]:
+    """To the alert itself, or what there is instead, and to its example rows: of many alerts more is a wall.
+    What is new has all of its links in the thread."""
+    rows = [link for link in message.links if link.text == ROWS]
+    others = sorted((link for link in message.links if link not in rows), key=lambda k: k.text != DASHBOARD)
+    return (*others[:1], *rows)
 
 
 def _headline(told: Notification) -> str:

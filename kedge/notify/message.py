@@ -40,6 +40,7 @@ MOST_CAUSES = 3
 MAX_CAUSE = 160
 """Characters: values of groups may be of any length, and the lines below must fit too."""
 _KIBANA_FIELDS = {"version": "model.version", "service": "service.name", "host": "host.name"}
+DASHBOARD, ROWS = "Dashboard", "Example rows"
 _BREAKS = re.compile(r"[ \t\r\n\v\f\x85\u2028\u2029]+")
 _RISON_SAFE = "()!,:'"
 
@@ -56,8 +57,8 @@ class Links:
         as http or https."""
         links = (
             Link("Logs", self._logs(transition) if self.kibana else ""),
-            Link("Example rows", self._rows(transition) if self.dashboard else ""),
-            Link("Dashboard", f"{self.dashboard.rstrip('/')}/alerts/{quote(transition.alert, safe='')}"),
+            Link(ROWS, self._rows(transition) if self.dashboard else ""),
+            Link(DASHBOARD, f"{self.dashboard.rstrip('/')}/alerts/{quote(transition.alert, safe='')}"),
             Link("Runbook", transition.runbook),
         )
         return tuple(link for link in links if _is_web(link.url))

@@ -25,6 +25,7 @@ from pydantic import StringConstraints, TypeAdapter, ValidationError, model_vali
 from kedge.alerting.fields import did_you_mean
 from kedge.alerting.finding import Transition
 from kedge.alerting.grouping import is_told
+from kedge.alerting.loading import Problem
 from kedge.alerting.routing import Routing, plain_routing
 from kedge.errors import BadInput
 from kedge.notify.base import Notifier
@@ -86,6 +87,14 @@ _TOP = ("default", "receivers", "route", "inhibit", "time_intervals")
 _ELSEWHERE = {"inhibit_rules": "inhibit", "mute_time_intervals": "time_intervals", "routes": "route"}
 
 
+class BrokenFile(BadInput):
+    """A notify.yml with mistakes; `problems`: each with its place. None holds a secret."""
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        super().__init__("\n".join(map(str, problems)))
+        self.problems = tuple(problems)
+
+
 @dataclass(frozen=True)
 class Receivers:
     """The configured receivers by name, and who is told of what."""
@@ -95,6 +104,8 @@ class Receivers:
     links: Links = field(default_factory=Links)
     routing: Routing | None = None
     """The tree of `route:`. None where the file has none: a rule's `notify` is told, else the default."""
+    problems: tuple[Problem, ...] = ()
+    """What is wrong with notify.yml as it is now; these are of its last good version then."""
     _noticed: set[str] = field(default_factory=set, repr=False, compare=False)
 
     @property
@@ -138,21 +149,27 @@ def load_receivers(
 ) -> Receivers:
     """The receivers of the file at `path`; without it, Slack from the environment, else the terminal.
 
-    `stream`: where terminal receivers write, standard output by default. Raises BadInput that names every
-    wrong entry with `file:line:col`, or YamlError; neither holds a secret.
+    `stream`: where terminal receivers write, standard output by default. Raises BrokenFile that names every
+    wrong entry with `file:line:col`, BadInput where the environment is wrong, or YamlError; none holds a
+    secret.
     """
-    links = links or Links()
     if path is None or not path.exists():
         name, notifier = _from_environment(env, stream)
-        return Receivers({name: notifier}, name, links)
-    source = read_yaml(path)
-    return _Reader(source, env, stream).receivers(links)
+        return Receivers({name: notifier}, name, links or Links())
+    return receivers_of(read_yaml(path), env, links=links, stream=stream)
+
+
+def receivers_of(
+    source: YamlFile, env: Mapping[str, str], *, links: Links | None = None, stream: TextIO | None = None
+) -> Receivers:
+    """The receivers of a file that is read; raises BrokenFile."""
+    return _Reader(source, env, stream).receivers(links or Links())
 
 
 def load_routing(path: Path) -> Routing:
     """Who is told what by the file at `path`, without the secrets of its receivers: for tests and checks.
 
-    Raises BadInput with every wrong entry, or YamlError.
+    Raises BrokenFile with every wrong entry, or YamlError.
     """
     receivers = _Reader(read_yaml(path), None, None).receivers(Links())
     return receivers.routing or plain_routing(receivers.default, receivers.known)
@@ -180,10 +197,7 @@ class _Reader:
         default = self._default(names)
         routing = self._routing(default, names)
         if self.problems:
-            name = self.source.name
-            raise BadInput(
-                "\n".join(f"{name}:{line}:{col}: {text}" for line, col, text in sorted(self.problems))
-            )
+            raise BrokenFile([Problem(self.source.name, *problem) for problem in sorted(self.problems)])
         return Receivers(notifiers, default, links, routing)
 
     def _notifiers(self) -> dict[str, Notifier]:

@@ -9,6 +9,7 @@ links, and names and values of fields, are `mrkdwn`, which has escapes for & < >
 """
 
 import re
+from collections.abc import Iterator, Sequence
 from typing import Any
 from urllib.parse import quote
 
@@ -26,6 +27,8 @@ MAX_TEXT = 4_000
 """Slack takes 40,000 and advises 4,000."""
 MAX_URL = 3_000
 MAX_LINK_TEXT = 75
+MAX_NAME = 100
+"""Of an alert, before its links."""
 
 EVENT_TYPE = "kedge_transition"
 
@@ -54,6 +57,7 @@ def payload(message: Message) -> dict[str, Any]:
         context.append(plain(message.footer, MAX_SECTION))
     if context:
         body.append({"type": "context", "elements": context[:MAX_CONTEXT_ELEMENTS]})
+    body += _ways(message.alerts)
     header = {"type": "header", "text": plain(headline, MAX_HEADER)}
     summary = "\n".join([headline, *message.lines[:1]])
     result: dict[str, Any] = {
@@ -104,14 +108,36 @@ def mrkdwn(text: str, limit: int) -> str:
     return escaped(_MARKUP.sub(lambda match: _LOOKALIKES[match[0]], text.replace("\n", " ")), limit)
 
 
-def _anchors(links: tuple[Link, ...]) -> str:
+def _ways(alerts: Sequence[tuple[str, tuple[Link, ...]]]) -> Iterator[Block]:
+    """A line of links an alert, in as few texts as they fit into: URLs are long, and a text is not."""
+    texts: list[str] = []
+    for name, links in alerts:
+        lead = f"{mrkdwn(name, MAX_NAME)}: "
+        anchors = _anchors(links, MAX_SECTION - _units(lead))
+        if not anchors:
+            continue
+        line = lead + anchors
+        if texts and _units(f"{texts[-1]}\n{line}") <= MAX_SECTION:
+            texts[-1] += f"\n{line}"
+        else:
+            texts.append(line)
+    for start in range(0, len(texts), MAX_CONTEXT_ELEMENTS):
+        part = texts[start : start + MAX_CONTEXT_ELEMENTS]
+        yield {"type": "context", "elements": [{"type": "mrkdwn", "text": text} for text in part]}
+
+
+def _units(text: str) -> int:
+    return len(text.encode("utf-16-le")) // 2
+
+
+def _anchors(links: tuple[Link, ...], limit: int = MAX_SECTION) -> str:
     """`<url|text> · …`: a link that does not fit is left out whole, for a cut URL leads nowhere."""
     result = ""
     for link in links:
         # In <url|text> the bar and > end the URL; everything else that is not ASCII-safe is quoted too.
-        url = quote(link.url, safe="!#$&'()*+,/:;=?@[]~%").replace("&", "&amp;")
+        url = quote(link.url, safe="!#$&'()*+,/:;=?@[]~%", errors="replace").replace("&", "&amp;")
         anchor = f"<{url}|{mrkdwn(link.text, MAX_LINK_TEXT)}>"
         joined = f"{result} · {anchor}" if result else anchor
-        if len(url) <= MAX_URL and len(joined) <= MAX_SECTION:
+        if len(url) <= MAX_URL and _units(joined) <= limit:
             result = joined
     return result

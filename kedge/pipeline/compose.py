@@ -9,8 +9,8 @@ from kedge.clock import Clock
 from kedge.config import NEEDS_A_CLUSTER, STORE_KEY, Settings
 from kedge.errors import KedgeError
 from kedge.notify.message import Links
-from kedge.notify.receivers import load_receivers
 from kedge.pipeline.context import Pipeline
+from kedge.pipeline.receiver_file import ReceiverSource
 from kedge.pipeline.rulebook import RuleSource
 from kedge.store.base import Store
 
@@ -49,15 +49,14 @@ def open_store(
 def open_pipeline(settings: Settings, clock: Clock, store: Store | None = None) -> Pipeline:
     """A pipeline over the settings' store, rules and receivers."""
     store = store or open_store(settings, clock)
+    links = Links(dashboard=f"{settings.url}/v1" if settings.url else "", kibana=settings.kibana or "")
+    source = ReceiverSource(settings.notify, os.environ, links, store.state)
     return Pipeline(
         store=store,
         settings=settings,
         rules=RuleSource(settings.rules, kept=store.state),
-        receivers=load_receivers(
-            settings.notify if settings.notify.exists() else None,
-            os.environ,
-            links=Links(dashboard=f"{settings.url}/v1" if settings.url else "", kibana=settings.kibana or ""),
-        ),
+        receivers=source(),
+        receiver_source=source,
         holder=f"{socket.gethostname()}:{os.getpid()}",
         sole_writer=settings.embedded,
     )

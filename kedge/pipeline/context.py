@@ -1,6 +1,6 @@
 """What the use-cases work with: the ports, the settings, and what is known of each model."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from kedge.alerting.loading import RuleBook
@@ -12,6 +12,7 @@ from kedge.pipeline.dirty import Feed
 from kedge.pipeline.memory import FeedMemory, MetricMemory
 from kedge.pipeline.novelty import ValueMemory
 from kedge.pipeline.reader import Ask, SummaryReader
+from kedge.pipeline.receiver_file import ReceiverSource
 from kedge.pipeline.recount import recount
 from kedge.pipeline.tiers import tier_floors
 from kedge.store.base import DocumentStore, Grouping, Json, PartRow, Store, Stored
@@ -26,6 +27,7 @@ class Pipeline:
     rules: Callable[[], RuleBook]
     """The rules in force; read once a tick."""
     receivers: Receivers
+    """Who is told, as read last: ask `current_receivers`."""
     holder: str
     """Names this worker in leases."""
     sole_writer: bool = False
@@ -34,18 +36,26 @@ class Pipeline:
     """
     wall: Clock = system_clock
     """The machine's clock, in a rehearsal too: leases and back-off of deliveries are about real requests."""
+    receiver_source: ReceiverSource | None = None
+    """Where receivers are read from; None: they stay as they are."""
     reader: SummaryReader = field(init=False)
     metrics: MetricMemory = field(default_factory=MetricMemory)
     feeds: FeedMemory = field(default_factory=FeedMemory)
     values: ValueMemory = field(default_factory=ValueMemory)
-    broken_files: frozenset[str] | None = None
-    """The rule files that are known to have their alert (broken.py); None: nothing is known yet."""
+    broken_files: Mapping[str, frozenset[str]] | None = None
+    """By rule of broken.py, the files that are known to have their alert; None: nothing is known yet."""
     ticked: Json | None = None
     """What the last tick of this process left to be told of (ticked.py)."""
 
     def __post_init__(self) -> None:
         declare(one.info for one in self.settings.own_metrics().metrics.values())
         self.reader = SummaryReader(self.store, self._count, keep=self.sole_writer)
+
+    def current_receivers(self) -> Receivers:
+        """Those in force now; a notify.yml that was saved since is read."""
+        if self.receiver_source is not None:
+            self.receivers = self.receiver_source()
+        return self.receivers
 
     def _count(self, asks: Sequence[Ask]) -> list[list[PartRow]]:
         return recount(self.store, self.settings, asks)

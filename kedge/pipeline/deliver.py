@@ -28,11 +28,11 @@ from kedge.notify.receivers import Receivers
 from kedge.pipeline.faults import reach
 from kedge.pipeline.outbox import (
     FAILED,
-    GIVE_UP_AFTER,
     SENT,
     Lease,
     Row,
     forget_thread,
+    handed_on,
     is_unsettled,
     keep_thread,
     new_row,
@@ -41,10 +41,12 @@ from kedge.pipeline.outbox import (
 )
 from kedge.pipeline.route import Router
 from kedge.store.base import DocumentStore, Json, Store, Stored
-from kedge.windows import DAY, SECOND, Millis
+from kedge.windows import DAY, MINUTE, SECOND, Millis
 
 LEASE: Millis = 60 * SECOND
 """Longer than the longest `send`: a look-up, a post, one more outside a lost thread, each with a time-out."""
+GONE_AFTER: Millis = 5 * MINUTE
+"""Of a message to a receiver that this worker does not know: until then another one may."""
 KEEP_SENT: Millis = 7 * DAY
 KEEP_FAILED: Millis = 30 * DAY
 
@@ -179,7 +181,7 @@ def deliver(
         if not unsettled:
             continue
         if receiver not in receivers.known:
-            counts = counts.joined(_orphaned(store.outbox, receiver, unsettled, now))
+            counts = counts.joined(_orphaned(store.outbox, receivers, receiver, unsettled, now))
             continue
         if not any(Row(store.outbox, name, stored).due(now) for name, stored in unsettled.items()):
             counts = counts.plus(waiting=len(unsettled))
@@ -251,6 +253,7 @@ def _message(row: Json, receivers: Receivers, receiver: str) -> Message:
         transition = msgspec.convert(row["transition"], Transition)
         message = compose(transition, links=receivers.links)
         notify = transition.notify
+    notify = row.get("instead_of", notify)
     if notify in ("", receiver):
         return message
     notice = f'sent to "{receiver}": there is no receiver "{notify}"'
@@ -279,16 +282,25 @@ def _send(
 
 
 def _orphaned(
-    outbox: DocumentStore, receiver: str, rows: Mapping[str, Stored], now: Millis
+    outbox: DocumentStore, receivers: Receivers, receiver: str, rows: Mapping[str, Stored], now: Millis
 ) -> DeliveryCounts:
-    """Rows of a receiver unknown to this worker: it was removed, or a newer worker knows it already."""
+    """Rows of a receiver unknown to this worker: it was removed, or another worker has read a newer file.
+
+    Where there are routes, what fires still was told anew by those of now. Without them nobody else hears of
+    it: the default does, as of a rule that names a receiver which does not exist.
+    """
     counts = DeliveryCounts()
-    for name, stored in rows.items():
-        if now - stored.value["created"] < GIVE_UP_AFTER:
+    for name, stored in sorted(rows.items()):
+        if now - stored.value["created"] < GONE_AFTER:
             counts = counts.plus(waiting=1)
-        else:
-            reason = f'there is no receiver "{receiver}" any more'
-            counts = counts.plus(failed=Row(outbox, name, stored).failed(reason, now))
+            continue
+        reason = f'there is no receiver "{receiver}" any more'
+        if receivers.routing is None:
+            instead = f"{receivers.default}/{name.partition('/')[2]}"
+            # Before its own row is settled: a worker that dies in between does it again, to no effect.
+            outbox.swap(instead, handed_on(stored.value, receivers.default, now), None)
+            reason += f': "{receivers.default}" is told instead'
+        counts = counts.plus(failed=Row(outbox, name, stored).failed(reason, now))
     return counts
 
 

@@ -67,6 +67,12 @@ def group_rows(told: Notification, now: Millis) -> Iterator[tuple[str, Json]]:
         yield name, row | {"notification": msgspec.to_builtins(held), "part": alert, "over": not told.firing}
 
 
+def handed_on(value: Json, to: str, now: Millis) -> Json:
+    """A row that is to be told to another receiver, as its own is no more."""
+    told = {key: value[key] for key in ("notification", "part", "over") if key in value}
+    return new_row(to, value["transition"], now) | told | {"instead_of": value["receiver"]}
+
+
 def is_unsettled(value: Json) -> bool:
     return value["status"] in (PENDING, ATTEMPTING)
 

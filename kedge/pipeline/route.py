@@ -21,7 +21,7 @@ from typing import Any
 
 import msgspec
 
-from kedge.alerting.dispatch import Quiet, assigned, looked_at, quiet_at, scattered
+from kedge.alerting.dispatch import Quiet, assigned, looked_at, outdated, quiet_at, rerouted, scattered
 from kedge.alerting.finding import AlertState, Finding, State, Transition
 from kedge.alerting.grouping import Group, Notification, is_told, shortened
 from kedge.alerting.lifecycle import Identity, standing
@@ -39,7 +39,7 @@ from kedge.windows import Millis
 PREFIX = "route:"
 GROUP = f"{PREFIX}group:"
 TREE = f"{PREFIX}tree"
-"""The document that says that routes are in force."""
+"""The document that says that routes are in force, and which alerts they take."""
 MOST_SHOWN = 20
 """Alerts of one message; more are counted."""
 MOST_TRIES = 20
@@ -155,6 +155,7 @@ class Router:
             self._hold_silenced(book)
         self._change_over(book)
         self._scatter()
+        self._reroute()
         quiet = quiet_at(self.now, self.routing, list(self.groups.values()), self.silences)
         looked = self._as_of_now(list(self._looked_at(quiet)))
         mine = self._swap(looked)
@@ -226,15 +227,26 @@ class Router:
         yield from group_rows(shortened(told, MOST_SHOWN), self.now)
 
     def _scatter(self) -> None:
-        """Take apart groups whose route is in notify.yml no more: what fires in them goes where it belongs
-        now."""
+        """Take apart groups that notify.yml makes no more: what fires in them goes where it belongs now. As
+        Alertmanager does when it reads its file anew; what is over is told to nobody else."""
         routing = self.routing
-        for group in [g for g in self.groups.values() if routing.by_key(g.route) is None]:
+
+        def gone(group: Group) -> bool:
+            # Without routes a group is what a silence holds, or left of routes: it dissolves when it is told.
+            return routing.by_key(group.route) is None if self.plain else outdated(routing, group)
+
+        held = [group for group in self.groups.values() if gone(group)]
+        tokens = {group.id: self._tokens.pop(group.id) for group in held}
+        for group in held:
             del self.groups[group.id]
+        for group in held:
             changed = scattered(routing, self.groups, group, self.now)
-            token = self._tokens.pop(group.id)
-            if self._swap(changed.values()) == changed.keys():
-                self.store.state.delete(GROUP + group.id, token)
+            if self._swap(changed.values()) != changed.keys():
+                continue  # another worker was faster: the next tick sees what is left
+            if self.store.state.delete(GROUP + group.id, tokens[group.id]):
+                _log.warning(
+                    "a group of %d alerts is taken apart: notify.yml makes it no more", len(group.members)
+                )
 
     def _change_over(self, book: RuleBook) -> None:
         """The first tick with routes: what fires already is in no group, and is told anew by its routes, so
@@ -244,7 +256,19 @@ class Router:
         elif not self.plain and self._tree is None:
             held = {alert for group in self.groups.values() for alert in group.members}
             self.assign([t for t in self._standing(book) if t.alert not in held and is_told(t)])
-            self.store.state.swap(TREE, {"since": self.now}, None)
+            self.store.state.swap(TREE, {"since": self.now, "shape": self.routing.shape}, None)
+
+    def _reroute(self) -> None:
+        """Once after an edit of the tree: an alert goes where it belongs now though nothing of it changes."""
+        shape, tree = self.routing.shape, self._tree
+        if self.plain or tree is None or tree.value.get("shape") == shape:
+            return
+        for _ in range(MOST_TRIES):
+            changed = rerouted(self.routing, self.groups, self.now)
+            if self._swap(changed.values()) == changed.keys():
+                self.store.state.swap(TREE, {**tree.value, "shape": shape}, tree.token)
+                return
+            self._read()  # the next tick does what is left, as after a kill
 
     # --- silences without routes ----------------------------------------------------------------------------
 

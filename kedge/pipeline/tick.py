@@ -3,7 +3,7 @@
 import time
 from dataclasses import dataclass, field, replace
 
-from kedge.pipeline.broken import watch_rule_files
+from kedge.pipeline.broken import watch_files
 from kedge.pipeline.context import Pipeline
 from kedge.pipeline.deliver import DeliveryCounts, deliver, project
 from kedge.pipeline.evaluate import EvaluateCounts, evaluate_due
@@ -39,7 +39,8 @@ class TickReport:
     deliveries: DeliveryCounts | None = None
     projected: int = 0
     problems: tuple[str, ...] = ()
-    """Rule files that could not be read, by `file:line:col`; their last good version stays in force."""
+    """What is wrong with rule files and notify.yml, by `file:line:col`; their last good version stays in
+    force."""
     seconds: float = 0.0
 
 
@@ -56,6 +57,9 @@ def tick(pipe: Pipeline, now: Millis, *, lease: Millis = LEASE, patient: bool = 
     told: Json | None = None
     try:
         book = pipe.rules()
+        receivers = pipe.current_receivers()
+        if pipe.receiver_source is not None:
+            pipe.receiver_source.keep()
         expiry = min(
             [m.labels.expire for m in pipe.settings.models.values()],
             default=pipe.settings.of_model("").labels.expire,
@@ -69,13 +73,13 @@ def tick(pipe: Pipeline, now: Millis, *, lease: Millis = LEASE, patient: bool = 
         if proposed := propose_baselines(pipe, book):
             more = summarise_due(pipe, book, now, patient=patient, sealed=sealed)
             summaries = replace(summaries.plus(more), left=more.left)
-        broken = watch_rule_files(pipe, book, now)
+        broken = watch_files(pipe, book, receivers, now)
         alerts = evaluate_due(pipe, book, now, patient=patient)
         alerts.transitions += broken
-        router = Router.read(pipe.store, pipe.receivers, pipe.wall())
-        projected = project(pipe.store, pipe.receivers, pipe.wall(), router=router)
+        router = Router.read(pipe.store, receivers, pipe.wall())
+        projected = project(pipe.store, receivers, pipe.wall(), router=router)
         router.flush(book)
-        deliveries = deliver(pipe.store, pipe.receivers, pipe.wall(), pipe.holder, alone=pipe.sole_writer)
+        deliveries = deliver(pipe.store, receivers, pipe.wall(), pipe.holder, alone=pipe.sole_writer)
         seconds = time.perf_counter() - started
         told = pipe.ticked = Ticked(pipe.wall(), round(seconds, 3), labels.waiting).told()
     finally:
@@ -89,7 +93,7 @@ def tick(pipe: Pipeline, now: Millis, *, lease: Millis = LEASE, patient: bool = 
         alerts=alerts,
         deliveries=deliveries,
         projected=projected,
-        problems=tuple(str(p) for p in book.problems),
+        problems=tuple(str(p) for p in (*book.problems, *receivers.problems)),
         seconds=seconds,
     )
 

@@ -225,6 +225,21 @@ class Silenced(_Strict):
         return self
 
 
+class Acknowledged(_Strict):
+    """Somebody has seen what fires: until it is over it is acknowledged."""
+
+    match: dict[str, Any] = Field(
+        description="Which of the alerts that fire then, as in a silence: `{rule: slow}`."
+    )
+    at: Offset = Field(description="When, since the test began: after what is judged then.")
+    by: Text = Field("somebody", min_length=1, description="Who, as messages say it.")
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        checked(lambda: parse_match(self.match))
+        return self
+
+
 class Case(_Strict):
     """One story: what the rows were, and what was to come of it."""
 
@@ -250,6 +265,7 @@ class Case(_Strict):
         min_length=1, description="What was to come of it, in order of time."
     )
     silences: tuple[Silenced, ...] = Field((), description="Who is not told of what, and when.")
+    acks: tuple[Acknowledged, ...] = Field((), description="Who has seen what, and when.")
     strict: bool = Field(False, description="Nothing else may fire, at any time, and nothing else be sent.")
 
     @model_validator(mode="after")
@@ -263,8 +279,11 @@ class Case(_Strict):
         if any(series.from_ % self.interval for series in self.series):
             raise ValueError("from: a multiple of the interval")
         times = [expected.at for expected in self.expect]
-        if any(at < 0 or at % finest for at in times):
+        acks = [ack.at for ack in self.acks]
+        if any(at < 0 or at % finest for at in (*times, *acks)):
             raise ValueError(f"at: a multiple of the bucket, {width}, from 0 on")
+        if acks and max(acks) > max(times):
+            raise ValueError("acks: nothing is expected after the last of them: write an `expect` for it")
         if times != sorted(set(times)):
             raise ValueError("expect: in order of time, each time once")
         return self
@@ -363,6 +382,8 @@ _INSIDE: Mapping[str, type[BaseModel]] = {
     "expect": Expectation,
     "alerts": ExpectedAlert,
     "messages": ExpectedMessage,
+    "silences": Silenced,
+    "acks": Acknowledged,
 }
 
 
@@ -372,6 +393,7 @@ MAPS: Mapping[str, type[BaseModel]] = {
     "A series": Series,
     "A metric of the baseline": Reference,
     "A silence": Silenced,
+    "An acknowledgement": Acknowledged,
     "An expectation": Expectation,
     "An alert": ExpectedAlert,
     "A message": ExpectedMessage,

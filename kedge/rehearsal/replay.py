@@ -65,7 +65,7 @@ class Replay:
         self._stage = Stage(pipe.store, pipe.store, pipe.store.state)
         self._book = self._usable(book)
         self._task = Task(pipe.settings, self._book, self._feed, self._floors, window)
-        self._judging = Judging(self._task, self._stage, self._count, receivers or pipe.receivers)
+        self._judging = Judging(self._task, self._stage, self._count, receivers or pipe.current_receivers())
         self._processes = processes
         self.steps = 0
         self._teller = Teller(self._judging.pipe, self._stage)

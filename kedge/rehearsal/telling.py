@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from kedge.alerting.dispatch import Dispatcher
-from kedge.alerting.finding import Transition
+from kedge.alerting.finding import Status, Transition
 from kedge.alerting.grouping import Notification
 from kedge.alerting.routing import plain_routing
 from kedge.alerting.silences import Silence
@@ -64,7 +64,7 @@ class Teller:
             if id not in self._seen
         ]
         self._seen |= {transition.id for transition in fresh}
-        fresh.sort(key=lambda t: (t.step, t.rule, t.alert, t.decided))
+        fresh.sort(key=lambda t: (t.step, t.rule, t.alert, t.decided, t.after is Status.ACKNOWLEDGED))
         if self._dispatcher is None:
             return list(self._straight(fresh))
         return list(self._routed(self._dispatcher, fresh, now))
@@ -76,14 +76,17 @@ class Teller:
                 yield Sent(transition.step, to, (transition,), compose(transition, links=receivers.links))
 
     def _routed(self, dispatcher: Dispatcher, fresh: list[Transition], now: Millis) -> Iterator[Sent]:
-        steps = {transition.step for transition in fresh if transition.step <= now} | {now}
+        heard = self._heard
+        # Who acknowledges does so between steps: it is of the step before, of which was told already.
+        times = {t.id: t.step if heard < t.step <= now else now for t in fresh}
+        steps = {*times.values(), now}
         steps |= {silence.ends for silence in self.silences if self._heard < silence.ends <= now}
         self._heard = now
         for step in sorted(steps):
             # Without routes nothing waits but for the end of a silence.
             while self.pipe.receivers.routing and (due := dispatcher.next) is not None and due < step:
                 yield from self._sent(due, dispatcher.step(due, (), self.silences))
-            at_once = [t for t in fresh if t.step == step or (step == now and t.step > now)]
+            at_once = [t for t in fresh if times[t.id] == step]
             yield from self._sent(step, dispatcher.step(step, at_once, self.silences))
 
     def _sent(self, at: Millis, told: Iterable[Notification]) -> Iterator[Sent]:

@@ -7,8 +7,9 @@ import msgspec
 
 from kedge.alerting.fields import did_you_mean
 from kedge.alerting.finding import AlertState, Severity, Status, Transition
-from kedge.alerting.lifecycle import ACTIVE, QUIET
+from kedge.alerting.lifecycle import ACTIVE, QUIET, acknowledge, alert_id
 from kedge.alerting.loading import RuleBook
+from kedge.alerting.matchers import describe, matches, parse_match, state_labels
 from kedge.alerting.silences import Silence
 from kedge.errors import BadInput
 from kedge.notify.base import Message
@@ -45,11 +46,14 @@ def play(case: Case, book: RuleBook, receivers: Receivers) -> list[Failure]:
     named = {a.rule for e in case.expect for a in e.alerts or ()}
     for at, loc in _times(case):
         if at % world.base:
-            raise BadInput(f"at: a multiple of the bucket, {format_duration(world.base)}", f"expect/{loc}/at")
+            acks = [j for j, ack in enumerate(case.acks) if ack.at == at]
+            where = f"expect/{loc}/at" if loc is not None else f"acks/{acks[0]}/at"
+            raise BadInput(f"at: a multiple of the bucket, {format_duration(world.base)}", where)
         world.at(case.start + at)
         counts = evaluate_due(world.pipe, book, world.now)
         if counts.held:
             raise BadInput(f"{counts.held[0].partition(': ')[2]}: write a finer `bucket`", "bucket")
+        failures += _acknowledged(world, at)
         sent += teller.told(world.now)
         states = _states(world)
         if case.strict:
@@ -90,11 +94,37 @@ def _check_names(case: Case, book: RuleBook) -> None:
 
 
 def _times(case: Case) -> Iterator[tuple[Millis, int | None]]:
-    """Every interval from the first on, and the times of expectations with their number."""
+    """Every interval from the first on, those of acknowledgements, and those of expectations with their
+    number."""
     wanted = {expected.at: i for i, expected in enumerate(case.expect)}
+    acks = {ack.at for ack in case.acks}
     last = max(wanted)
-    for at in sorted({*range(0, last + 1, case.interval), *wanted}):
+    for at in sorted({*range(0, last + 1, case.interval), *acks, *wanted}):
         yield at, wanted.get(at)
+
+
+def _acknowledged(world: World, at: Millis) -> Iterator[Failure]:
+    """Acknowledge what is to be at this time. Where nothing fires that could be, the story is another one."""
+    for i, ack in enumerate(world.case.acks):
+        if ack.at != at:
+            continue
+        match = parse_match(ack.match)
+        states = _states(world)
+        rules = world.book.by_name
+        found = [
+            s
+            for s in states
+            if s.status in ACTIVE and matches(match, state_labels(s, rules[s.rule].identity.labels))
+        ]
+        for state in found:
+            name = alert_id(state.rule, state.model, state.version, state.group)
+            stored = world.stage.alerts.get(name)
+            after = acknowledge(state, ack.by, rules[state.rule].identity, world.now)
+            world.stage.alerts.swap(name, msgspec.to_builtins(after), stored.token if stored else None)
+        if not found:
+            there = [f"+ {_shown(state, full=True)}" for state in states if state.status not in QUIET]
+            title = f"acks at {format_duration(at) if at else '0'}"
+            yield Failure(("acks", i), title, (f"- what has {describe(match)} fires", *there))
 
 
 def _states(world: World) -> list[AlertState]:

@@ -195,7 +195,7 @@ def _operate(router: APIRouter, pipe: Pipeline, clock: Clock) -> None:
             rule = pipe.rules().by_name.get(before.rule)
             state = change(before, body.by or "the API", rule.identity if rule else Identity(), clock())
             if pipe.store.alerts.swap(name, msgspec.to_builtins(state), stored.token):
-                project(pipe.store, pipe.receivers, pipe.wall())
+                project(pipe.store, pipe.current_receivers(), pipe.wall())
                 return next(r for r in alert_rows(pipe, every=True) if r["id"] == name)
 
     def _one_alert(prefix: str) -> str:

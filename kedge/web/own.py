@@ -50,6 +50,16 @@ SERVER = (
         ("file",),
         "1 while a rule file has a problem and its edits take no effect; absent after.",
     ),
+    OwnMetric(
+        "kedge_notify_problems",
+        (),
+        "Things wrong in notify.yml (kedge notify check lists them); its last good version is in force.",
+    ),
+    OwnMetric(
+        "kedge_notify_file_broken",
+        ("file",),
+        "1 while notify.yml has a problem and its edits take no effect; absent after.",
+    ),
     OwnMetric("kedge_models", (), "Models that have logged."),
     OwnMetric(
         "kedge_models_folded",
@@ -194,6 +204,10 @@ def _server(pipe: Pipeline, clock: Clock) -> Iterator[Value]:
         yield "kedge_rule_problems", (), len(book.problems)
         for file in sorted(book.broken):
             yield "kedge_rule_file_broken", (file,), 1
+        problems = pipe.current_receivers().problems
+        yield "kedge_notify_problems", (), len(problems)
+        for file in sorted({problem.file for problem in problems}):
+            yield "kedge_notify_file_broken", (file,), 1
         held = own(pipe, book, clock())
     except KedgeError as error:
         # Prometheus is to see that the store is gone, and what this process knows without it.

@@ -1,15 +1,15 @@
 """Whatever alerts do, and whatever is silenced: what fires is known, and nobody is told for nothing."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kedge.alerting.dispatch import Dispatcher
+from kedge.alerting.dispatch import Dispatcher, outdated, rerouted, scattered
 from kedge.alerting.finding import Severity, Status, Transition
-from kedge.alerting.grouping import Notification, Reason, fires
+from kedge.alerting.grouping import Notification, Reason, fires, group_id
 from kedge.alerting.inhibition import Inhibition
-from kedge.alerting.matchers import parse_match
+from kedge.alerting.matchers import labels_of, parse_match
 from kedge.alerting.routing import Escalation, Route, Routing
 from kedge.alerting.silences import Silence, new_silence
 from kedge.windows import HOUR, MINUTE, SECOND
@@ -166,3 +166,61 @@ def test_the_same_story_is_told_the_same(story) -> None:
             world.tick([t for t in found if t is not None])
         tellings.append([(one.at, one.id, one.receiver, one.reason) for one in world.told])
     assert tellings[0] == tellings[1]
+
+
+# --- edits of the tree --------------------------------------------------------------------------------------
+
+leaves = st.builds(
+    Route,
+    st.sampled_from(RECEIVERS),
+    st.sampled_from([{"model": "a"}, {"severity": "critical"}, {"rule": ["slow", "down"]}]).map(parse_match),
+    goes_on=st.booleans(),
+    group_by=st.sampled_from([(), ("model",), ("rule",), ("...",)]),
+    group_wait=st.sampled_from([0, MINUTE]),
+)
+trees = st.builds(
+    Route,
+    st.sampled_from(RECEIVERS),
+    group_by=st.sampled_from([(), ("model",)]),
+    routes=st.lists(leaves, max_size=3).map(tuple),
+).map(Routing)
+
+
+def put_first(tree: Routing, leaf: Route) -> Routing:
+    return Routing(replace(tree.root, routes=(leaf, *tree.root.routes)))
+
+
+edits = trees.flatmap(
+    lambda tree: st.tuples(st.just(tree), st.one_of(trees, leaves.map(lambda leaf: put_first(tree, leaf))))
+)
+
+
+@settings(deadline=None, max_examples=300)
+@given(edits, st.lists(changes, min_size=1, max_size=8), st.booleans())
+def test_after_an_edit_of_the_tree_what_fires_is_in_the_groups_of_the_new_one_and_in_no_other(
+    edit: tuple[Routing, Routing], happened: list, told: bool
+) -> None:
+    before, after = edit
+    world = World(Dispatcher(before))
+    decided = [world.change(*one) for one in happened]
+    world.dispatcher.step(world.now, [t for t in decided if t is not None])
+    if told:
+        world.now += 200 * SECOND
+        world.dispatcher.step(world.now)
+    groups = {id: g for id, g in world.dispatcher.groups.items() if not outdated(after, g)}
+    for gone in [g for g in world.dispatcher.groups.values() if outdated(after, g)]:
+        groups |= scattered(after, groups, gone, world.now)
+    groups |= rerouted(after, groups, world.now)
+    assert rerouted(after, groups, world.now) == {}
+    assert not any(outdated(after, group) for group in groups.values())
+    for alert, newest in world.alerts.items():
+        held = {group.id for group in groups.values() if alert in group.members}
+        if fires(newest):
+            labels = labels_of(newest)
+            routes = after.routes_of(labels)
+            wanted = {group_id(key, r.receiver, r.group_of(labels)) for key, r, _ in routes}
+            assert wanted <= held
+            # Who was told of it by a route that stays, and would not be by one of now, hears how it goes on.
+            hearing = {after.by_key(groups[id].route).receiver for id in held - wanted}
+            assert not hearing & {route.receiver for _, route, _ in routes}
+            assert all(groups[id].told for id in held - wanted)

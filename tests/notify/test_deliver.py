@@ -11,13 +11,14 @@ from pathlib import Path
 import pytest
 
 from kedge.alerting.finding import Severity, Status
+from kedge.alerting.routing import plain_routing
 from kedge.notify.base import Message, NotifyError, Receipt
 from kedge.notify.message import Links
 from kedge.notify.receivers import Receivers
 from kedge.notify.slack import SlackBot, SlackWebhook
 from kedge.pipeline import deliver as module
 from kedge.pipeline import faults
-from kedge.pipeline.deliver import KEEP_FAILED, KEEP_SENT, LEASE, DeliveryCounts, deliver, project
+from kedge.pipeline.deliver import GONE_AFTER, KEEP_FAILED, KEEP_SENT, LEASE, DeliveryCounts, deliver, project
 from kedge.pipeline.outbox import GIVE_UP_AFTER, LONGEST_BACKOFF, MOST_ATTEMPTS
 from kedge.store.duckdb import open_duckdb
 from kedge.windows import DAY, HOUR, MINUTE, SECOND
@@ -294,12 +295,49 @@ def test_a_rule_that_names_an_unknown_receiver_reaches_the_default_with_a_notice
     assert footer == 'rules/fraud.yml:12 · sent to "ml": there is no receiver "nobody"'
 
 
-def test_rows_of_a_receiver_that_was_removed_wait_a_day_and_then_fail_visibly(store, receivers):
+def test_what_waited_for_a_receiver_that_was_removed_is_told_to_the_default_which_says_so(
+    store, slack, receivers
+):
+    gone = Receivers({"gone": Recorder()}, "gone", Links())
+    over = transition("t2", before=Status.FIRING, after=Status.RESOLVED, step=STEP + HOUR)
+    decide(store, transition(), over)
+    project(store, gone, NOW)
+    # Another worker may have read a newer file, and know it.
+    assert deliver(store, receivers, NOW + GONE_AFTER - 1, "worker").waiting == 2
+    assert deliver(store, receivers, NOW + GONE_AFTER, "worker").failed == 2
+    said = 'there is no receiver "gone" any more: "ml" is told instead'
+    assert [row["error"] for row in rows(store, "gone")] == [said, said]
+    assert deliver(store, receivers, NOW + GONE_AFTER, "worker").sent == 2
+    assert [post.headline[0] for post in slack.posts] == ["🔴", "🟢"]
+    for post in slack.posts:
+        assert 'sent to "ml": there is no receiver "gone"' in str(post.attachments)
+
+
+def test_a_worker_that_dies_while_it_hands_messages_on_doubles_none(store, slack, receivers, monkeypatch):
     gone = Receivers({"gone": Recorder()}, "gone", Links())
     decide(store, transition())
     project(store, gone, NOW)
-    assert deliver(store, receivers, NOW, "worker").waiting == 1
-    assert deliver(store, receivers, NOW + DAY, "worker").failed == 1
+
+    def die(*_):
+        raise Killed
+
+    with monkeypatch.context() as patched:
+        patched.setattr(module.Row, "failed", die)
+        with pytest.raises(Killed):
+            deliver(store, receivers, NOW + GONE_AFTER, "worker")
+    for _ in range(3):
+        deliver(store, receivers, NOW + GONE_AFTER, "another")
+    assert len(slack.posts) == 1
+
+
+def test_with_routes_what_waited_for_a_removed_receiver_fails_visibly_for_they_tell_it_anew(store, slack):
+    gone = Receivers({"gone": Recorder()}, "gone", Links())
+    recorder = Recorder()
+    routed = Receivers({"ml": recorder}, "ml", Links(), plain_routing("ml", {"ml"}))
+    decide(store, transition())
+    project(store, gone, NOW)
+    assert deliver(store, routed, NOW + GONE_AFTER, "worker").failed == 1
+    assert deliver(store, routed, NOW + GONE_AFTER, "worker").sent == 0
     assert rows(store, "gone")[0]["error"] == 'there is no receiver "gone" any more'
 
 

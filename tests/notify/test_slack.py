@@ -4,6 +4,7 @@ import logging
 import socket
 import threading
 import traceback
+from dataclasses import replace
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -293,6 +294,10 @@ NASTY = st.text(
 LONG = st.builds(lambda text, times: text * times, NASTY, st.sampled_from([1, 1, 30, 200]))
 
 
+def some_links(draw, most=5):
+    return tuple(Link(draw(NASTY), "https://x/" + draw(LONG)) for _ in range(draw(st.integers(0, most))))
+
+
 @st.composite
 def messages(draw):
     return Message(
@@ -303,11 +308,17 @@ def messages(draw):
         headline=draw(LONG),
         lines=tuple(draw(st.lists(LONG, max_size=4))),
         fields=tuple(draw(st.lists(st.tuples(NASTY, LONG), max_size=14))),
-        links=tuple(Link(draw(NASTY), "https://x/" + draw(LONG)) for _ in range(draw(st.integers(0, 5)))),
+        links=some_links(draw),
+        alerts=tuple((draw(NASTY), some_links(draw, 2)) for _ in range(draw(st.sampled_from([0, 2, 9])))),
         footer=draw(LONG),
         colour=draw(st.sampled_from(["", "#d92d20"])),
         emoji=draw(st.sampled_from(["", "🔴"])),
     )
+
+
+def test_an_address_that_no_encoding_has_costs_no_message():
+    message = replace(FIRING, links=(Link("Runbook", "https://x/\ud800"),))
+    assert "<https://x/?|Runbook>" in str(payload(message))
 
 
 @given(messages())

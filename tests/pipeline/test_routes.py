@@ -272,6 +272,91 @@ def test_alerts_of_a_route_that_has_gone_go_where_they_belong_now(store, slack):
     assert len(groups(store)) == 1
 
 
+def edited(receiver="ml", **more):
+    return Route("ml", routes=(Route(receiver, parse_match({"model": "fraud"}), **{**TIMES, **more}),))
+
+
+TIMES = {"group_by": ("model",), "group_wait": 30 * SECOND, "group_interval": 5 * MINUTE}
+
+
+@pytest.mark.parametrize("told", [False, True], ids=["while-it-waits", "once-it-was-told"])
+def test_a_route_that_tells_another_receiver_tells_it_alone_and_once(store, slack, told):
+    """Alertmanager knows who was told of a group by its receiver: another one is told anew."""
+    alerts, before, after = Alerts(store), edited(), edited("lead")
+    alerts.set("slow").run(receivers_of(slack, before), *((0, 30) if told else (0,)))
+    alerts.set("odd").run(receivers_of(slack, after), 40, 70, 100)
+    assert [(post.channel, post.headline) for post in slack.posts if post.thread_ts is None] == [
+        *([(BOTH["ml"], "🔴 HIGH · fraud v7 · country=DE · slow")] if told else []),
+        (BOTH["lead"], "🔴 HIGH · 2 firing · model=fraud"),
+    ]
+    alerts.set("slow", Status.RESOLVED).set("odd", Status.RESOLVED).run(receivers_of(slack, after), 110, 400)
+    assert {post.channel for post in slack.posts[-3:]} == {BOTH["lead"]}
+    assert slack.posts[-3].headline == "🟢 RESOLVED · 2 resolved · model=fraud"
+    assert groups(store) == {}
+
+
+def test_a_route_that_groups_by_other_labels_makes_its_groups_anew(store, slack):
+    alerts = Alerts(store)
+    alerts.set("slow").run(receivers_of(slack, edited()), 0, 30)
+    receivers = receivers_of(slack, edited(group_by=("model", "rule")))
+    alerts.set("odd").set("slow", severity=Severity.CRITICAL).run(receivers, 40, 70, 330, 400)
+    assert sorted(texts(slack)) == [
+        "🔴 HIGH · fraud v7 · country=DE · odd",
+        "🔴 HIGH · fraud v7 · country=DE · slow",
+        "🚨 CRITICAL · fraud v7 · country=DE · slow",
+    ]
+    held = [stored.value["labels"] for stored in groups(store).values()]
+    assert sorted(labels["rule"] for labels in held) == ["odd", "slow"]
+
+
+def test_a_route_that_is_put_before_another_takes_what_fires_already(store, slack):
+    alerts = Alerts(store)
+    alerts.set("slow").set("odd").run(receivers_of(slack, edited()), 0, 30)
+    first = Route("lead", parse_match({"rule": "slow"}), **TIMES)
+    split = Route("ml", routes=(first, *edited().routes))
+    alerts.run(receivers_of(slack, split), 40, 70, 100)
+    assert [(p.channel, p.headline) for p in slack.posts[3:]] == [
+        (BOTH["lead"], "🔴 HIGH · fraud v7 · country=DE · slow")
+    ]
+    # Who was told that it fires hears that it is over.
+    alerts.set("slow", Status.RESOLVED).run(receivers_of(slack, split), 110, 400)
+    assert [p.headline for p in slack.posts if p.channel == BOTH["lead"]][1:] == [
+        "🟢 RESOLVED · fraud v7 · country=DE · slow"
+    ]
+    assert "🔴 HIGH · 1 firing, 1 resolved · model=fraud" in texts(slack)
+
+
+def test_a_route_whose_times_alone_were_changed_keeps_its_groups(store, slack):
+    alerts = Alerts(store)
+    alerts.set("slow").run(receivers_of(slack, edited()), 0, 30)
+    held = groups(store)
+    alerts.run(receivers_of(slack, edited(group_interval=HOUR, repeat_interval=2 * HOUR)), 40, 330)
+    assert len(slack.posts) == 1
+    assert groups(store).keys() == held.keys()
+
+
+def test_the_receiver_of_a_rule_is_removed_while_its_group_waits_and_the_tree_tells(store, slack):
+    alerts, both = Alerts(store), receivers_of(slack)
+    alerts.set("slow", notify="lead").run(both, 0)
+    alone = Receivers({"ml": both.notifier("ml")}, "ml", Links(), Routing(ROOT, receivers=frozenset({"ml"})))
+    alerts.run(alone, 10, 40)
+    (post,) = slack.posts
+    assert post.channel == BOTH["ml"]
+    assert 'there is no receiver "lead"' in str(post.attachments)
+    assert len(groups(store)) == 1
+
+
+def test_a_group_that_an_older_kedge_has_stored_is_looked_at_as_ever(store, slack):
+    receivers, alerts = receivers_of(slack), Alerts(store)
+    alerts.set("slow").run(receivers, 0)
+    ((name, stored),) = groups(store).items()
+    older = {key: value for key, value in stored.value.items() if key != "group_by"}
+    assert older != stored.value
+    assert store.state.swap(name, older, stored.token)
+    alerts.run(receivers, 30)
+    assert len(slack.posts) == 1
+
+
 def test_what_fires_when_routes_come_or_go_is_told_of_until_its_end(store, slack):
     plain, routed, alerts = receivers_of(slack, None), receivers_of(slack), Alerts(store)
     alerts.set("slow").set("drifted").run(plain, 0)
