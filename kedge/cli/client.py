@@ -30,8 +30,9 @@ def server_file(settings: Settings) -> Path | None:
     return Path(f"{path}.server") if settings.embedded and path and path != ":memory:" else None
 
 
-def running_server(settings: Settings) -> str | None:
-    """The address of the server to speak to: the one that is configured, or that holds the DuckDB file."""
+def running_server(settings: Settings, timeout_s: float = 5.0) -> str | None:
+    """The address of the server to speak to: the one that is configured, or that holds the DuckDB file and
+    answers in time."""
     if settings.url:
         return settings.url
     file = server_file(settings)
@@ -39,7 +40,7 @@ def running_server(settings: Settings) -> str | None:
         return None
     try:
         url = str(msgspec.json.decode(file.read_bytes())["url"])
-        httpx.get(f"{url}/healthz", timeout=5.0)
+        httpx.get(f"{url}/healthz", timeout=timeout_s)
     except (OSError, ValueError, KeyError, TypeError, httpx.HTTPError):
         return None
     return url
@@ -152,21 +153,28 @@ def _error_text(response: httpx.Response) -> str:
 
 
 @contextmanager
+def connect_to(url: str, *, answer_s: float = TIMEOUT_S, connect_s: float = 10.0) -> Iterator[Client]:
+    """A client of the server at an address, which must take the connection and answer in so many seconds."""
+    headers = {"Authorization": f"Bearer {os.environ[CLIENT_KEY]}"} if os.environ.get(CLIENT_KEY) else {}
+    with asyncio.Runner() as runner:
+        timeout = httpx.Timeout(answer_s, connect=connect_s)
+        http = httpx.AsyncClient(base_url=url, headers=headers, timeout=timeout)
+        try:
+            yield Client(http, url, runner)
+        finally:
+            runner.run(http.aclose())
+
+
+@contextmanager
 def connect(settings: Settings, *, memory: str = "") -> Iterator[Client]:
     """A client of the running server, or of the same application in this process where none runs; `memory`
     bounds what that keeps of a DuckDB file."""
     url = running_server(settings)
-    headers = {"Authorization": f"Bearer {os.environ[CLIENT_KEY]}"} if os.environ.get(CLIENT_KEY) else {}
+    if url:
+        with connect_to(url) as client:
+            yield client
+        return
     with asyncio.Runner() as runner:
-        if url:
-            http = httpx.AsyncClient(
-                base_url=url, headers=headers, timeout=httpx.Timeout(TIMEOUT_S, connect=10.0)
-            )
-            try:
-                yield Client(http, url, runner)
-            finally:
-                runner.run(http.aclose())
-            return
         from ingest.service import IngestService
         from kedge.cli.app import build_app
         from kedge.pipeline.compose import open_pipeline, open_store

@@ -2,17 +2,21 @@
 about. Nothing is ended because a file cannot be read, or because there is no data of it for a while.
 """
 
+from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping
 
 import msgspec
 
-from kedge.alerting.finding import AlertState
+from kedge.alerting.composite import CompositeRule
+from kedge.alerting.facts import Ended
+from kedge.alerting.finding import AlertState, Status
 from kedge.alerting.lifecycle import QUIET, Identity, end
 from kedge.alerting.loading import RuleBook
+from kedge.alerting.new_value import NewValueRule
 from kedge.alerting.rule import DIMENSIONS, SERVING, Rule
 from kedge.alerting.versions import VersionsRule
 from kedge.pipeline.context import Pipeline
-from kedge.pipeline.progress import Steps, forget
+from kedge.pipeline.progress import Steps, forget, judged_through
 from kedge.windows import DAY, Millis, format_duration
 
 
@@ -21,13 +25,7 @@ def end_gone(pipe: Pipeline, book: RuleBook, progress: Mapping[str, Steps], now:
 
     Killed anywhere, it goes on at the next tick: a rule's progress is forgotten last.
     """
-    if book.unsure:
-        return 0  # a rule that is missing may stand in what cannot be read
-    gone = {
-        model: names
-        for model, steps in progress.items()
-        if (names := steps.keys() - {rule.name for rule in book.of_model(model)})
-    }
+    gone = gone_rules(book, progress)
     if not gone:
         return 0
     count = 0
@@ -36,7 +34,7 @@ def end_gone(pipe: Pipeline, book: RuleBook, progress: Mapping[str, Steps], now:
             continue
         while stored is not None:
             state = msgspec.convert(stored.value, AlertState)
-            after = end(state, _why(state, book), Identity(notify=state.notify, place=state.place), now)
+            after = end(state, why_gone(state, book), Identity(notify=state.notify, place=state.place), now)
             if after is state:
                 break
             if pipe.store.alerts.swap(name, msgspec.to_builtins(after), stored.token):
@@ -50,13 +48,60 @@ def end_gone(pipe: Pipeline, book: RuleBook, progress: Mapping[str, Steps], now:
     return count
 
 
-def _why(state: AlertState, book: RuleBook) -> str:
+def gone_rules(book: RuleBook, progress: Mapping[str, Steps]) -> dict[str, set[str]]:
+    """By model: the rules that were judged on it, and are no longer to be."""
+    if book.unsure:
+        return {}  # a rule that is missing may stand in what cannot be read
+    return {
+        model: names
+        for model, steps in progress.items()
+        if (names := steps.keys() - {rule.name for rule in book.of_model(model)})
+    }
+
+
+def why_gone(state: AlertState, book: RuleBook) -> str:
+    """What is told of an alert whose rule is no longer judged on its model."""
     if state.rule in book.by_name:
         return f"the rule no longer watches {state.model}"
     file = state.place.rpartition(":")[0]
     reason = f"the rule is gone from {file}" if file else "the rule is gone"
-    same = [r.name for r in book.of_model(state.model) if r.signature == state.signature]
+    same = _same(state, book)
     return f'{reason}: "{same[0]}" judges the same, and begins anew' if same else reason
+
+
+def would_end(
+    pipe: Pipeline, book: RuleBook, models: Collection[str], files: Collection[str] | None = None
+) -> Iterator[Ended]:
+    """The alerts that people were told of, and that the next tick would end if `book` were in force.
+
+    `files`: only those whose rules were written in one of these, where the book is of them alone.
+    """
+    if book.unsure:
+        return
+    live = [msgspec.convert(stored.value, AlertState) for stored in pipe.store.alerts.live().values()]
+    progress = judged_through(pipe.store.state, {state.model for state in live} & set(models))
+    gone = gone_rules(book, progress)
+    counts: dict[tuple[str, ...], list[Status]] = defaultdict(list)
+    for state in live:
+        if files is not None and state.place.rpartition(":")[0] not in files:
+            continue
+        rule, successor = book.by_name.get(state.rule), ""
+        if state.rule in gone.get(state.model, ()):
+            reason = why_gone(state, book)
+            successor = next(iter(_same(state, book)), "")
+        elif rule is not None and not _has_own_labels(rule) and is_foreign(rule, state):
+            reason = _no_longer(state)
+        else:
+            continue
+        counts[state.rule, state.model, state.place, reason, successor].append(state.status)
+    for (name, model, place, reason, successor), held in sorted(counts.items()):
+        silent = held.count(Status.NO_DATA)
+        yield Ended(name, model, place, reason, len(held) - silent, silent, successor)
+
+
+def _has_own_labels(rule: Rule) -> bool:
+    """Besides those of `by`."""
+    return isinstance(rule, CompositeRule) or (isinstance(rule, NewValueRule) and rule.fans_out)
 
 
 def is_foreign(rule: Rule, state: AlertState) -> bool:
@@ -75,6 +120,21 @@ def is_foreign(rule: Rule, state: AlertState) -> bool:
     return not versioned or names != {*rule.by} - {"feature"}
 
 
+def _same(state: AlertState, book: RuleBook) -> list[str]:
+    """The rules that judge on its model what an alert's rule judged, under other names."""
+    return [r.name for r in book.of_model(state.model) if r.signature == state.signature]
+
+
+def _no_longer(state: AlertState) -> str:
+    """What is told of an alert that `is_foreign`."""
+    return f"the rule no longer looks at {_about(state)}"
+
+
+def _about(state: AlertState) -> str:
+    values = (*state.group.items(), ("version", state.version))
+    return ", ".join(f"{key}={value}" for key, value in values if value) or "all rows together"
+
+
 NOTHING_SAID = "its rule found nothing to say of it"
 
 
@@ -91,12 +151,10 @@ def unlooked(
     for name, state in known.items():
         if name in found or state.status in QUIET:
             continue
-        values = (*state.group.items(), ("version", state.version))
-        about = ", ".join(f"{key}={value}" for key, value in values if value) or "all rows together"
         silent = step - (step if state.no_data_since is None else state.no_data_since)
         if is_foreign(rule, state):
-            yield name, f"the rule no longer looks at {about}"
+            yield name, _no_longer(state)
         elif silent >= (longest := max(FORGOTTEN, rule.window)):
-            yield name, f"nothing was found of {about} for {format_duration(longest)}"
+            yield name, f"nothing was found of {_about(state)} for {format_duration(longest)}"
         else:
             yield name, ""

@@ -4,6 +4,7 @@ import time
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from kedge.alerting.loading import RuleBook
 from kedge.pipeline.context import Pipeline, groupings_with
@@ -18,7 +19,7 @@ from kedge.pipeline.schema import Features, document_name, features_in
 from kedge.pipeline.summaries import roll_up
 from kedge.pipeline.tiers import tier_floors
 from kedge.sketch import PartName
-from kedge.store.base import MetricDoc, PartRow, SummaryKey, SummaryQuery, SummaryRequest
+from kedge.store.base import Grouping, MetricDoc, PartRow, SummaryKey, SummaryQuery, SummaryRequest
 from kedge.windows import HOUR, TIERS, Millis, Window
 
 SEPARATOR = "|"
@@ -139,16 +140,32 @@ def computed_by(plan: Plan) -> str:
     return SEPARATOR.join(["+".join(g) for g in plan.groupings] + [on])
 
 
+class Computed(NamedTuple):
+    """What a model's summaries hold."""
+
+    groupings: frozenset[Grouping]
+    edges: str
+    """Their hash; empty: no cells."""
+    own: str
+    """The key of users' own metrics; empty: none."""
+
+
+def computed_in(computed: str) -> Computed:
+    """What `ModelFeed.computed` names."""
+    *groupings, on = computed.split(SEPARATOR)
+    edges, _, own = on.partition(_AND_CUSTOM)
+    return Computed(frozenset(tuple(g.split("+")) if g else () for g in groupings), edges, own)
+
+
 def missing_history(plan: Plan) -> Window:
     """The time for which groupings, edges or metrics are new.
 
     Where some are merely no longer wanted (a rule is gone, or its file is broken), nothing is missing.
     """
-    *held, on = plan.feed.computed.split(SEPARATOR)
-    *wanted, wanted_on = computed_by(plan).split(SEPARATOR)
-    edges, _, own = on.partition(_AND_CUSTOM)
-    wanted_edges, _, wanted_own = wanted_on.partition(_AND_CUSTOM)
-    nothing_new = edges == wanted_edges and wanted_own in (own, "") and set(wanted) <= set(held)
+    held, wanted = computed_in(plan.feed.computed), computed_in(computed_by(plan))
+    nothing_new = (
+        held.edges == wanted.edges and wanted.own in (held.own, "") and wanted.groupings <= held.groupings
+    )
     return Window(0, 0) if nothing_new else Window(plan.feed.first, plan.feed.last + plan.base)
 
 

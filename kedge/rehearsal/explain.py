@@ -17,7 +17,7 @@ from kedge.pipeline.feed import load_feed
 from kedge.pipeline.importance import importance_of
 from kedge.pipeline.models import ModelState, load_models
 from kedge.pipeline.progress import judged_through
-from kedge.pipeline.summarise import SEPARATOR
+from kedge.pipeline.summarise import computed_in
 from kedge.store.base import Json
 from kedge.windows import Millis, floor, format_duration, iso
 
@@ -104,13 +104,13 @@ def _reads(rule: Rule, pipe: Pipeline, model: str) -> Json:
 
 def _missing(rule: Rule, computed: str, baseline: bool) -> Iterator[str]:
     """What it would need, and what is not there."""
-    *groupings, edges = computed.split(SEPARATOR)
-    if "+".join(rule.grouping) not in groupings:
+    held = computed_in(computed)
+    if rule.grouping not in held.groupings:
         yield f"summaries by {' and '.join(rule.grouping)} (they are made from the next tick on)"
     against_baseline = rule.compares and rule.other_reference is None
     if against_baseline and not baseline:
         yield "a baseline to compare with (kedge baseline create)"
-    elif "cells" in {part.value for part in rule.parts} and not edges:
+    elif "cells" in {part.value for part in rule.parts} and not held.edges:
         yield "the cells of the features, which need a baseline (kedge baseline create)"
 
 

@@ -43,6 +43,7 @@ from kedge.rehearsal.explain import explain_rule
 from kedge.rehearsal.replay import check_window
 from kedge.store.base import Json
 from kedge.store.expiry import expired_labels
+from kedge.web.checks import check_routes
 from kedge.web.silences import silence_routes
 from kedge.windows import Millis, Window, ceil, floor, iso, parse_duration, parse_time
 
@@ -129,6 +130,7 @@ def api(pipe: Pipeline, clock: Clock, guard: Callable[..., Any]) -> APIRouter:
     _operate(router, pipe, clock)
     _read(router, pipe, clock)
     silence_routes(router, pipe)
+    check_routes(router, pipe)
     _baselines(router, pipe, clock)
     return router
 

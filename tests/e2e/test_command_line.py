@@ -392,7 +392,7 @@ def test_rules_check_warns_of_what_is_rarely_meant_and_does_not_fail(kedge_in: K
         "4 rules in 2 files, 0 problems, 1 warnings",
     ]
     assert done.err.startswith(
-        'rules/heals.yml:3: warning: rule "heals": compares with the window just before'
+        'rules/heals.yml:3:5: warning: rule "heals": compares with the window just before'
     )
     assert [row.get("line") for row in kedge_in("rules", "check", "--json").rows] == [3, None, None]
 

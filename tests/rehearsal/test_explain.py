@@ -3,6 +3,7 @@
 import pytest
 
 from kedge.alerting.loading import parse_rules
+from kedge.config import Settings
 from kedge.errors import BadInput
 from kedge.rehearsal.explain import explain_rule
 from kedge.windows import MINUTE, iso
@@ -43,3 +44,15 @@ def test_a_rule_is_told_with_its_alerts_and_their_distance() -> None:
             explain_rule(one.pipe, one.book.by_name["other"], one.now)
         with pytest.raises(BadInput, match="watches fraud, and not churn"):
             explain_rule(one.pipe, one.book.by_name["slow"], one.now, "churn")
+
+
+def test_cells_are_missed_without_a_baseline_beside_metrics_of_ones_own() -> None:
+    own = Settings.model_validate({"store": "duckdb::memory:", "metrics": {"rows": {"stat": "count"}}})
+    rule = "{name: unseen, metric: quality.unseen, feature: country, window: 5m, above: 5%}"
+    with world(
+        book=parse_rules(f"version: 1\ndefaults: {{model: fraud}}\nrules: [{rule}]\n"), settings=own
+    ) as one:
+        one.send([prediction(i, T0 + i * 10_000) for i in range(12)])
+        one.tick(T0 + 4 * MINUTE)
+        (row,) = explain_rule(one.pipe, one.book.by_name["unseen"], one.now)
+        assert row["missing"] == ["the cells of the features, which need a baseline (kedge baseline create)"]

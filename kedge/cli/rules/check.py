@@ -1,31 +1,45 @@
 """`kedge rules check`."""
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from kedge.cli.common import json_option
+from kedge.cli.common import json_option, settings_from
 from kedge.cli.output import json_line
-from kedge.cli.rules.paths import chosen_paths
+from kedge.cli.rules.paths import chosen_paths, shown
+
+if TYPE_CHECKING:
+    from kedge.alerting.loading import Problem, RuleBook
+    from kedge.cli.rules.stored import Told
 
 
 @click.command()
 @click.argument("paths", nargs=-1, type=click.Path(exists=True, path_type=Path))
+@click.option("--offline", is_flag=True, help="Look at the files alone, and not at the store.")
 @json_option
 @click.pass_context
-def check(ctx: click.Context, paths: tuple[Path, ...], as_json: bool) -> None:
+def check(ctx: click.Context, paths: tuple[Path, ...], offline: bool, as_json: bool) -> None:
     """Say everything that is wrong in the rule files, each with file:line:col; warn of what is rarely meant,
     which does not fail; and tell what each receiver may expect in false alerts, by the budgets of its rules.
+
+    Where the store answers within two seconds (a running server, else the store of the settings), it is asked
+    too: for names that no row has, rules that would find nothing to judge, a past that is not summarised, and
+    alerts that a renamed or deleted rule would end. Where it does not, one line says so.
 
     \b
     Example: kedge rules check
              kedge rules check rules/fraud.yml
+             kedge rules check --offline
     """
     from kedge.alerting.advice import expected
     from kedge.alerting.loading import load_rules
 
-    book = load_rules(chosen_paths(ctx, paths))
+    chosen = chosen_paths(ctx, paths)
+    book = load_rules(chosen)
+    warnings, told = _warned(ctx, chosen, book, whole=not paths, offline=offline or bool(book.problems))
     if as_json:
         for problem in book.problems:
             json_line(
@@ -36,8 +50,15 @@ def check(ctx: click.Context, paths: tuple[Path, ...], as_json: bool) -> None:
                     "problem": problem.text,
                 }
             )
-        for warning in book.warnings:
-            json_line({"file": warning.file, "line": warning.line, "warning": warning.text})
+        for warning in warnings:
+            json_line(
+                {
+                    "file": warning.file,
+                    "line": warning.line,
+                    "column": warning.column,
+                    "warning": warning.text,
+                }
+            )
         for one in expected(book.rules) if not book.problems else ():
             json_line(
                 {
@@ -47,17 +68,52 @@ def check(ctx: click.Context, paths: tuple[Path, ...], as_json: bool) -> None:
                 }
             )
         if not book.problems:
-            json_line({"rules": len(book.rules), "problems": 0})
+            asked = {"store": told.by or None, "not_asked": told.why or None} if told else {}
+            json_line({"rules": len(book.rules), "problems": 0} | asked)
     else:
         for problem in book.problems:
             click.echo(str(problem), err=True)
-        for warning in book.warnings:
-            click.echo(f"{warning.file}:{warning.line}: warning: {warning.text}", err=True)
+        for warning in warnings:
+            click.echo(f"{warning.place}: warning: {warning.text}", err=True)
         files = len({rule.file for rule in book.rules} | book.broken)
-        warned = f", {len(book.warnings)} warnings" if book.warnings else ""
+        warned = f", {len(warnings)} warnings" if warnings else ""
         for one in expected(book.rules) if not book.problems else ():
             name, many = one.receiver or "the default receiver", "s" if one.rules > 1 else ""
             click.echo(f"{name}: {one.rules} rule{many}, {one.alerts:.1f} false alerts in 30 d at most")
         click.echo(f"{len(book.rules)} rules in {files} files, {len(book.problems)} problems{warned}")
+        if told and told.why:
+            click.echo(f"not checked against the store: {told.why} (--offline does not ask)", err=True)
     if book.problems:
         sys.exit(2)
+
+
+def _warned(
+    ctx: click.Context, chosen: Sequence[Path], book: "RuleBook", *, whole: bool, offline: bool
+) -> "tuple[list[Problem], Told | None]":
+    """What there is to warn of, in the order of the files, and what the store said, where it was asked."""
+    from kedge.alerting.advice import advice
+    from kedge.alerting.loading import Problem, rule_files
+    from kedge.alerting.places import Places
+    from kedge.cli.rules.stored import ask_store
+
+    texts = (
+        {shown(file): file.read_text("utf-8-sig") for file in rule_files(chosen)} if not book.problems else {}
+    )
+    places = Places(texts)
+    found = []
+    for rule, text in advice(book.rules):
+        found.append(Problem(*(places.of(rule.name) or _written(rule.place)), f'rule "{rule.name}": {text}'))
+    if offline:
+        return sorted(found), None
+    told = ask_store(settings_from(ctx), book, texts, whole=whole)
+    for one in told.prospects:
+        said = f'rule "{one.rule}": {one.text}' if one.rule else one.text
+        found.append(Problem(*(places.of(one.rule, one.field) or _written(one.file)), said))
+    return sorted(found), told
+
+
+def _written(place: str) -> tuple[str, int, int]:
+    """`rules/fraud.yml:12` or `rules/fraud.yml:12:5` apart."""
+    file, *numbers = place.split(":")
+    line, column = (*(int(n) for n in numbers if n.isdigit()), 1, 1)[:2]
+    return file, line, column
