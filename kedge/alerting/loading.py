@@ -15,9 +15,11 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from kedge.alerting.advice import advice
+from kedge.alerting.budgets import with_shares
 from kedge.alerting.composite import CompositeRule, bound_rules, problems_of
 from kedge.alerting.fields import did_you_mean
 from kedge.alerting.kinds import DEFAULT_KIND, KINDS
+from kedge.alerting.routing import Routing
 from kedge.alerting.rule import Rule
 from kedge.errors import BadInput
 from kedge.yamlfile import YamlError, YamlFile, parse_yaml, read_yaml
@@ -85,6 +87,11 @@ class RuleBook:
     def of_model(self, model: str) -> tuple[Rule, ...]:
         """The rules that watch a model."""
         return tuple(rule for rule in self.rules if rule.model in ("*", model))
+
+    def shared(self, routing: Routing) -> "RuleBook":
+        """This book with the budgets of receivers split over its rules. To be asked of all the rules that
+        are in force together: of a part of them, the shares would be larger."""
+        return RuleBook(with_shares(self.rules, routing), self.problems, self.kept)
 
     def raise_for_problems(self) -> None:
         """Raises BadInput with every problem, a line each."""

@@ -49,15 +49,16 @@ def open_store(
 def open_pipeline(settings: Settings, clock: Clock, store: Store | None = None) -> Pipeline:
     """A pipeline over the settings' store, rules and receivers."""
     store = store or open_store(settings, clock)
+    receivers = load_receivers(
+        settings.notify if settings.notify.exists() else None,
+        os.environ,
+        links=Links(dashboard=f"{settings.url}/v1" if settings.url else "", kibana=settings.kibana or ""),
+    )
     return Pipeline(
         store=store,
         settings=settings,
-        rules=RuleSource(settings.rules, kept=store.state),
-        receivers=load_receivers(
-            settings.notify if settings.notify.exists() else None,
-            os.environ,
-            links=Links(dashboard=f"{settings.url}/v1" if settings.url else "", kibana=settings.kibana or ""),
-        ),
+        rules=RuleSource(settings.rules, routing=receivers.tree, kept=store.state),
+        receivers=receivers,
         holder=f"{socket.gethostname()}:{os.getpid()}",
         sole_writer=settings.embedded,
     )

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from kedge.alerting.loading import Problem, RuleBook, load_rules, parse_rules, rule_files, shown
+from kedge.alerting.routing import Routing
 from kedge.store.base import DocumentStore
 
 _PREFIX = "rules-kept:"
@@ -15,11 +16,13 @@ _PREFIX = "rules-kept:"
 
 class RuleSource:
     """Calls give the rules in force now. Files are looked at once a tick, and read only when one was
-    saved.
+    saved. What `routing` says of budgets is split over the rules each time: one that is added or taken away
+    changes the shares of the others.
     """
 
-    def __init__(self, *paths: Path, kept: DocumentStore | None = None) -> None:
+    def __init__(self, *paths: Path, routing: Routing, kept: DocumentStore | None = None) -> None:
         self._paths = paths
+        self._routing = routing
         self._kept = kept
         self._seen: dict[Path, tuple[int, int]] | None = None
         self._book = RuleBook()
@@ -35,7 +38,7 @@ class RuleSource:
             book = load_rules(files)
             if self._kept is not None:
                 book = self._remembered(self._kept, book, texts)
-            self._book = book.keeping(self._book)
+            self._book = book.keeping(self._book).shared(self._routing)
             self._seen = seen
         return self._book
 

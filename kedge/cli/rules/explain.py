@@ -39,6 +39,7 @@ def _print(row: dict[str, Any]) -> None:
     against = f", against {reads['compare']}" if reads["compare"] else ""
     click.echo(f"{row['rule']} on {row['model']} ({row['place']})")
     click.echo(f"  reads    {what} over {reads['window']}{by}{against}: {', '.join(reads['parts'])}")
+    click.echo(f"  budget   {row['budget'] or 'none'}: {row['budget_from']}")
     for missing in row["missing"]:
         click.echo(f"  lacks    {missing}")
     if "not_judged" in row:
