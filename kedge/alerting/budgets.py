@@ -16,6 +16,7 @@ is told of no more than its budget by those that share it, and of less where som
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from math import fsum
 from typing import NamedTuple
 
 from kedge.alerting.composite import CompositeRule
@@ -155,7 +156,7 @@ def _expected(receiver: str, rules: Sequence[Rule], routing: Routing) -> Expecte
         own=sum(map(has_budget, keeping)),
         free=len(rules) - len(keeping),
         costly=tuple(sorted(rule.name for rule in keeping if rule.costs.rate > rule.allowance.rate)),
-        alerts=sum(rule.costs.rate * MONTH for rule in keeping),
+        alerts=fsum(rule.costs.rate * MONTH for rule in keeping),
     )
 
 
