@@ -68,8 +68,9 @@ class AnomalyRule(SeriesRule):
         json_schema_extra={"default": "28d"},
         description=(
             "How long a past it is held against; a quarter of it must be there, and 20 windows. A budget of "
-            "`1 per 30d` needs 28d for one group and as much again for each other: with less, a verdict "
-            "reaches `medium` at most."
+            "`1 per 30d` needs 28d for one group and as much again for each other; a share of a receiver's "
+            "budget, as much again for each rule that has one. With less, a verdict reaches `medium` at "
+            "most: say `budget` where it is to reach more."
         ),
     )
     at_least: QuantityField = Field(

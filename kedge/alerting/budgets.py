@@ -32,9 +32,10 @@ from kedge.windows import DAY
 MONTH = 30 * DAY
 
 
-def with_shares(rules: Sequence[Rule], routing: Routing) -> tuple[Rule, ...]:
-    """The same rules, each with its share of its receiver's budget, or with none."""
-    found = shares(rules, routing)
+def with_shares(rules: Sequence[Rule], routing: Routing, beside: Sequence[Rule] = ()) -> tuple[Rule, ...]:
+    """The same rules, each with its share of its receiver's budget, or with none. `beside`: others of other
+    names, that take their part of it."""
+    found = shares((*rules, *beside), routing)
     return tuple(rule.with_share(found.get(rule.name)) for rule in rules)
 
 
@@ -140,7 +141,9 @@ def expected(rules: Sequence[Rule], routing: Routing) -> list[Expected]:
     """By receiver, in the order of their names; those that no rule tells are left out."""
     held: dict[str, list[Rule]] = {}
     for rule in with_shares(rules, routing):
-        told = frozenset[str]().union(*(_told(rule, s, routing) for s in severities(rule) if s > Severity.INFO))
+        told = frozenset[str]().union(
+            *(_told(rule, s, routing) for s in severities(rule) if s > Severity.INFO)
+        )
         for receiver in told:
             held.setdefault(receiver, []).append(rule)
     return [_expected(name, of, routing) for name, of in sorted(held.items())]
@@ -191,7 +194,9 @@ def why(rule: Rule) -> str:
         return "it judges by a bare value, so it keeps no budget"
     if share is not None:
         of = share.receiver or "the default receiver"
-        return f"its share of the budget of {of}, one of {share.among}" if share.among > 1 else f"that of {of}"
+        return (
+            f"its share of the budget of {of}, one of {share.among}" if share.among > 1 else f"that of {of}"
+        )
     if has_budget(rule):
         return "its own"
     return "it tells nobody (info)" if tells_nobody(rule) else "the default"

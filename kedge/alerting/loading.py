@@ -88,10 +88,17 @@ class RuleBook:
         """The rules that watch a model."""
         return tuple(rule for rule in self.rules if rule.model in ("*", model))
 
-    def shared(self, routing: Routing) -> "RuleBook":
-        """This book with the budgets of receivers split over its rules. To be asked of all the rules that
-        are in force together: of a part of them, the shares would be larger."""
-        return RuleBook(with_shares(self.rules, routing), self.problems, self.kept)
+    def shared(self, routing: Routing, beside: "RuleBook | None" = None) -> "RuleBook":
+        """This book with the budgets of receivers split over its rules.
+
+        `beside`: the rules in force, where this book is of some files alone: those of other files and names
+        take their part, so that a rule has the share here that it has there.
+        """
+        mine = {rule.file for rule in self.rules}
+        others = (
+            [r for r in beside.rules if r.name not in self.by_name and r.file not in mine] if beside else []
+        )
+        return RuleBook(with_shares(self.rules, routing, others), self.problems, self.kept)
 
     def raise_for_problems(self) -> None:
         """Raises BadInput with every problem, a line each."""

@@ -87,8 +87,10 @@ def test_the_command_tells_what_each_receiver_may_expect(tmp_path: Path) -> None
     (tmp_path / "notify.yml").write_text(NOTIFY)
     assert checked(tmp_path).stdout.splitlines() == [
         "pager: 1 rule, 0.333 false alerts in 30 d at most (1 shares its budget of 1 per 90d)",
-        "x: 4 rules, 4 false alerts in 30 d at most (2 share its budget of 3 per 30d, 3 per 60d each; "
-        "1 with a budget of its own; 1 that keeps none)",
+        (
+            "x: 4 rules, 4 false alerts in 30 d at most (2 share its budget of 3 per 30d, 3 per 60d each; "
+            "1 with a budget of its own; 1 that keeps none)"
+        ),
         "y: 1 rule, 0.333 false alerts in 30 d at most (1 with its share of another receiver's)",
         "and 1 that tells nobody (info)",
         "6 rules in 1 files, 0 problems",

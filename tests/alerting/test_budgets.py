@@ -4,7 +4,7 @@ import pickle
 from random import Random
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kedge.alerting.budgets import budget_of, expected, said, shares, why
@@ -157,7 +157,15 @@ LINES = st.builds(
     st.sampled_from(NAMES),
     st.sampled_from(("", "fraud")),
     st.sampled_from(
-        ("", "", "", ", severity: critical", ", severity: info", ", budget: 1 per 7d", ", by: [segment.country]")
+        (
+            "",
+            "",
+            "",
+            ", severity: critical",
+            ", severity: info",
+            ", budget: 1 per 7d",
+            ", by: [segment.country]",
+        )
     ),
 )
 BOOKS = st.lists(LINES, min_size=1, max_size=12)
@@ -167,6 +175,7 @@ def book_of(lines: list[str]) -> RuleBook:
     return rules("\n".join(f"{{name: r{i}, {line}}}" for i, line in enumerate(lines)))
 
 
+@settings(deadline=None, max_examples=60)
 @given(BOOKS, st.integers(1, 5), st.integers(1, 90))
 def test_the_shares_of_a_receiver_add_up_to_its_budget(lines: list[str], alerts: int, days: int) -> None:
     budgets = {name: Budget(float(alerts), days * DAY) for name in ("team", "pager")}
@@ -180,6 +189,7 @@ def test_the_shares_of_a_receiver_add_up_to_its_budget(lines: list[str], alerts:
                 assert sum(parts) == pytest.approx(most)
 
 
+@settings(deadline=None, max_examples=60)
 @given(BOOKS, LINES)
 def test_another_rule_never_gives_any_a_larger_share(lines: list[str], more: str) -> None:
     for routing in (PLAIN, TREE):
@@ -188,6 +198,7 @@ def test_another_rule_never_gives_any_a_larger_share(lines: list[str], more: str
         assert all(after[name].budget.rate <= share.budget.rate for name, share in before.items())
 
 
+@settings(deadline=None, max_examples=60)
 @given(BOOKS, st.randoms(use_true_random=False))
 def test_in_which_order_rules_come_says_nothing(lines: list[str], random: Random) -> None:
     book = book_of(lines)
@@ -219,6 +230,21 @@ def test_a_rule_that_is_copied_or_sent_to_another_process_keeps_its_share() -> N
     one = both.bound[0] if isinstance(both, CompositeRule) and both.bound else both
     for copy in (one.uncorrected(), one.placed("elsewhere.yml:1"), pickle.loads(pickle.dumps(one))):
         assert copy.budget_share == Share(Budget(1, 120 * DAY), "team", 4)
+
+
+def test_a_file_that_is_tried_beside_the_rules_in_force_has_the_shares_that_it_has_among_them() -> None:
+    def of(file: str, *names: str) -> dict[str, str]:
+        lines = "".join(f"- {{name: {name}, {ERRORS}, above: 5%}}\n" for name in names)
+        return {file: f"version: 1\ndefaults: {{model: fraud, window: 1h}}\nrules:\n{lines}"}
+
+    in_force = parse_files(of("a.yml", "a", "gone") | of("b.yml", "b", "c"))
+    for tried in (of("a.yml", "a"), of("before.yml", "a", "gone")):
+        book = parse_files(tried).shared(PLAIN, in_force)
+        count = len({"b", "c", *book.by_name})
+        assert {str(rule.allowance) for rule in book.rules} == {f"1 per {30 * count}d"}
+    assert {str(rule.allowance) for rule in parse_files(of("a.yml", "a")).shared(PLAIN).rules} == {
+        "1 per 30d"
+    }
 
 
 # --- what a receiver may expect -----------------------------------------------------------------------------

@@ -57,7 +57,9 @@ def test_a_budget_stands_beside_how_a_receiver_is_told(write):
         }
         assert load_routing(write(text)).budgets == tree.budgets
     with pytest.raises(KedgeError, match="MY_HOOK is not set"):
-        load_receivers(write(text.replace("hook: {slack", "hook: {budget: 1 per 7d, slack")), {"MY_TOKEN": "x"})
+        load_receivers(
+            write(text.replace("hook: {slack", "hook: {budget: 1 per 7d, slack")), {"MY_TOKEN": "x"}
+        )
 
 
 @pytest.mark.parametrize(
@@ -93,7 +95,10 @@ def test_a_token_without_a_channel_is_an_error_with_the_way_out():
             ["notify.yml:2:3", "exactly one of slack, slack_webhook, terminal"],
         ),
         ("receivers:\n  a: {terminal: {}, budget: 0 per 30d}\n", ["notify.yml:2:21", "must allow something"]),
-        ("receivers:\n  a: {terminal: {}, budgte: 1 per 30d}\n", ["notify.yml:2:21", 'did you mean "budget"?']),
+        (
+            "receivers:\n  a: {terminal: {}, budgte: 1 per 30d}\n",
+            ["notify.yml:2:21", 'did you mean "budget"?'],
+        ),
         ("receivers:\n  a/b: {terminal: {}}\n", ["notify.yml:2:3", "a/b"]),
         ("receivers: {}\n", ["notify.yml:1:1", "receivers"]),
         ("", ["notify.yml:1:1", "receivers"]),

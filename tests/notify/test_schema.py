@@ -51,7 +51,8 @@ def test_every_field_says_what_it_means(model):
     "text",
     [
         "receivers: {a: {terminal: {}}}",
-        "receivers: {a: {terminal: {}, budget: 2 per 30d}, b: {budget: 0.5 per 7d, terminal: {}}}\ndefault: a",
+        "receivers: {a: {terminal: {}, budget: 2 per 30d}}",
+        "receivers: {a: {budget: 0.5 per 7d, terminal: {}}}",
         "default: a\nreceivers: {a: {terminal: {}}, b: {slack: {channel: '#x'}}}",
         "receivers: {a: {terminal: {}}}\nroute: {routes: [{match: {x: 1, y: [true, a]}, escalate: []}]}",
         "receivers: {a: {terminal: {}}}\nroute: {}\ntime_intervals: {n: [{days_of_month: [-1, 1-5]}]}",

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from kedge.alerting.finding import Status
 from kedge.alerting.fields import Budget
+from kedge.alerting.finding import Status
 from kedge.alerting.routing import plain_routing
 from kedge.pipeline.rulebook import RuleSource
 from kedge.windows import MINUTE, SECOND
@@ -16,7 +16,8 @@ HEAD = "version: 1\nrules:\n"
 FAILING = '  - {name: failing, model: "*", metric: errors.rate, window: 5m, above: 30%}\n'
 """Eight errors of eight rows are credibly more at the level of 1 per 30d, and not at a twentieth of it."""
 OTHERS = "".join(
-    f'  - {{name: other-{i}, model: "*", metric: latency.p95, window: 5m, above: {i + 1}s}}\n' for i in range(19)
+    f'  - {{name: other-{i}, model: "*", metric: latency.p95, window: 5m, above: {i + 1}s}}\n'
+    for i in range(19)
 )
 
 

@@ -75,7 +75,11 @@ def check(ctx: click.Context, paths: tuple[Path, ...], as_json: bool) -> None:
         warned = f", {len(book.warnings)} warnings" if book.warnings else ""
         for one in told:
             name, many = one.receiver or "the default receiver", "s" if one.rules > 1 else ""
-            at_most = f"{one.alerts:.3g} false alerts in 30 d at most"
+            if one.free == one.rules:
+                click.echo(f"{name}: {one.rules} rule{many}, without a budget: by bare values")
+                continue
+            alerts = f"{one.alerts:.3g}"
+            at_most = f"{alerts} false alert{'s' if alerts != '1' else ''} in 30 d at most"
             click.echo(f"{name}: {one.rules} rule{many}, {at_most} ({'; '.join(said(one))})")
         if told and silent:
             click.echo(f"and {silent} that tell{'' if silent > 1 else 's'} nobody (info)")
