@@ -336,6 +336,7 @@ class Rule(BaseModel, ABC):
             remember,
             corrects=min(self.window + self.for_ + self.keep_firing, CORRECTED),
             flap_within=max(HOUR, 3 * self.window),
+            level=str(self.allowance) if self._share else "",
         )
 
     @cached_property
@@ -374,9 +375,11 @@ class Rule(BaseModel, ABC):
 
     def with_share(self, share: Share | None) -> "Rule":
         """The same rule, with that part of its receiver's budget. What it means, and so its `signature`, is
-        as before: what fires goes on firing when the shares of a receiver change."""
+        as before: what fires goes on firing when the shares of a receiver change, and no late row takes back
+        what was decided at another."""
         copy = self.model_copy()
         copy._share = share
+        copy.__dict__.pop("timing", None)  # which says the level
         return copy
 
     def uncorrected(self) -> "Rule":

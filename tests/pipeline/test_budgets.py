@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from kedge.alerting.fields import Budget
-from kedge.alerting.finding import Status
+from kedge.alerting.finding import State, Status
 from kedge.alerting.routing import plain_routing
 from kedge.pipeline.rulebook import RuleSource
 from kedge.windows import MINUTE, SECOND
@@ -59,6 +59,21 @@ def test_a_rule_that_is_added_while_another_fires_leaves_it_firing(one: World, t
     assert len(one.notebook.messages) == 1
     minute(one, 2, 40, failed=False)
     assert one.alert("failing").status is Status.RESOLVED
+
+
+def test_late_rows_disprove_nothing_that_fired_at_a_larger_share(one: World, tmp_path: Path) -> None:
+    (tmp_path / "a.yml").write_text(HEAD + FAILING)
+    minute(one, 0, 8)
+    (tmp_path / "b.yml").write_text(HEAD + OTHERS)
+    one.tick(T0 + 3 * MINUTE)
+    one.send([prediction(50, T0 + 50 * SECOND, failed=True)])
+    one.tick(T0 + 3 * MINUTE + 30 * SECOND)
+    one.tick(T0 + 4 * MINUTE)
+    now = one.alert("failing")
+    assert now.finding is not None
+    assert (now.finding.n, now.finding.state) == (9, State.HOLD), "nine of nine would not fire today"
+    assert now.status is Status.FIRING, "it did fire, and the late row is no reason that it should not have"
+    assert len(one.notebook.messages) == 1
 
 
 def test_taking_rules_away_gives_the_others_their_shares_back(one: World, tmp_path: Path) -> None:
