@@ -32,6 +32,7 @@ from kedge.config import (
     SourceSettings,
 )
 from kedge.moving import elastalert, prometheus
+from kedge.notify.receivers import ReceiverModel
 from kedge.notify.routes import InhibitModel, IntervalModel, RouteModel
 from kedge.rehearsal import cases
 from kedge.rehearsal.rows import MADE
@@ -326,6 +327,7 @@ REGIONS: dict[str, Callable[[], str]] = {
     "made-metrics": made_metrics,
     "elastalert-different": lambda: bullets(elastalert.DIFFERENT),
     "prometheus-different": lambda: bullets(prometheus.DIFFERENT),
+    "receiver-fields": partial(notify_fields, ReceiverModel),
     "route-fields": partial(notify_fields, RouteModel),
     "inhibit-fields": partial(notify_fields, InhibitModel),
     "interval-fields": partial(notify_fields, IntervalModel),

@@ -63,6 +63,10 @@ class AbsenceRule(Rule):
         return frozenset({PartName.CORE})
 
     @property
+    def keeps_budget(self) -> bool:
+        return False
+
+    @property
     def compares(self) -> bool:
         return False
 

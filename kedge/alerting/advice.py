@@ -1,18 +1,14 @@
 """What rules may say, and rarely mean: seen from the rules alone. Pure."""
 
-from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
 
 from kedge.alerting.condition import Scale, Side
-from kedge.alerting.finding import Severity
 from kedge.alerting.quantity import COUNT, MS, RATIO, format_value
 from kedge.alerting.rule import Rule
 from kedge.alerting.threshold import ThresholdRule
 from kedge.alerting.today import text_of
-from kedge.windows import DAY, MINUTE, format_duration
+from kedge.windows import MINUTE, format_duration
 
-MONTH = 30 * DAY
 _UNBOUNDED = ("performance.r2", "performance.bias")
 """Ratios that may be negative, and what has no bounds at all."""
 
@@ -54,33 +50,3 @@ def _never(rule: ThresholdRule) -> Iterator[str]:
                 high is not None and low is not None and condition.scale is Scale.DIFFERENCE and limit >= 1
             ):
                 yield f"{never} cannot move by more than 100 points"
-
-
-class Expected(NamedTuple):
-    """What a receiver may expect of its rules when nothing is wrong."""
-
-    receiver: str
-    """Empty: the default one."""
-    rules: int
-    alerts: float
-    """False alerts in 30 days, at most."""
-
-
-def expected(rules: Sequence[Rule]) -> list[Expected]:
-    """By receiver: the budgets of its rules together. Those that reach `info` alone tell nobody."""
-    by_receiver: dict[str, list[Rule]] = defaultdict(list)
-    for rule in rules:
-        if _most(rule) > Severity.INFO:
-            by_receiver[rule.notify].append(rule)
-    return [
-        Expected(name, len(held), sum(rule.budget.alerts * MONTH / rule.budget.per for rule in held))
-        for name, held in sorted(by_receiver.items())
-    ]
-
-
-def _most(rule: Rule) -> Severity:
-    """The highest severity that it can reach."""
-    if isinstance(rule, ThresholdRule):
-        return rule.condition.rungs[-1][0]
-    rungs: Sequence[tuple[Severity, float]] = getattr(rule, "rungs", ())
-    return rungs[-1][0] if rungs else rule.lowest

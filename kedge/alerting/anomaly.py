@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from pydantic import Field, ValidationInfo, WithJsonSchema, field_validator, model_validator
 
 from kedge.alerting.condition import Scale, Side, beyond, scale_of
-from kedge.alerting.fields import QuantityField, WindowLength, checked
+from kedge.alerting.fields import Budget, QuantityField, WindowLength, checked
 from kedge.alerting.finding import Finding, Severity, State, capped
 from kedge.alerting.inputs import Inputs
 from kedge.alerting.metric_name import METRIC_SCHEMA, MetricName, StatField, with_stat
@@ -32,7 +32,7 @@ from kedge.windows import DAY, HOUR, WEEK, Millis, format_duration
 
 LEAST_POINTS = 20
 AT_LEAST = Quantity(10.0, "%", "10%")
-SHORT = "the history is too short for this budget; `history: {}` would do"
+SHORT = "the history is too short for this budget; `history: {}` would do{}"
 MOST_CHANCE = 0.5
 """Of a block: a budget of more alarms than that would have half of all blocks fire."""
 
@@ -69,8 +69,9 @@ class AnomalyRule(SeriesRule):
         json_schema_extra={"default": "28d"},
         description=(
             "How long a past it is held against; a quarter of it must be there, and 20 windows. A budget of "
-            "`1 per 30d` needs 28d for one group and as much again for each other: with less, a verdict "
-            "reaches `medium` at most."
+            "`1 per 30d` needs 28d for one group and as much again for each other; a share of a receiver's "
+            "budget, as much again for each rule that has one. With less, a verdict reaches `medium` at "
+            "most: say `budget` where it is to reach more."
         ),
     )
     at_least: QuantityField = Field(
@@ -159,16 +160,26 @@ class AnomalyRule(SeriesRule):
             return ()
         costs = "nothing is judged" if self.method == "isolation_forest" else "it reaches `medium` at most"
         has, needs = format_duration(self.history), format_duration(enough)
-        text = f"a history of {has} cannot show what happens {self.budget}, so {costs}: "
-        return (f"{text}write `history: {needs}`, or a larger `budget`",)
+        text = f"a history of {has} cannot show what happens {self.allowance}, so {costs}: "
+        return (f"{text}write `history: {needs}`, or `budget: {self._shown(1)}`",)
 
     def _enough(self, chance: Chance) -> Millis:
         """The history whose block maxima can show so rare a deviation."""
         return max(math.ceil(1 / chance.per_block - 1e-9) - 1, 1) * block_of(self.window)
 
+    def _shown(self, groups: int) -> Budget:
+        """The smallest budget that a history as long as `history` can show, for so many groups."""
+        block = block_of(self.window)
+        return Budget(float(max(groups, 1)), (self.history // block + 1) * block)
+
+    @property
+    def costs(self) -> Budget:
+        # Held against too short a history, it fires on whatever is beyond all that was seen.
+        return max(self.allowance, self._shown(1), key=lambda budget: budget.rate)
+
     def chance(self, groups: int) -> Chance:
         """The budget as the chance of a false alarm of one look, and of a block of them, at one group."""
-        rate = self.budget.alerts / self.budget.per / max(groups, 1)
+        rate = self.allowance.rate / max(groups, 1)
         block = min(rate * block_of(self.window), MOST_CHANCE)
         return Chance(block, block * self.window / block_of(self.window))
 
@@ -193,11 +204,13 @@ class AnomalyRule(SeriesRule):
         seen = judge(dataclasses.replace(series, values=scaled), newest, self.method, self.direction, chance)
         judged = self._told(draft, found, seen, series, scales)
         if seen.short:
-            enough = format_duration(self._enough(chance))
+            enough = self._enough(chance)
+            other = f", or `budget: {self._shown(inputs.groups)}`" if self.history < enough else ""
+            short = SHORT.format(format_duration(enough), other)
             if self.method == "isolation_forest":
-                reason = f"{SHORT.format(enough)}; there are {seen.blocks} blocks of it"
+                reason = f"{short}; there are {seen.blocks} blocks of it"
                 return replace(draft, state=State.INSUFFICIENT, reason=reason)
-            judged = capped(judged, Severity.MEDIUM, SHORT.format(enough))
+            judged = capped(judged, Severity.MEDIUM, short)
         return self.as_sure(judged)
 
     def _too_short(self, series: Series) -> str:

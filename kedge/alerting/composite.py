@@ -174,6 +174,10 @@ class CompositeRule(Rule):
         return frozenset()
 
     @property
+    def keeps_budget(self) -> bool:
+        return False
+
+    @property
     def compares(self) -> bool:
         return False
 

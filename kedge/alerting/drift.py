@@ -157,6 +157,10 @@ class DriftRule(Rule):
         return frozenset({PartName.CORE} if self.of == "classes" else {PartName.CORE, PartName.CELLS})
 
     @property
+    def keeps_budget(self) -> bool:
+        return self.test == "tolerance"
+
+    @property
     def compares(self) -> bool:
         return True
 

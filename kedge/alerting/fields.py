@@ -4,7 +4,8 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import Annotated, Any, TypeVar
+from math import gcd
+from typing import Annotated, Any, NamedTuple, TypeVar
 from zoneinfo import ZoneInfo, available_timezones
 
 from pydantic import BeforeValidator, PlainSerializer, WithJsonSchema
@@ -144,7 +145,7 @@ WindowLength = Annotated[
 
 @dataclass(frozen=True)
 class Budget:
-    """How many false alerts a rule may cost: `1 per 30d`."""
+    """How many false alerts a rule may cost, or a receiver be told of: `1 per 30d`."""
 
     alerts: float = 1.0
     per: Millis = 30 * DAY
@@ -155,6 +156,27 @@ class Budget:
     def alpha(self, step: Millis, groups: int) -> float:
         """The chance of a false alarm that a look at one group may carry: the budget over looks x groups."""
         return min(self.alerts / (self.per / step * max(groups, 1)), 0.1)
+
+    @property
+    def rate(self) -> float:
+        """Alerts a millisecond: what budgets are compared by."""
+        return self.alerts / self.per
+
+    def split(self, parts: int) -> "Budget":
+        """One of so many equal parts: of `1 per 30d` in four, `1 per 120d`."""
+        whole = int(self.alerts) if self.alerts == int(self.alerts) else 1
+        common = gcd(whole, parts)
+        return Budget(self.alerts / common, self.per * (parts // common))
+
+
+class Share(NamedTuple):
+    """A rule's part of a receiver's budget."""
+
+    budget: Budget
+    """What the part comes to."""
+    receiver: str
+    among: int
+    """How many rules have such a part."""
 
 
 def parse_budget(raw: Any) -> Budget:

@@ -15,9 +15,11 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from kedge.alerting.advice import advice
+from kedge.alerting.budgets import with_shares
 from kedge.alerting.composite import CompositeRule, bound_rules, problems_of
 from kedge.alerting.fields import did_you_mean
 from kedge.alerting.kinds import DEFAULT_KIND, KINDS
+from kedge.alerting.routing import Routing
 from kedge.alerting.rule import Rule
 from kedge.errors import BadInput
 from kedge.yamlfile import YamlError, YamlFile, parse_yaml, read_yaml
@@ -85,6 +87,18 @@ class RuleBook:
     def of_model(self, model: str) -> tuple[Rule, ...]:
         """The rules that watch a model."""
         return tuple(rule for rule in self.rules if rule.model in ("*", model))
+
+    def shared(self, routing: Routing, beside: "RuleBook | None" = None) -> "RuleBook":
+        """This book with the budgets of receivers split over its rules.
+
+        `beside`: the rules in force, where this book is of some files alone: those of other files and names
+        take their part, so that a rule has the share here that it has there.
+        """
+        mine = {rule.file for rule in self.rules}
+        others = (
+            [r for r in beside.rules if r.name not in self.by_name and r.file not in mine] if beside else []
+        )
+        return RuleBook(with_shares(self.rules, routing, others), self.problems, self.kept)
 
     def raise_for_problems(self) -> None:
         """Raises BadInput with every problem, a line each."""

@@ -40,6 +40,8 @@ class Timing:
     """How far back of the newest step late rows and labels may correct it; 0: not at all."""
     flap_within: Millis = 0
     """Within which more than five changes are too many to be told; 0: all are told."""
+    level: str = ""
+    """How sure a step must be, where that may change while the rule does not: its share of a budget."""
 
     @cached_property
     def plain(self) -> "Timing":
@@ -48,7 +50,8 @@ class Timing:
 
     def under(self, signature: str) -> str:
         """What else steps were judged by, where they may not be folded again under another."""
-        return SEPARATOR.join((signature, str(self.for_), str(self.keep_firing), self.no_data.value))
+        parts = (signature, str(self.for_), str(self.keep_firing), self.no_data.value)
+        return SEPARATOR.join((*parts, self.level) if self.level else parts)
 
 
 @dataclass(frozen=True)

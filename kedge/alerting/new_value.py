@@ -118,6 +118,10 @@ class NewValueRule(Rule):
         return frozenset({PartName.CORE, PartName.CELLS} if counted else {PartName.CORE})
 
     @property
+    def keeps_budget(self) -> bool:
+        return False
+
+    @property
     def compares(self) -> bool:
         return False
 

@@ -46,8 +46,9 @@ beyond it. YAML reads `1.10` as a number: put versions in quotes.
 
 **How sure it must be**: rates, means and quantiles do not fire on a point estimate. Against an absolute bound
 their interval must lie beyond it; for `rise`, `fall` and `change` the value passes the bound and the interval
-of the change, with the noise of both sides, excludes none. The level follows from `budget`. A value beyond
-its bound that may be chance fires nothing, and clears nothing.
+of the change, with the noise of both sides, excludes none. The level follows from `budget`, or from the
+rule's share of its receiver's (docs/routing.md). A value beyond its bound that may be chance fires nothing,
+and clears nothing.
 
 **The life of an alert**: inactive, pending (for `for`), firing, acknowledged, resolved. Too little data
 neither fires nor clears; no data is what `no_data` says, and never a recovery unless it says `ok`.

@@ -9,15 +9,18 @@ muted or active.
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from kedge.alerting.fields import Budget
 from kedge.alerting.inhibition import Inhibition
 from kedge.alerting.matchers import Labels, Match, describe, matches
 from kedge.alerting.mutes import Interval
 from kedge.windows import DAY, MINUTE, SECOND, Millis
 
+DEFAULT_BUDGET = Budget()
+"""Of a receiver for which none is written."""
 ALL = "..."
 """In `group_by`: every alert is a group of its own."""
 
@@ -77,6 +80,12 @@ class Routing:
     intervals: Mapping[str, Sequence[Interval]] = field(default_factory=dict)
     receivers: frozenset[str] = frozenset()
     """That a rule's `notify` may name."""
+    budgets: Mapping[str, Budget] = field(default_factory=dict)
+    """By receiver, where one is written."""
+
+    def budget_of(self, receiver: str) -> Budget:
+        """The false alerts that a receiver may be told of."""
+        return self.budgets.get(receiver, DEFAULT_BUDGET)
 
     def routes_of(self, labels: Labels, notify: str = "") -> tuple[Routed, ...]:
         """The routes that take an alert, in the tree's order; never none.
@@ -87,6 +96,15 @@ class Routing:
         if notify in self.receivers:
             return (self._own(notify),)
         return tuple(_taking(self.root, "{}", labels))
+
+    def may_tell(self, labels: Labels, open_: Container[str], notify: str = "") -> frozenset[str]:
+        """The receivers of an alert of which not every label is known yet: of all routes that may take it.
+
+        `open_`: labels that differ from alert to alert; what is neither there nor in `labels`, it lacks.
+        """
+        if notify in self.receivers:
+            return frozenset({notify})
+        return frozenset(_perhaps(self.root, labels, open_))
 
     def keys(self) -> Iterator[str]:
         """Of every route of the tree."""
@@ -128,11 +146,13 @@ class Routing:
 _NOTIFY = "notify:"
 
 
-def plain_routing(default: str, receivers: Iterable[str]) -> Routing:
+def plain_routing(
+    default: str, receivers: Iterable[str], budgets: Mapping[str, Budget] | None = None
+) -> Routing:
     """What holds without a tree: each change of an alert is told at once, to its rule's receiver or the
     default."""
     root = Route(default, group_by=(ALL,), group_wait=0, group_interval=1, repeat_interval=100 * 366 * DAY)
-    return Routing(root, receivers=frozenset(receivers))
+    return Routing(root, receivers=frozenset(receivers), budgets=budgets or {})
 
 
 def _taking(route: Route, key: str, labels: Labels) -> Iterator[Routed]:
@@ -146,6 +166,21 @@ def _taking(route: Route, key: str, labels: Labels) -> Iterator[Routed]:
     if not taken:
         where = f"{route.place}: " if route.place else ""
         yield Routed(key, route, f"{where}{describe(route.match)}")
+
+
+def _perhaps(route: Route, labels: Labels, open_: Container[str]) -> Iterator[str]:
+    """`_taking` where some labels may have any value: a condition on one of those may hold, or not."""
+    taken = False
+    for child in route.routes:
+        if not all(m.label in open_ or m.matches(labels) for m in child.match):
+            continue
+        yield from _perhaps(child, labels, open_)
+        surely = not any(m.label in open_ for m in child.match)
+        taken = taken or surely
+        if surely and not child.goes_on:
+            return
+    if not taken:
+        yield route.receiver
 
 
 def _numbered(routes: Sequence[Route]) -> Iterator[tuple[int, Route]]:

@@ -18,6 +18,7 @@ from kedge.alerting.fields import (
     LabelsField,
     Length,
     SeverityField,
+    Share,
     Text,
     WindowLength,
     ZoneField,
@@ -141,8 +142,9 @@ class Rule(BaseModel, ABC):
     budget: BudgetField = Field(
         default_factory=Budget,
         description=(
-            "False alerts that it may cost; `1 per 30d` unless said. Split over all looks and groups, it "
-            "sets how sure a judgement must be."
+            "False alerts that it may cost: `1 per 30d`. Unless said, it is an equal share of the budget of "
+            "the receiver that its highest severity goes to (docs/routing.md). Split over all looks and "
+            "groups, it sets how sure a judgement must be."
         ),
     )
     timezone: ZoneField = Field(
@@ -171,6 +173,7 @@ class Rule(BaseModel, ABC):
     description: Text = Field("", description="What it means when this fires, in a sentence or two.")
 
     _place: str = PrivateAttr("")
+    _share: Share | None = PrivateAttr(None)
 
     _list_by = field_validator("by", mode="before")(listed)
 
@@ -304,9 +307,29 @@ class Rule(BaseModel, ABC):
             return span and _ALWAYS
         return span if span.start <= step - self.window else None
 
+    @property
+    def keeps_budget(self) -> bool:
+        """Whether how sure it must be follows from a budget: what judges by a bare value takes no share."""
+        return True
+
+    @property
+    def budget_share(self) -> Share | None:
+        """Its part of its receiver's budget, where it has one (kedge.alerting.budgets)."""
+        return self._share
+
+    @property
+    def allowance(self) -> Budget:
+        """The false alerts that it may cost: its own `budget`, else its share, else the default."""
+        return self.budget if self._share is None else self._share.budget
+
+    @property
+    def costs(self) -> Budget:
+        """The false alerts that it does cost at most, for one group."""
+        return self.allowance
+
     def alpha(self, inputs: Inputs) -> float:
         """The chance of a false alarm that a look at one group may carry: the budget over looks x groups."""
-        return self.budget.alpha(inputs.every or step_of(self.window, MINUTE), inputs.groups)
+        return self.allowance.alpha(inputs.every or step_of(self.window, MINUTE), inputs.groups)
 
     @property
     def remembers(self) -> Millis:
@@ -324,6 +347,7 @@ class Rule(BaseModel, ABC):
             remember,
             corrects=min(self.window + self.for_ + self.keep_firing, CORRECTED),
             flap_within=max(HOUR, 3 * self.window),
+            level=str(self.allowance) if self._share else "",
         )
 
     @cached_property
@@ -358,6 +382,15 @@ class Rule(BaseModel, ABC):
         copy = self.model_copy()
         copy._place = place
         copy.__dict__.pop("identity", None)  # which says the place
+        return copy
+
+    def with_share(self, share: Share | None) -> "Rule":
+        """The same rule, with that part of its receiver's budget. What it means, and so its `signature`, is
+        as before: what fires goes on firing when the shares of a receiver change, and no late row takes back
+        what was decided at another."""
+        copy = self.model_copy()
+        copy._share = share
+        copy.__dict__.pop("timing", None)  # which says the level
         return copy
 
     def uncorrected(self) -> "Rule":

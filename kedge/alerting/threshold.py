@@ -205,6 +205,10 @@ class ThresholdRule(DayRule):
         return self.info.reads
 
     @property
+    def keeps_budget(self) -> bool:
+        return self.evidence == "interval" and self.info.evidence != "exact"
+
+    @property
     def compares(self) -> bool:
         return self.compare is not None or self.info.needs_reference
 

@@ -156,7 +156,7 @@ class TrendRule(SeriesRule):
         bad = self.info.bad
         up = bad is Bad.UP or (bad is Bad.BOTH and trend.level < self.bound)
         time, soonest, latest = trend.reaches(self.bound, up=up)
-        credible = (trend.p_up if up else trend.p_down) < self.budget.alpha(self.window, inputs.groups)
+        credible = (trend.p_up if up else trend.p_down) < self.allowance.alpha(self.window, inputs.groups)
         soon = time <= self.within
         if credible and soon:
             state = State.BREACH

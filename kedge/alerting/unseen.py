@@ -5,6 +5,7 @@ from difflib import get_close_matches
 
 from kedge.alerting.drift import DriftRule
 from kedge.alerting.facts import Facts, KnownModel, Prospect
+from kedge.alerting.important import Top
 from kedge.alerting.new_value import FEATURE, NewValueRule
 from kedge.alerting.rule import ALL_VERSIONS, DIMENSIONS, SERVING, Rule
 from kedge.alerting.series import SeriesRule
@@ -51,7 +52,7 @@ def _unknown_features(rule: Rule, model: KnownModel) -> Iterator[tuple[str, str]
     if isinstance(rule, NewValueRule):
         named, said = (() if rule.feature is None else (rule.feature,)), "field"
     elif isinstance(rule, DriftRule):
-        named, said = rule.features, "features"
+        named, said = (() if isinstance(rule.features, Top) else rule.features), "features"
     else:
         feature = getattr(rule, "feature", None)
         named, said = (() if feature is None else (feature,)), "feature"

@@ -201,7 +201,7 @@ class VersionsRule(Rule):
         """Of a whole comparison, however often it is looked at: the budget over the comparisons that fit into
         its time, and the groups.
         """
-        return min(self.budget.alpha(self.window, inputs.groups), MOST_ALPHA)
+        return min(self.allowance.alpha(self.window, inputs.groups), MOST_ALPHA)
 
     def of_reference(self, version: str) -> bool:
         """Whether a version's rows are the reference's."""

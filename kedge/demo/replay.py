@@ -135,5 +135,12 @@ def open_replay(model: FlightModel, store: str, receivers: Receivers, rules: Pat
     settings = demo_settings(store)
     opened = open_duckdb(store.removeprefix("duckdb:"), clock=clock)
     opened.setup()
-    pipe = Pipeline(opened, settings, RuleSource(rules), receivers, "demo", sole_writer=True)
+    pipe = Pipeline(
+        opened,
+        settings,
+        RuleSource(rules, routing=lambda: receivers.tree),
+        receivers,
+        "demo",
+        sole_writer=True,
+    )
     return Replay(pipe, clock, model)

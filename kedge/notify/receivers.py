@@ -3,7 +3,7 @@
 ```yaml
 default: ml-oncall
 receivers:
-  ml-oncall: {slack: {channel: "#ml-alerts", token_env: SLACK_BOT_TOKEN}}
+  ml-oncall: {slack: {channel: "#ml-alerts", token_env: SLACK_BOT_TOKEN}, budget: 2 per 30d}
   hook: {slack_webhook: {url_env: SLACK_WEBHOOK_URL}}
   console: {terminal: {}}
 ```
@@ -15,14 +15,14 @@ import logging
 import re
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, TextIO
 from urllib.parse import urlsplit
 
-from pydantic import StringConstraints, TypeAdapter, ValidationError, model_validator
+from pydantic import Field, StringConstraints, TypeAdapter, ValidationError, model_validator
 
-from kedge.alerting.fields import did_you_mean
+from kedge.alerting.fields import Budget, BudgetField, did_you_mean
 from kedge.alerting.finding import Transition
 from kedge.alerting.grouping import is_told
 from kedge.alerting.loading import Problem
@@ -72,16 +72,31 @@ class TerminalModel(Strict):
 
 
 class ReceiverModel(Strict):
-    slack: SlackModel | None = None
-    slack_webhook: WebhookModel | None = None
-    terminal: TerminalModel | None = None
+    slack: SlackModel | None = Field(None, description='A channel, by a bot: `{channel: "#ml-alerts"}`.')
+    slack_webhook: WebhookModel | None = Field(
+        None, description="An incoming webhook: `{url_env: SLACK_WEBHOOK_URL}`."
+    )
+    terminal: TerminalModel | None = Field(None, description="Standard output: `{}`.")
+    budget: BudgetField | None = Field(
+        None,
+        description="The false alerts that it may be told of, split over the rules that say none themselves; "
+        "`1 per 30d` unless said.",
+    )
 
     @model_validator(mode="after")
     def _one(self) -> "ReceiverModel":
-        if len(self.model_fields_set) != 1 or all(getattr(self, n) is None for n in self.model_fields_set):
-            raise ValueError(f"a receiver is exactly one of {', '.join(ReceiverModel.model_fields)}")
+        given = self.model_fields_set - {"budget"}
+        if len(given) != 1 or any(getattr(self, name) is None for name in given):
+            raise ValueError(f"a receiver is exactly one of {', '.join(_WAYS)}")
         return self
 
+    @property
+    def way(self) -> str:
+        """How it is told: the field that says so."""
+        return next(name for name in _WAYS if name in self.model_fields_set)
+
+
+_WAYS = tuple(name for name in ReceiverModel.model_fields if name != "budget")
 
 _TOP = ("default", "receivers", "route", "inhibit", "time_intervals")
 _ELSEWHERE = {"inhibit_rules": "inhibit", "mute_time_intervals": "time_intervals", "routes": "route"}
@@ -106,12 +121,19 @@ class Receivers:
     """The tree of `route:`. None where the file has none: a rule's `notify` is told, else the default."""
     problems: tuple[Problem, ...] = ()
     """What is wrong with notify.yml as it is now; these are of its last good version then."""
+    budgets: Mapping[str, Budget] = field(default_factory=dict)
+    """The false alerts that each may be told of, where one is written."""
     _noticed: set[str] = field(default_factory=set, repr=False, compare=False)
 
     @property
     def known(self) -> frozenset[str]:
         """Names that a rule's `notify` may have."""
         return frozenset(self.notifiers)
+
+    @property
+    def tree(self) -> Routing:
+        """Who is told what: by the routes of the file, else by what rules name."""
+        return self.routing or plain_routing(self.default, self.known, self.budgets)
 
     def notifier(self, name: str) -> Notifier:
         """The receiver of that name; KeyError where there is none."""
@@ -171,8 +193,7 @@ def load_routing(path: Path) -> Routing:
 
     Raises BrokenFile with every wrong entry, or YamlError.
     """
-    receivers = _Reader(read_yaml(path), None, None).receivers(Links())
-    return receivers.routing or plain_routing(receivers.default, receivers.known)
+    return _Reader(read_yaml(path), None, None).receivers(Links()).tree
 
 
 class _Reader:
@@ -192,15 +213,17 @@ class _Reader:
             if key not in _TOP:
                 hint = f' (here it is called "{_ELSEWHERE[key]}")' if key in _ELSEWHERE else ""
                 self._add((key,), f'unknown field "{key}"{hint or did_you_mean(str(key), _TOP)}')
-        notifiers = self._notifiers()
+        notifiers, budgets = self._notifiers()
         names = self._names("receivers")
         default = self._default(names)
         routing = self._routing(default, names)
         if self.problems:
             raise BrokenFile([Problem(self.source.name, *problem) for problem in sorted(self.problems)])
-        return Receivers(notifiers, default, links, routing)
+        routing = replace(routing, budgets=budgets) if routing is not None else None
+        return Receivers(notifiers, default, links, routing, budgets=budgets)
 
-    def _notifiers(self) -> dict[str, Notifier]:
+    def _notifiers(self) -> tuple[dict[str, Notifier], dict[str, Budget]]:
+        """Whom it names, and the budgets of those that have one."""
         found: dict[str, Notifier] = {}
         parsed = self._part("receivers", dict[ReceiverName, ReceiverModel])
         if parsed is not None and not parsed:
@@ -212,9 +235,9 @@ class _Reader:
             try:
                 found[name] = _build(receiver, self.env, self.stream)
             except BadInput as error:
-                kind = next(iter(receiver.model_fields_set))
-                self._add(("receivers", name, kind, error.place), f'receiver "{name}": {error.reason}')
-        return found
+                place = ("receivers", name, receiver.way, error.place)
+                self._add(place, f'receiver "{name}": {error.reason}')
+        return found, {name: one.budget for name, one in (parsed or {}).items() if one.budget is not None}
 
     def _default(self, names: frozenset[str]) -> str:
         """The receiver of what names none: of the tree's root too, where it names none."""

@@ -54,7 +54,7 @@ def open_pipeline(settings: Settings, clock: Clock, store: Store | None = None) 
     return Pipeline(
         store=store,
         settings=settings,
-        rules=RuleSource(settings.rules, kept=store.state),
+        rules=RuleSource(settings.rules, routing=lambda: source().tree, kept=store.state),
         receivers=source(),
         receiver_source=source,
         holder=f"{socket.gethostname()}:{os.getpid()}",

@@ -27,7 +27,7 @@ from kedge.alerting.grouping import Group, Notification, is_told, shortened
 from kedge.alerting.lifecycle import Identity, standing
 from kedge.alerting.loading import RuleBook
 from kedge.alerting.matchers import labels_of
-from kedge.alerting.routing import Routing, plain_routing
+from kedge.alerting.routing import Routing
 from kedge.alerting.silences import Phase, Silence, silenced_by
 from kedge.notify.receivers import Receivers
 from kedge.pipeline.faults import reach
@@ -96,7 +96,7 @@ class Router:
 
     @property
     def routing(self) -> Routing:
-        return self.receivers.routing or plain_routing(self.receivers.default, self.receivers.known)
+        return self.receivers.tree
 
     # --- from transitions to groups -------------------------------------------------------------------------
 

@@ -4,10 +4,11 @@ The last good text of each file is kept in the store as well, so that a worker t
 broken goes on with it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from kedge.alerting.loading import Problem, RuleBook, load_rules, parse_rules, rule_files, shown
+from kedge.alerting.routing import Routing
 from kedge.store.base import DocumentStore
 
 _PREFIX = "rules-kept:"
@@ -15,11 +16,17 @@ _PREFIX = "rules-kept:"
 
 class RuleSource:
     """Calls give the rules in force now. Files are looked at once a tick, and read only when one was
-    saved.
+    saved. What `routing` says now of budgets is split over the rules: one that is added or taken away
+    changes the shares of the others.
     """
 
-    def __init__(self, *paths: Path, kept: DocumentStore | None = None) -> None:
+    def __init__(
+        self, *paths: Path, routing: Callable[[], Routing], kept: DocumentStore | None = None
+    ) -> None:
         self._paths = paths
+        self._routing = routing
+        self._shared: Routing | None = None
+        """By which the book is shared."""
         self._kept = kept
         self._seen: dict[Path, tuple[int, int]] | None = None
         self._book = RuleBook()
@@ -35,8 +42,11 @@ class RuleSource:
             book = load_rules(files)
             if self._kept is not None:
                 book = self._remembered(self._kept, book, texts)
-            self._book = book.keeping(self._book)
+            self._book, self._shared = book.keeping(self._book), None
             self._seen = seen
+        routing = self._routing()
+        if routing != self._shared:
+            self._book, self._shared = self._book.shared(routing), routing
         return self._book
 
     def _remembered(self, kept: DocumentStore, book: RuleBook, texts: Mapping[str, str | None]) -> RuleBook:

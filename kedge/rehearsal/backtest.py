@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from kedge.alerting.budgets import MONTH, budget_of
 from kedge.alerting.finding import Severity, Status, Transition
 from kedge.alerting.lifecycle import ACTIVE
 from kedge.alerting.loading import RuleBook
@@ -15,9 +16,8 @@ from kedge.alerting.rule import Rule
 from kedge.pipeline.context import Pipeline
 from kedge.rehearsal.replay import Replay, Replayed, check_window
 from kedge.store.base import Json
-from kedge.windows import DAY, Millis, Window, iso
+from kedge.windows import Millis, Window, iso
 
-MONTH = 30 * DAY
 WIDTH = 60
 """Characters of a timeline."""
 _MARKS = {
@@ -119,7 +119,7 @@ class RuleReport:
             "alerts": len(self.episodes),
             "firing_s": self.firing(window.end) // 1000,
             "alerts_per_30d": None if self.per_month is None else round(self.per_month, 3),
-            "budget": str(self.rule.budget),
+            "budget": budget_of(self.rule),
             "messages": dict(sorted(self.messages.items())),
             "no_data": self.no_data,
             "timeline": self.timeline(window),

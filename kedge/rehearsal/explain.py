@@ -5,6 +5,7 @@ from typing import Any
 
 import msgspec
 
+from kedge.alerting import budgets
 from kedge.alerting.finding import AlertState, Finding, State, Status
 from kedge.alerting.important import Top
 from kedge.alerting.quantity import format_value
@@ -47,6 +48,8 @@ def _of_model(pipe: Pipeline, rule: Rule, model: str, now: Millis) -> Json:
         "kind": rule.KIND,
         "model": model,
         "reads": _reads(rule, pipe, model),
+        "budget": budgets.budget_of(rule),
+        "budget_from": budgets.why(rule),
         "missing": list(_missing(rule, known.computed, state.baseline is not None)),
         **_important(rule, state),
         "bucket": format_duration(known.base),

@@ -75,6 +75,7 @@ def run_file(path: Path, name: str) -> Iterator[Result | Problem]:
         return
     if receivers is None:
         receivers = _everybody(book)
+    book = book.shared(receivers.tree)
     for i, case in enumerate(loaded.content.tests):
         yield _run(loaded, i, case, book, receivers)
 

@@ -8,7 +8,6 @@ import msgspec
 from kedge.alerting.dispatch import Dispatcher
 from kedge.alerting.finding import Status, Transition
 from kedge.alerting.grouping import Notification
-from kedge.alerting.routing import plain_routing
 from kedge.alerting.silences import Silence
 from kedge.notify.base import Message
 from kedge.notify.group_message import compose_group
@@ -51,7 +50,7 @@ class Teller:
         receivers = self.pipe.receivers
         routing = receivers.routing
         if routing is None and self.silences:
-            routing = plain_routing(receivers.default, receivers.known)
+            routing = receivers.tree
         self._dispatcher = Dispatcher(routing) if routing is not None else None
 
     def told(self, now: Millis) -> list[Sent]:

@@ -424,10 +424,13 @@ def backtest_of(pipe: Pipeline, body: BacktestBody, now: Millis) -> Iterator[Jso
     """Raises BadInput for rules that are wrong, and for a time without history, before anything is judged."""
     window = Window(parse_time(body.start), parse_time(body.end) if body.end else now)
     check_window(pipe, window)
-    book = _chosen(pipe.rules() if body.files is None else parse_files(body.files), body.rules)
+    routing, whole = pipe.current_receivers().tree, pipe.rules()
+    if body.files is not None:
+        whole = parse_files(body.files).shared(routing, whole)
+    book = _chosen(whole, body.rules)
     against = None
     if body.against is not None:
-        against = _chosen(parse_files(body.against), body.rules, some=True)
+        against = _chosen(parse_files(body.against).shared(routing, whole), body.rules, some=True)
     return backtest(pipe, Asked(book, window, against))
 
 

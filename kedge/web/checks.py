@@ -27,6 +27,7 @@ def check_routes(router: APIRouter, pipe: Pipeline) -> None:
         in none of those given. What is wrong with the files as this server reads them comes first.
         """
         book = parse_files(body.files)
+        book = book.shared(pipe.current_receivers().tree, None if body.whole else pipe.rules())
         otherwise = [
             {"rule": "", "field": "", "file": p.place, "warning": f"the server reads it otherwise: {p.text}"}
             for p in book.problems

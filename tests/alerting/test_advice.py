@@ -4,9 +4,8 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from click.testing import CliRunner
+from click.testing import CliRunner, Result
 
-from kedge.alerting.advice import Expected, expected
 from kedge.cli import cli
 from tests.alerting.make import rules
 
@@ -61,22 +60,67 @@ BUDGETS = (
     "{name: a, metric: errors.rate, above: 5%, notify: x}\n"
     "{name: b, metric: errors.rate, above: 6%, notify: x, budget: 2 per 60d}\n"
     "{name: c, metric: errors.rate, above: 7%, notify: x, severity: info}\n"
-    "{name: d, metric: errors.rate, above: 8%, budget: 1 per 10d}\n"
-    "{name: e, kind: drift, by: [feature], notify: x}"
+    "{name: d, metric: errors.rate, above: {medium: 8%, high: 9%}}\n"
+    "{name: e, metric: volume.count, below: 1, notify: x}\n"
+    "{name: f, metric: latency.p95, above: 1s, notify: x}"
 )
+NOTIFY = """\
+receivers:
+  x: {terminal: {}, budget: 3 per 30d}
+  y: {terminal: {}}
+  pager: {terminal: {}, budget: 1 per 90d}
+route: {receiver: y, routes: [{match: {severity: high}, receiver: pager}]}
+"""
 
 
-def test_budgets_add_up_by_receiver_without_those_that_tell_nobody() -> None:
-    assert expected(rules(BUDGETS).rules) == [Expected("", 1, 3.0), Expected("x", 2, 2.0)]
-
-
-def test_the_command_tells_what_receivers_may_expect(tmp_path: Path) -> None:
-    file = tmp_path / "a.yml"
+def checked(folder: Path, *more: str) -> Result:
+    """What `kedge rules check` says in a folder with a file of these rules."""
     lines = "\n".join(f"- {line}" for line in BUDGETS.splitlines())
-    file.write_text(f"version: 1\ndefaults: {{model: fraud, window: 1h}}\nrules:\n{lines}\n")
-    done = CliRunner().invoke(cli, ["rules", "check", str(file)])
-    assert "x: 2 rules, 2.0 false alerts in 30 d at most" in done.output
-    assert "the default receiver: 1 rule, 3.0 false alerts in 30 d at most" in done.output
-    told = CliRunner().invoke(cli, ["rules", "check", str(file), "--json"]).output.splitlines()
-    rows = [msgspec.json.decode(line) for line in told]
-    assert {"receiver": "x", "rules": 2, "false_alerts_per_30d": 2.0} in rows
+    (folder / "a.yml").write_text(f"version: 1\ndefaults: {{model: fraud, window: 1h}}\nrules:\n{lines}\n")
+    (folder / "kedge.yml").write_text(f"store: 'duckdb::memory:'\nnotify: {folder / 'notify.yml'}\n")
+    return CliRunner().invoke(
+        cli, ["--config", str(folder / "kedge.yml"), "rules", "check", str(folder / "a.yml"), *more]
+    )
+
+
+def test_the_command_tells_what_each_receiver_may_expect(tmp_path: Path) -> None:
+    (tmp_path / "notify.yml").write_text(NOTIFY)
+    assert checked(tmp_path).stdout.splitlines() == [
+        "pager: 1 rule, 0.333 false alerts in 30 d at most (1 shares its budget of 1 per 90d)",
+        (
+            "x: 4 rules, 4 false alerts in 30 d at most (2 share its budget of 3 per 30d, 3 per 60d each; "
+            "1 with a budget of its own; 1 that keeps none)"
+        ),
+        "y: 1 rule, 0.333 false alerts in 30 d at most (1 with its share of another receiver's)",
+        "and 1 that tells nobody (info)",
+        "6 rules in 1 files, 0 problems",
+    ]
+    rows = [msgspec.json.decode(line) for line in checked(tmp_path, "--json").stdout.splitlines()]
+    assert rows[1:2] + rows[-1:] == [
+        {
+            "receiver": "x",
+            "budget": "3 per 30d",
+            "rules": 4,
+            "sharing": 2,
+            "share": "3 per 60d",
+            "own_budget": 1,
+            "no_budget": 1,
+            "false_alerts_per_30d": 4.0,
+        },
+        {"rules": 6, "tell_nobody": 1, "problems": 0},
+    ]
+
+
+def test_without_a_file_one_receiver_is_told_of_all_as_it_will_be(tmp_path: Path) -> None:
+    assert checked(tmp_path).stdout.splitlines()[0] == (
+        "the default receiver: 5 rules, 2 false alerts in 30 d at most (3 share its budget of 1 per 30d, "
+        "1 per 90d each; 1 with a budget of its own; 1 that keeps none)"
+    )
+
+
+def test_a_file_of_receivers_that_is_wrong_fails_no_rule_and_is_told_of(tmp_path: Path) -> None:
+    (tmp_path / "notify.yml").write_text(NOTIFY.replace("3 per 30d", "often"))
+    done = checked(tmp_path)
+    assert (done.exit_code, done.stdout) == (0, "6 rules in 1 files, 0 problems\n")
+    assert 'notify.yml:2:21: receivers.x.budget: "often" is not a budget (write 1 per 30d)' in done.stderr
+    assert "what receivers may expect is not known until that is mended" in done.stderr

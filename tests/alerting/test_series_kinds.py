@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from kedge.alerting.fields import Budget, Share
 from kedge.alerting.finding import Finding, Severity, State
 from kedge.alerting.inputs import Inputs
 from kedge.alerting.loading import parse_rules
@@ -92,7 +93,9 @@ def test_a_rule_over_more_groups_must_be_surer_and_says_what_history_would_do() 
     one = found(it, weeks(), slow(560), groups=1)
     many = found(it, weeks(), slow(900), groups=10)
     assert (one.severity, many.severity) == (Severity.HIGH, Severity.MEDIUM)
-    assert "too short for this budget; `history: 298d` would do" in many.reason
+    assert "too short for this budget; `history: 298d` would do, or `budget: 10 per 30d`" in many.reason
+    enough = found(rule(f"{ODD}, severity: high, budget: 10 per 30d"), weeks(), slow(900), groups=10)
+    assert (enough.severity, "too short" in enough.reason) == (Severity.HIGH, False)
     assert (many.bound or 0) > (one.bound or 0)
 
 
@@ -153,10 +156,27 @@ def test_a_budget_that_the_history_cannot_keep_is_warned_of_where_it_costs_somet
     assert (
         "cannot show what happens 1 per 30d, so it reaches `medium` at most: write `history: 28d`" in warning
     )
-    assert rule(f"{short}, severity: high, budget: 10 per 30d").warnings == ()
+    assert warning.endswith("or `budget: 1 per 8d`")
+    for way_out in ("budget: 1 per 8d", "budget: 10 per 30d"):
+        assert rule(f"{short}, severity: high, {way_out}").warnings == ()
     forest = "kind: anomaly, metrics: [latency.mean, errors.rate], method: isolation_forest, history: 14d"
     (warning,) = rule(forest).warnings
     assert "nothing is judged" in warning
+
+
+def test_a_share_that_the_history_cannot_show_is_told_with_both_ways_out() -> None:
+    shared = rule(f"{ODD}, severity: high").with_share(Share(Budget().split(20), "team", 20))
+    (warning,) = shared.warnings
+    assert "a history of 28d cannot show what happens 1 per 600d" in warning
+    assert warning.endswith("write `history: 598d`, or `budget: 1 per 30d`")
+    odd = found(shared, weeks(), slow(900))
+    assert odd.severity is Severity.MEDIUM
+    assert odd.reason.endswith("`history: 598d` would do, or `budget: 1 per 30d`")
+    stated = rule(f"{ODD}, severity: high, budget: 1 per 30d")
+    assert stated.warnings == ()
+    assert found(stated, weeks(), slow(900)).severity is Severity.HIGH
+    longer = ODD.replace("28d", "598d")
+    assert rule(f"{longer}, severity: high, budget: 1 per 600d").warnings == ()
 
 
 # --- trend --------------------------------------------------------------------------------------------------

@@ -388,7 +388,10 @@ def test_rules_check_warns_of_what_is_rarely_meant_and_does_not_fail(kedge_in: K
     )
     done = kedge_in("rules", "check")
     assert done.out.splitlines() == [
-        "the default receiver: 4 rules, 4.0 false alerts in 30 d at most",
+        (
+            "the default receiver: 4 rules, 1 false alert in 30 d at most "
+            "(4 share its budget of 1 per 30d, 1 per 120d each)"
+        ),
         "4 rules in 2 files, 0 problems, 1 warnings",
     ]
     assert done.err.startswith(

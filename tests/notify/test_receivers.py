@@ -7,7 +7,7 @@ import pytest
 
 from kedge.alerting.finding import Severity, Status
 from kedge.errors import BadInput, KedgeError
-from kedge.notify.receivers import load_receivers
+from kedge.notify.receivers import load_receivers, load_routing
 from kedge.notify.slack import SlackBot, SlackWebhook
 from kedge.notify.terminal import Terminal
 from tests.notify.samples import transition
@@ -45,6 +45,23 @@ def test_the_file_names_receivers_and_the_environment_holds_their_secrets(write)
     assert "services/secret" not in repr(receivers)
 
 
+def test_a_budget_stands_beside_how_a_receiver_is_told(write):
+    text = TWO.replace("{terminal: {}}", "{budget: 3 per 30d, terminal: {}}")
+    for receivers in (load_receivers(write(text), ENV), load_receivers(write(text + "route: {}\n"), ENV)):
+        tree = receivers.tree
+        assert isinstance(receivers.notifier("console"), Terminal)
+        assert {name: str(tree.budget_of(name)) for name in sorted(receivers.known)} == {
+            "console": "3 per 30d",
+            "hook": "1 per 30d",
+            "ml-oncall": "1 per 30d",
+        }
+        assert load_routing(write(text)).budgets == tree.budgets
+    with pytest.raises(KedgeError, match="MY_HOOK is not set"):
+        load_receivers(
+            write(text.replace("hook: {slack", "hook: {budget: 1 per 7d, slack")), {"MY_TOKEN": "x"}
+        )
+
+
 @pytest.mark.parametrize(
     ("env", "kind"),
     [
@@ -73,6 +90,15 @@ def test_a_token_without_a_channel_is_an_error_with_the_way_out():
         ("receivers:\n  a: {slack: {}, terminal: {}}\n", ["notify.yml:2:", "a.slack.channel"]),
         ('receivers:\n  a: {slack: {channel: "#m"}, terminal: {}}\n', ["notify.yml:2:3", "exactly one of"]),
         ("receivers:\n  a: {}\n", ["notify.yml:2:3", "exactly one of"]),
+        (
+            "receivers:\n  a: {budget: 1 per 30d}\n",
+            ["notify.yml:2:3", "exactly one of slack, slack_webhook, terminal"],
+        ),
+        ("receivers:\n  a: {terminal: {}, budget: 0 per 30d}\n", ["notify.yml:2:21", "must allow something"]),
+        (
+            "receivers:\n  a: {terminal: {}, budgte: 1 per 30d}\n",
+            ["notify.yml:2:21", 'did you mean "budget"?'],
+        ),
         ("receivers:\n  a/b: {terminal: {}}\n", ["notify.yml:2:3", "a/b"]),
         ("receivers: {}\n", ["notify.yml:1:1", "receivers"]),
         ("", ["notify.yml:1:1", "receivers"]),

@@ -41,7 +41,7 @@ def test_an_editor_names_what_is_wrong():
     assert ".inhibit[1]: needs source" in found
 
 
-@pytest.mark.parametrize("model", [RouteModel, InhibitModel, IntervalModel, EscalationModel])
+@pytest.mark.parametrize("model", [ReceiverModel, RouteModel, InhibitModel, IntervalModel, EscalationModel])
 def test_every_field_says_what_it_means(model):
     for name, field in model.model_fields.items():
         assert field.description, name
@@ -51,6 +51,8 @@ def test_every_field_says_what_it_means(model):
     "text",
     [
         "receivers: {a: {terminal: {}}}",
+        "receivers: {a: {terminal: {}, budget: 2 per 30d}}",
+        "receivers: {a: {budget: 0.5 per 7d, terminal: {}}}",
         "default: a\nreceivers: {a: {terminal: {}}, b: {slack: {channel: '#x'}}}",
         "receivers: {a: {terminal: {}}}\nroute: {routes: [{match: {x: 1, y: [true, a]}, escalate: []}]}",
         "receivers: {a: {terminal: {}}}\nroute: {}\ntime_intervals: {n: [{days_of_month: [-1, 1-5]}]}",
@@ -63,5 +65,5 @@ def test_what_the_loader_takes_an_editor_takes(tmp_path, text):
     assert of(text) == []
 
 
-def test_a_receiver_is_exactly_one_kind():
-    assert set(ReceiverModel.model_fields) == {"slack", "slack_webhook", "terminal"}
+def test_a_receiver_is_exactly_one_kind_and_has_a_budget_besides():
+    assert set(ReceiverModel.model_fields) == {"slack", "slack_webhook", "terminal", "budget"}

@@ -207,7 +207,7 @@ def test_it_is_ended_after_a_week_of_which_there_is_nothing_to_say(one: World) -
 def from_files(one: World, folder: Path) -> None:
     """Judge by the files of a folder from now on, as a worker that starts now."""
     one.restart()
-    one.pipe.rules = RuleSource(folder, kept=one.store.state)
+    one.pipe.rules = RuleSource(folder, routing=lambda: one.pipe.receivers.tree, kept=one.store.state)
 
 
 def test_a_worker_that_starts_while_a_file_is_broken_goes_on_with_its_last_good_version(
@@ -252,12 +252,12 @@ def test_a_broken_file_is_an_alert_of_its_own(one: World, tmp_path: Path) -> Non
 def test_a_file_that_is_deleted_is_no_longer_known(one: World, tmp_path: Path) -> None:
     file = tmp_path / "fraud.yml"
     file.write_text(HEAD + FAILING)
-    source = RuleSource(tmp_path, kept=one.store.state)
+    source = RuleSource(tmp_path, routing=lambda: one.pipe.receivers.tree, kept=one.store.state)
     assert source().rules
     file.unlink()
     assert not source().rules
     file.write_text("rules: [")
-    assert not RuleSource(tmp_path, kept=one.store.state)().rules
+    assert not RuleSource(tmp_path, routing=lambda: one.pipe.receivers.tree, kept=one.store.state)().rules
 
 
 def test_a_folder_that_is_not_there_ends_nothing(one: World, tmp_path: Path) -> None:

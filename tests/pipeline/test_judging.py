@@ -7,6 +7,7 @@ import pytest
 
 from kedge.alerting.finding import Status
 from kedge.alerting.loading import parse_rules
+from kedge.alerting.routing import plain_routing
 from kedge.errors import StoreUnavailable
 from kedge.pipeline.baselines import build_baseline, import_baseline
 from kedge.pipeline.context import groupings_of
@@ -285,7 +286,7 @@ def test_a_rule_file_that_is_broken_keeps_its_last_good_version(tmp_path: Path) 
     file, other = tmp_path / "a.yml", tmp_path / "b.yml"
     file.write_text(QUIET)
     other.write_text(BY_PLAN)
-    source = RuleSource(tmp_path)
+    source = RuleSource(tmp_path, routing=lambda: plain_routing("", ()))
     assert {r.name for r in source().rules} == {"silent", "wrong", "failing-plan"}
     file.write_text(QUIET.replace("below: 1", "belw: 1"))
     book = source()
@@ -301,7 +302,7 @@ def test_a_rule_file_that_is_broken_keeps_its_last_good_version(tmp_path: Path) 
 
 def test_the_same_files_are_not_read_again(tmp_path: Path) -> None:
     (tmp_path / "a.yml").write_text(QUIET)
-    source = RuleSource(tmp_path)
+    source = RuleSource(tmp_path, routing=lambda: plain_routing("", ()))
     assert source() is source()
 
 

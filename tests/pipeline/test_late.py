@@ -119,13 +119,17 @@ def test_on_a_server_alerts_are_put_right_and_broken_files_told_all_the_same(
     file.write_text(BOOK)
     try:
         with world(open_store=lambda clock: open_elastic(url, prefix=prefix, clock=clock)) as one:
-            one.pipe.rules = RuleSource(tmp_path, kept=one.store.state)
+            one.pipe.rules = RuleSource(
+                tmp_path, routing=lambda: one.pipe.receivers.tree, kept=one.store.state
+            )
             minutes(one, 8, failing=(6, 7))
             assert one.alert("failing").status is Status.FIRING
             rows(one, 6, 40, failed=False, first=10)
             file.write_text(BOOK.replace("above", "abve"))
             one.restart()
-            one.pipe.rules = RuleSource(tmp_path, kept=one.store.state)
+            one.pipe.rules = RuleSource(
+                tmp_path, routing=lambda: one.pipe.receivers.tree, kept=one.store.state
+            )
             one.tick(T0 + 10 * MINUTE)
             assert history(one) == [("firing", None), ("resolved", "disproved")]
             assert one.alert("kedge.rules-broken", file=str(file)).status is Status.FIRING

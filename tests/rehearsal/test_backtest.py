@@ -20,7 +20,8 @@ from kedge.rehearsal.judging import as_of
 from kedge.rehearsal.replay import Replay, Replayed
 from kedge.sketch import DELAY
 from kedge.store.duckdb import open_duckdb
-from kedge.windows import DAY, HOUR, MINUTE, Millis, Window
+from kedge.web.api import BacktestBody, backtest_of
+from kedge.windows import DAY, HOUR, MINUTE, Millis, Window, iso
 from tests.pipeline.world import MODEL, T0, World, prediction, settings, truth, world
 
 RULES = """
@@ -189,6 +190,18 @@ def test_a_time_without_history_is_refused(lived: World, window: Window, said: s
         next(iter(backtest(lived.pipe, Asked(lived.book, window))))
 
 
+def test_a_rule_that_is_tried_alone_has_its_share_among_all(lived: World) -> None:
+    more = "".join(f"- {{name: slow-{i}, metric: latency.p95, window: 5m, above: {i}s}}\n" for i in (1, 2, 3))
+    body = BacktestBody(
+        start=iso(SPAN.start), end=iso(SPAN.end), files={"a.yml": RULES + more}, rules=["slow-2", "busy"]
+    )
+    *_, last = backtest_of(lived.pipe, body, SPAN.end)
+    assert {row["rule"]: row["budget"] for row in last["result"]["rules"]} == {
+        "busy": None,
+        "slow-2": "1 per 90d",
+    }
+
+
 def test_labels_count_from_when_they_came() -> None:
     """Half of them within a minute, half after two hours."""
     delay = DELAY.count([30_000.0] * 50 + [2.0 * HOUR] * 50)
@@ -224,6 +237,7 @@ def test_the_command_prints_a_timeline_and_what_changes(tmp_path: Path) -> None:
     assert code == 0
     assert "busy     ····" in output
     assert "1 alert, firing" in output
+    assert "in 30 d (keeps no budget)" in output
     assert "busy: 1 alerts more, 0 fewer, +" in output
     assert "volume.count is" in output
     code, output = ran("--rule", "busy", "--json")

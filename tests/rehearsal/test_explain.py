@@ -36,6 +36,14 @@ def test_a_rule_is_told_with_its_alerts_and_their_distance() -> None:
         assert eu["fires_at"] > row["judged_through"]
         assert (us["state"], us["last_fired"]) == ("inactive", None)
         assert us["away"] == "30 % to the bound"
+        assert (row["budget"], row["budget_from"]) == (
+            *(None, "it judges by a bare value, so it keeps no budget"),
+        )
+        shared = one.book.shared(one.pipe.receivers.tree).by_name["slow"]
+        (of_three,) = explain_rule(one.pipe, shared, one.now)
+        assert (of_three["budget"], of_three["budget_from"]) == (
+            *("1 per 90d", "its share of the budget of notebook, one of 3"),
+        )
         (slow,) = explain_rule(one.pipe, one.book.by_name["slow"], one.now)
         assert slow["alerts"][0]["value"] < 100
         (odd,) = explain_rule(one.pipe, one.book.by_name["odd"], one.now)

@@ -118,7 +118,8 @@ def _said(row: dict[str, Any]) -> str:
     if not row["alerts"]:
         return "no alerts"
     texts = [f"{row['alerts']} alert{'s' if row['alerts'] > 1 else ''}", f"firing {_span(row['firing_s'])}"]
-    texts.append(f"{row['alerts_per_30d']:.2g} in 30 d (budget {row['budget']})")
+    budget = f"budget {row['budget']}" if row["budget"] else "keeps no budget"
+    texts.append(f"{row['alerts_per_30d']:.2g} in 30 d ({budget})")
     texts += [f"{n} messages to {name}" for name, n in row["messages"].items()]
     return ", ".join(texts)
 

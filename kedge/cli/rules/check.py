@@ -10,9 +10,11 @@ import click
 from kedge.cli.common import json_option, settings_from
 from kedge.cli.output import json_line
 from kedge.cli.rules.paths import chosen_paths, shown
+from kedge.errors import KedgeError
 
 if TYPE_CHECKING:
     from kedge.alerting.loading import Problem, RuleBook
+    from kedge.alerting.routing import Routing
     from kedge.cli.rules.stored import Told
 
 
@@ -23,7 +25,11 @@ if TYPE_CHECKING:
 @click.pass_context
 def check(ctx: click.Context, paths: tuple[Path, ...], offline: bool, as_json: bool) -> None:
     """Say everything that is wrong in the rule files, each with file:line:col; warn of what is rarely meant,
-    which does not fail; and tell what each receiver may expect in false alerts, by the budgets of its rules.
+    which does not fail; and tell what each receiver may expect in false alerts: its budget, how many rules
+    share it, and what they come to with those that have budgets of their own.
+
+    The rules are those of the files in PATHS, or of the settings, and have shares among themselves; the
+    receivers are those of notify.yml. Without that file there is one, as there is for a server without it.
 
     Where the store answers within two seconds (a running server, else the store of the settings), it is asked
     too: for names that no row has, rules that would find nothing to judge, a past that is not summarised, and
@@ -34,11 +40,15 @@ def check(ctx: click.Context, paths: tuple[Path, ...], offline: bool, as_json: b
              kedge rules check rules/fraud.yml
              kedge rules check --offline
     """
-    from kedge.alerting.advice import expected
+    from kedge.alerting.budgets import expected, said, tells_nobody
     from kedge.alerting.loading import load_rules
 
     chosen = chosen_paths(ctx, paths)
     book = load_rules(chosen)
+    routing = _routing(settings_from(ctx).notify)
+    book = book.shared(routing) if routing is not None else book
+    receivers = expected(book.rules, routing) if routing is not None and not book.problems else []
+    silent = sum(map(tells_nobody, book.rules))
     warnings, told = _warned(ctx, chosen, book, whole=not paths, offline=offline or bool(book.problems))
     if as_json:
         for problem in book.problems:
@@ -59,17 +69,22 @@ def check(ctx: click.Context, paths: tuple[Path, ...], offline: bool, as_json: b
                     "warning": warning.text,
                 }
             )
-        for one in expected(book.rules) if not book.problems else ():
+        for one in receivers:
             json_line(
                 {
                     "receiver": one.receiver or None,
+                    "budget": str(one.budget),
                     "rules": one.rules,
+                    "sharing": one.sharing,
+                    "share": str(one.share) if one.share else None,
+                    "own_budget": one.own,
+                    "no_budget": one.free,
                     "false_alerts_per_30d": round(one.alerts, 3),
                 }
             )
         if not book.problems:
             asked = {"store": told.by or None, "not_asked": told.why or None} if told else {}
-            json_line({"rules": len(book.rules), "problems": 0} | asked)
+            json_line({"rules": len(book.rules), "tell_nobody": silent, "problems": 0} | asked)
     else:
         for problem in book.problems:
             click.echo(str(problem), err=True)
@@ -77,9 +92,16 @@ def check(ctx: click.Context, paths: tuple[Path, ...], offline: bool, as_json: b
             click.echo(f"{warning.place}: warning: {warning.text}", err=True)
         files = len({rule.file for rule in book.rules} | book.broken)
         warned = f", {len(warnings)} warnings" if warnings else ""
-        for one in expected(book.rules) if not book.problems else ():
+        for one in receivers:
             name, many = one.receiver or "the default receiver", "s" if one.rules > 1 else ""
-            click.echo(f"{name}: {one.rules} rule{many}, {one.alerts:.1f} false alerts in 30 d at most")
+            if one.free == one.rules:
+                click.echo(f"{name}: {one.rules} rule{many}, without a budget: by bare values")
+                continue
+            alerts = f"{one.alerts:.3g}"
+            at_most = f"{alerts} false alert{'s' if alerts != '1' else ''} in 30 d at most"
+            click.echo(f"{name}: {one.rules} rule{many}, {at_most} ({'; '.join(said(one))})")
+        if receivers and silent:
+            click.echo(f"and {silent} that tell{'' if silent > 1 else 's'} nobody (info)")
         click.echo(f"{len(book.rules)} rules in {files} files, {len(book.problems)} problems{warned}")
         if told and told.why:
             click.echo(f"not checked against the store: {told.why} (--offline does not ask)", err=True)
@@ -117,3 +139,17 @@ def _written(place: str) -> tuple[str, int, int]:
     file, *numbers = place.split(":")
     line, column = (*(int(n) for n in numbers if n.isdigit()), 1, 1)[:2]
     return file, line, column
+
+
+def _routing(path: Path) -> "Routing | None":
+    """Who is told what, as the server reads it; None, with a word on why, where the file is wrong."""
+    from kedge.alerting.routing import plain_routing
+    from kedge.notify.receivers import load_routing
+
+    if not path.exists():
+        return plain_routing("", ())
+    try:
+        return load_routing(path)
+    except KedgeError as error:
+        click.echo(f"{error}\nwhat receivers may expect is not known until that is mended", err=True)
+        return None

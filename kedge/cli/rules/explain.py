@@ -42,6 +42,7 @@ def _print(row: dict[str, Any]) -> None:
     if "features" in row:
         named = ", ".join(row["features"]) or "not known"
         click.echo(f"  features {named} ({row['features_known']})")
+    click.echo(f"  budget   {row['budget'] or 'none'}: {row['budget_from']}")
     for missing in row["missing"]:
         click.echo(f"  lacks    {missing}")
     if "not_judged" in row:
