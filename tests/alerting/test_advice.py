@@ -93,7 +93,7 @@ def test_the_command_tells_what_each_receiver_may_expect(tmp_path: Path) -> None
         ),
         "y: 1 rule, 0.333 false alerts in 30 d at most (1 with its share of another receiver's)",
         "and 1 that tells nobody (info)",
-        "6 rules in 1 files, 0 problems",
+        "6 rules in 1 file, 0 problems",
     ]
     rows = [msgspec.json.decode(line) for line in checked(tmp_path, "--json").stdout.splitlines()]
     assert rows[1:2] + rows[-1:] == [
@@ -107,7 +107,7 @@ def test_the_command_tells_what_each_receiver_may_expect(tmp_path: Path) -> None
             "no_budget": 1,
             "false_alerts_per_30d": 4.0,
         },
-        {"rules": 6, "tell_nobody": 1, "problems": 0},
+        {"rules": 6, "tell_nobody": 1, "problems": 0, "store": None, "not_asked": "it is in memory alone"},
     ]
 
 
@@ -121,6 +121,6 @@ def test_without_a_file_one_receiver_is_told_of_all_as_it_will_be(tmp_path: Path
 def test_a_file_of_receivers_that_is_wrong_fails_no_rule_and_is_told_of(tmp_path: Path) -> None:
     (tmp_path / "notify.yml").write_text(NOTIFY.replace("3 per 30d", "often"))
     done = checked(tmp_path)
-    assert (done.exit_code, done.stdout) == (0, "6 rules in 1 files, 0 problems\n")
+    assert (done.exit_code, done.stdout) == (0, "6 rules in 1 file, 0 problems\n")
     assert 'notify.yml:2:21: receivers.x.budget: "often" is not a budget (write 1 per 30d)' in done.stderr
     assert "what receivers may expect is not known until that is mended" in done.stderr

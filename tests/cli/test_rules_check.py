@@ -78,13 +78,19 @@ def test_a_file_of_its_own_is_looked_at(filled: Path) -> None:
     many, slow = done.stderr.splitlines()
     assert many.startswith(MANY)
     assert slow == SLOW
-    assert done.stdout.splitlines()[-1] == "3 rules in 1 files, 0 problems, 2 warnings"
+    assert done.stdout.splitlines()[-1] == "3 rules in 1 file, 0 problems, 2 warnings"
     *_, told, last = rows(check("--json"))
-    assert last == {"rules": 3, "problems": 0, "store": "duckdb:kedge.duckdb", "not_asked": None}
+    assert last == {
+        "rules": 3,
+        "tell_nobody": 0,
+        "problems": 0,
+        "store": "duckdb:kedge.duckdb",
+        "not_asked": None,
+    }
     first = rows(check("--json"))[0]
     assert (first["file"], first["line"], first["column"]) == ("rules/a.yml", 8, 3)
     assert first["warning"].startswith('rule "many": min_count 500')
-    assert told["false_alerts_per_30d"] == 3.0
+    assert told["false_alerts_per_30d"] == 1.0
 
 
 def test_only_the_files_that_are_named_are_checked(filled: Path) -> None:
@@ -102,7 +108,7 @@ def test_offline_asks_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stored, "ask_store", asked)
     done = check("--offline")
     assert done.stderr == ""
-    assert rows(check("--offline", "--json"))[-1] == {"rules": 3, "problems": 0}
+    assert rows(check("--offline", "--json"))[-1] == {"rules": 3, "tell_nobody": 0, "problems": 0}
     with pytest.raises(AssertionError, match="it was asked"):
         CliRunner().invoke(cli, ["rules", "check"], catch_exceptions=False)
 
@@ -114,7 +120,13 @@ def test_without_a_store_one_line_says_so_and_none_is_made(folder: Path) -> None
     )
     assert not (folder / "kedge.duckdb").exists()
     last = rows(check("--json"))[-1]
-    assert last == {"rules": 3, "problems": 0, "store": None, "not_asked": "kedge.duckdb is not there yet"}
+    assert last == {
+        "rules": 3,
+        "tell_nobody": 0,
+        "problems": 0,
+        "store": None,
+        "not_asked": "kedge.duckdb is not there yet",
+    }
 
 
 @pytest.mark.usefixtures("folder")

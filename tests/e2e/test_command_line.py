@@ -366,7 +366,7 @@ def test_wrong_use_ends_with_two_and_a_sentence(kedge_in: Kedge, args: list[str]
 
 
 def test_rules_check_names_every_problem_by_its_place(kedge_in: Kedge, tmp_path: Path) -> None:
-    assert "3 rules in 1 files, 0 problems" in kedge_in("rules", "check").out
+    assert "3 rules in 1 file, 0 problems" in kedge_in("rules", "check").out
     (tmp_path / "rules" / "broken.yml").write_text(
         "version: 1\nrules:\n"
         "  - {name: slow, model: m, metric: latency.p95, window: 10m, abve: 100ms}\n"
@@ -392,7 +392,7 @@ def test_rules_check_warns_of_what_is_rarely_meant_and_does_not_fail(kedge_in: K
             "the default receiver: 4 rules, 1 false alert in 30 d at most "
             "(4 share its budget of 1 per 30d, 1 per 120d each)"
         ),
-        "4 rules in 2 files, 0 problems, 1 warnings",
+        "4 rules in 2 files, 0 problems, 1 warning",
     ]
     assert done.err.startswith(
         'rules/heals.yml:3:5: warning: rule "heals": compares with the window just before'

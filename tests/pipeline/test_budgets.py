@@ -99,9 +99,7 @@ def test_rules_of_a_broken_file_that_stay_in_force_keep_their_part(tmp_path: Pat
 
 def test_an_edit_of_a_receivers_budget_changes_the_shares_and_nothing_else(tmp_path: Path) -> None:
     budget = 2.0
-    source = RuleSource(
-        tmp_path, routing=lambda: plain_routing("team", ("team",), {"team": Budget(budget)})
-    )
+    source = RuleSource(tmp_path, routing=lambda: plain_routing("team", ("team",), {"team": Budget(budget)}))
     (tmp_path / "a.yml").write_text(HEAD + FAILING)
     (tmp_path / "b.yml").write_text(HEAD + OTHERS)
     before = source()

@@ -91,22 +91,27 @@ def check(ctx: click.Context, paths: tuple[Path, ...], offline: bool, as_json: b
         for warning in warnings:
             click.echo(f"{warning.place}: warning: {warning.text}", err=True)
         files = len({rule.file for rule in book.rules} | book.broken)
-        warned = f", {len(warnings)} warnings" if warnings else ""
+        warned = f", {_counted(len(warnings), 'warning')}" if warnings else ""
         for one in receivers:
-            name, many = one.receiver or "the default receiver", "s" if one.rules > 1 else ""
+            name, rules = one.receiver or "the default receiver", _counted(one.rules, "rule")
             if one.free == one.rules:
-                click.echo(f"{name}: {one.rules} rule{many}, without a budget: by bare values")
+                click.echo(f"{name}: {rules}, without a budget: by bare values")
                 continue
             alerts = f"{one.alerts:.3g}"
             at_most = f"{alerts} false alert{'s' if alerts != '1' else ''} in 30 d at most"
-            click.echo(f"{name}: {one.rules} rule{many}, {at_most} ({'; '.join(said(one))})")
+            click.echo(f"{name}: {rules}, {at_most} ({'; '.join(said(one))})")
         if receivers and silent:
             click.echo(f"and {silent} that tell{'' if silent > 1 else 's'} nobody (info)")
-        click.echo(f"{len(book.rules)} rules in {files} files, {len(book.problems)} problems{warned}")
+        rules, problems = _counted(len(book.rules), "rule"), _counted(len(book.problems), "problem")
+        click.echo(f"{rules} in {_counted(files, 'file')}, {problems}{warned}")
         if told and told.why:
             click.echo(f"not checked against the store: {told.why} (--offline does not ask)", err=True)
     if book.problems:
         sys.exit(2)
+
+
+def _counted(n: int, what: str) -> str:
+    return f"{n} {what}{'' if n == 1 else 's'}"
 
 
 def _warned(
