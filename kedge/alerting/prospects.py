@@ -14,6 +14,7 @@ from kedge.alerting.new_value import NewValueRule
 from kedge.alerting.quantity import COUNT
 from kedge.alerting.rule import Rule
 from kedge.alerting.series import SeriesRule
+from kedge.alerting.today import LocalDay, text_of
 from kedge.alerting.unseen import infos_of, unlogged, unseen
 from kedge.sketch import PartName
 from kedge.windows import DAY, format_duration, iso
@@ -82,7 +83,7 @@ def _one(rule: Rule, one: Tried, model: KnownModel) -> list[tuple[str, str]]:
 
 
 def _too_short(rule: Rule, model: KnownModel) -> str:
-    window, base = format_duration(rule.window), format_duration(model.base)
+    window, base = text_of(rule.window), format_duration(model.base)
     return (
         f"window {window} is shorter than the base bucket of {model.name}, {base}, so it is not judged "
         f"there: a longer window, or a finer bucket in kedge.yml"
@@ -189,7 +190,7 @@ def _counts(rule: Rule) -> str:
 
 
 def _where(rule: Rule, look: Look) -> str:
-    length = format_duration(rule.window)
+    length = "day" if isinstance(rule.window, LocalDay) else format_duration(rule.window)
     if not look.among:
         return f"the last {length} (to {iso(look.window.end)})"
     return f"the busiest {length} of the last {format_duration(look.among)} (to {iso(look.window.end)})"

@@ -84,6 +84,12 @@ def test_rows_that_fall_short_of_min_count_are_counted_where_there_were_most() -
     assert "held n=190 (rows), of the group with the most: " in text
 
 
+def test_the_day_so_far_is_told_of_as_a_day() -> None:
+    few = look(State.INSUFFICIENT, 90), look(State.INSUFFICIENT, 190, busiest=True)
+    ((_, text),) = told(f"{RATE}, min_count: 200, window: today", *few)
+    assert "the busiest day of the last 7d (to " in text
+
+
 def test_a_model_that_is_younger_than_the_window_may_yet_have_enough() -> None:
     few = look(State.INSUFFICIENT, 90)
     assert told(f"{RATE}, min_count: 200, window: 40d", few) == []
