@@ -101,10 +101,12 @@ class Part:
     """What the parts share: field-wise addition and equality."""
 
     def __add__(self, other: Self) -> Self:
+        mine, theirs = vars(self), vars(other)
         summed = []
         for name in self._names():
-            a, b = getattr(self, name), getattr(other, name)
-            summed.append(sum_of_maps(a, b) if isinstance(a, (dict, SumOfMaps)) else a + b)
+            a, b = mine[name], theirs[name]
+            kind = type(a)
+            summed.append(sum_of_maps(a, b) if kind is dict or kind is SumOfMaps else a + b)
         return type(self)(*summed)
 
     def __eq__(self, other: object) -> bool:
