@@ -163,23 +163,24 @@ def test_equal_content_is_equal_whatever_the_order_of_addition():
     assert all(a == b for a, b in pairwise(sums))
 
 
-counted = st.dictionaries(st.sampled_from("abcdef"), st.integers(1, 99), max_size=4)
+counted = st.dictionaries(st.sampled_from("abc"), st.text("xyz", min_size=1, max_size=3), max_size=4)
+"""Texts: what their sum is tells the order of the additions, which the last digits of floats depend on."""
 
 
 @given(st.lists(counted, min_size=1, max_size=8), st.data())
 def test_a_sum_of_maps_put_off_is_the_sum_made_at_once_in_whatever_order_it_is_looked_at(
-    maps: list[dict[str, int]], data: st.DataObject
+    maps: list[dict[str, str]], data: st.DataObject
 ) -> None:
-    sums: list[Mapping[str, int]] = [maps[0]]
+    sums: list[Mapping[str, str]] = [maps[0]]
     plain = [maps[0]]
     for more in maps[1:]:
-        at = data.draw(st.integers(0, len(sums) - 1))
-        sums.append(sum_of_maps(sums[at], more) if len(sums) % 2 else sum_of_maps(more, sums[at]))
-        plain.append(add_maps(plain[at], more) if len(plain) % 2 else add_maps(more, plain[at]))
+        at, before = data.draw(st.integers(0, len(sums) - 1)), data.draw(st.booleans())
+        sums.append(sum_of_maps(more, sums[at]) if before else sum_of_maps(sums[at], more))
+        plain.append(add_maps(more, plain[at]) if before else add_maps(plain[at], more))
     for at in data.draw(st.permutations(range(len(sums)))):
         assert dict(sums[at]) == plain[at]
         assert len(sums[at]) == len(plain[at])
-        assert [key in sums[at] for key in "abcdef"] == [key in plain[at] for key in "abcdef"]
+        assert [key in sums[at] for key in "abc"] == [key in plain[at] for key in "abc"]
         assert pickle.loads(pickle.dumps(sums[at])) == plain[at]
     assert maps[0] == plain[0], "what was added stays as it is"
 

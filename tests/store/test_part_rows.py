@@ -12,7 +12,8 @@ from kedge.records import Prediction
 from kedge.sketch import Core, PartName, pack
 from kedge.store.base import PartRow, SummaryKey
 from kedge.windows import HOUR
-from tests.sketch.strategies import rows
+from tests.sketch.strategies import EDGES, rows
+from tests.support.oracle import summary_of
 
 KEY = SummaryKey("fraud", (), HOUR, 0, PartName.CORE)
 
