@@ -18,31 +18,14 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from bench import (
-    backtest,
-    compare,
-    compute,
-    delay,
-    false_alarms,
-    ingest,
-    labels,
-    machine,
-    parquet,
-    rules,
-    series,
-    storage,
-    tick,
-    versions,
-    visits,
-    windows,
-)
-from bench.drift import compare as drift
 from kedge.errors import KedgeError
 from tests.services import Pool, ServiceError
 
 RESULTS = Path(__file__).parent / "results"
 out = Console(highlight=False, width=110)
 Options = dict[str, Any]
+# Each part imports what it measures with: the processes that `backtest` starts import this module again, and
+# those of the kedge command import none of the others.
 
 
 def say(text: str) -> None:
@@ -51,68 +34,100 @@ def say(text: str) -> None:
 
 
 def _ingest(pool: Pool, _: Options) -> dict[str, object]:
+    from bench import ingest
+
     return ingest.measure(pool.url("elasticsearch"))
 
 
 def _delay(pool: Pool, _: Options) -> dict[str, object]:
+    from bench import delay
+
     return delay.measure(pool.url("elasticsearch"), pool.url("redis"))
 
 
 def _compute(pool: Pool, _: Options) -> dict[str, object]:
+    from bench import compute
+
     return compute.measure(pool.url("elasticsearch"))
 
 
 def _compare(_: Pool, options: Options) -> dict[str, object]:
+    from bench import compare
+
     return compare.measure(say, count=options.get("drift_rows", 1_000_000))
 
 
 def _parquet(pool: Pool, _: Options) -> dict[str, object]:
+    from bench import parquet
+
     return parquet.measure(pool.url("elasticsearch"))
 
 
 def _storage(pool: Pool, _: Options) -> dict[str, object]:
+    from bench import storage
+
     return storage.measure({name: pool.url(name) for name in ("elasticsearch", "opensearch")})
 
 
 def _drift(pool: Pool, options: Options) -> dict[str, object]:
+    from bench.drift import compare as drift
+
     return drift.measure(pool.url("elasticsearch"), say, count=options.get("drift_rows", 1_000_000))
 
 
 def _visits(pool: Pool, _: Options) -> dict[str, object]:
+    from bench import visits
+
     return visits.measure(pool.url("elasticsearch"))
 
 
 def _labels(pool: Pool, _: Options) -> dict[str, object]:
+    from bench import labels
+
     return labels.measure(pool.url("elasticsearch"))
 
 
 def _versions(_: Pool, __: Options) -> dict[str, object]:
+    from bench import versions
+
     return versions.measure()
 
 
 def _windows(pool: Pool, _: Options) -> dict[str, object]:
+    from bench import windows
+
     return windows.measure(pool.url("elasticsearch"))
 
 
 def _false_alarms(_: Pool, options: Options) -> dict[str, object]:
+    from bench import false_alarms
+
     return false_alarms.measure(say, times=options.get("repetitions", 5_000))
 
 
 def _series(_: Pool, __: Options) -> dict[str, object]:
+    from bench import series
+
     return series.measure(say)
 
 
 def _tick(pool: Pool, options: Options) -> dict[str, object]:
+    from bench import tick
+
     own = {k: v for k, v in options.items() if k not in ("drift_rows", "repetitions", "rules")}
     return tick.measure(pool.url("elasticsearch"), tick.Plan(**own), say)
 
 
 def _backtest(_: Pool, options: Options) -> dict[str, object]:
+    from bench import backtest
+
     known = {name: options[name] for name in ("days", "rules", "profile") if name in options}
     return backtest.measure(say, **known)
 
 
 def _rules(_: Pool, options: Options) -> dict[str, object]:
+    from bench import rules
+
     return rules.measure(profile=options.get("profile", False))
 
 
@@ -207,6 +222,8 @@ def main() -> int:
         parser.error(f"there is no part {', '.join(sorted(unknown))} (there are {', '.join(PARTS)})")
     chosen = given.parts or list(PARTS)
     started = time.monotonic()
+    from bench import machine
+
     on = machine.describe()
     _show("Measured on", on)
     pool = Pool()

@@ -175,7 +175,7 @@ class _World:
                 continue
             parts = self._of_one(bucket, window)
             for name in self.fleet.names:
-                copies = [row._replace(key=row.key._replace(model=name)) for row in parts]
+                copies = [PartRow(row.key._replace(model=name), row.version, row.part) for row in parts]
                 if not all(self.store.write(copies)):
                     raise RuntimeError("a summary of the history was refused")
                 written += len(copies)

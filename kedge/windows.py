@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from functools import cache
 from typing import NamedTuple
 
 from kedge.errors import BadInput
@@ -56,6 +57,7 @@ def ceil(t: Millis, width: Millis) -> Millis:
     return -(-t // width) * width
 
 
+@cache
 def tiers_from(base: Millis) -> tuple[Millis, ...]:
     """A model's tiers, finest first: its base bucket and the coarser ones."""
     return tuple(t for t in TIERS.values() if t >= base)

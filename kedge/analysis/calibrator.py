@@ -12,7 +12,6 @@ from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import isotonic_regression
 
 from kedge.sketch import SCORE_CELLS, SCORE_WIDTH, Labels
 
@@ -136,6 +135,8 @@ def _blocks(rows: Floats, right: Floats) -> tuple[Ints, Floats, Floats, Ints]:
 
     A cell without rows is read from the nearest that has some, of two equally near ones from the lower.
     """
+    from scipy.optimize import isotonic_regression  # a third of a second to load, and few rules estimate
+
     blocks = np.full(rows.shape, -1, np.int64)
     sizes: list[float] = []
     hits: list[float] = []

@@ -8,6 +8,7 @@ import difflib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cached_property
 from typing import Literal
 
 from kedge.errors import BadInput
@@ -59,7 +60,7 @@ class MetricInfo:
     grows: bool = False
     """It grows with the window, as a sum does; counts, by their unit, do so too."""
 
-    @property
+    @cached_property
     def reads(self) -> frozenset[PartName]:
         """The parts to read for it."""
         return self.parts | self.also

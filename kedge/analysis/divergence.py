@@ -44,8 +44,9 @@ def effective_cells(a: Floats, b: Floats) -> NDArray[np.int64]:
     a, b = np.take_along_axis(a, order, 1), np.take_along_axis(b, order, 1)
     rows = (a + b) / total * np.minimum(m, n)
     place = (np.cumsum(rows, axis=1) - rows / 2) // ROWS_TOGETHER
-    starts = np.pad(np.diff(place, axis=1) > 0, ((0, 0), (1, 0)))
-    group = np.cumsum(starts, axis=1) + a.shape[1] * np.arange(len(a))[:, None]
+    group = np.zeros(a.shape, np.int64)
+    np.cumsum(place[:, 1:] > place[:, :-1], axis=1, out=group[:, 1:])
+    group += a.shape[1] * np.arange(len(a))[:, None]
 
     def together(x: Floats) -> Floats:
         summed = np.bincount(group.ravel(), weights=x.ravel(), minlength=a.size)

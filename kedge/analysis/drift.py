@@ -11,7 +11,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -70,8 +70,7 @@ class DriftSettings:
                 raise BadInput(f"the dispersion of {feature} is at least 1, not {phi:g}")
 
 
-@dataclass(frozen=True)
-class MovedCell:
+class MovedCell(NamedTuple):
     """A cell and its shares of the rows."""
 
     name: str
@@ -299,41 +298,54 @@ def shifts(
     ks, ks_most = kolmogorov_smirnov(a, b, sizes)
     psi, js = stability_index(p, q), jensen_shannon(p, q)
     top = np.argsort(-terms, axis=1)[:, :MOVED_CELLS]
+    most = (top, *(np.take_along_axis(each, top, 1) for each in (terms, a, b)))
+    moved = [zip(*of_feature, strict=True) for of_feature in zip(*(x.tolist() for x in most), strict=True)]
+    # As lists: taking numbers one by one out of arrays takes longer than all of the above.
+    plain = {
+        "cells": cells,
+        "effect": effect,
+        "psi": psi,
+        "js": js,
+        "chi2": chi2,
+        "p_value": tested.p_value,
+        "low": tested.low,
+        "worth": worth,
+        "phi": phi,
+    }
+    each = [
+        dict(zip(plain, of, strict=True)) for of in zip(*(x.tolist() for x in plain.values()), strict=True)
+    ]
+    gaps = list(zip(ks.tolist(), ks_most.tolist(), strict=True))
+    shown = list(zip(*(limit.tolist() for limit in tested.shown), strict=True))
+    starts = tested.alarm_from.tolist()
     found = []
     for i, feature in enumerate(features):
-        rows, base, p_value = int(n[i]), int(m[i]), float(tested.p_value[i])
-        some = bool(both[i])
+        rows, base = int(n[i]), int(m[i])
+        some = rows > 0 and base > 0
+        gap, most_gap = gaps[i] if ordered[i] else (None, None)
         found.append(
             FeatureDrift(
                 feature=feature,
                 n=rows,
                 m=base,
-                cells=int(cells[i]),
-                effect=float(effect[i]),
-                psi=float(psi[i]),
                 psi_expected=(int(sizes[i]) - 1) * (1 / rows + 1 / base) if some else math.nan,
-                js=float(js[i]),
-                ks=float(ks[i]) if ordered[i] else None,
-                ks_most=float(ks_most[i]) if ordered[i] else None,
-                chi2=float(chi2[i]),
-                cramers_v=math.sqrt(float(chi2[i]) / (rows + base)) if some else math.nan,
-                p_value=p_value,
-                verdict=_verdict(p_value <= settings.alpha, rows, base, needs[i]),
+                ks=gap,
+                ks_most=most_gap,
+                cramers_v=math.sqrt(each[i]["chi2"] / (rows + base)) if some else math.nan,
+                verdict=_verdict(each[i]["p_value"] <= settings.alpha, rows, base, needs[i]),
                 tolerance=settings.tolerance,
                 alpha=settings.alpha,
-                low=float(tested.low[i]),
-                interval=(float(tested.shown[0][i]), float(tested.shown[1][i])),
-                alarm_from=float(tested.alarm_from[i]) if math.isfinite(tested.alarm_from[i]) else None,
+                interval=shown[i],
+                alarm_from=starts[i] if math.isfinite(starts[i]) else None,
                 needs=needs[i],
                 moved=tuple(
-                    MovedCell(names[i][j], float(a[i, j]) / base, float(b[i, j]) / rows)
-                    for j in top[i].tolist()
-                    if some and terms[i, j] > 0
+                    MovedCell(names[i][j], before / base, now / rows)
+                    for j, term, before, now in moved[i]
+                    if some and term > 0
                 ),
-                worth=int(worth[i]),
-                phi=float(phi[i]),
                 borrowed=feature in settings.borrowed,
                 restless=feature in settings.restless,
+                **each[i],
             )
         )
     return found

@@ -69,10 +69,11 @@ def tolerance_test(
         shown = np.full_like(few, SHOWN_ALPHA)
         levels = np.stack([alpha / few, shown, 1 - shown])
         limits[:, can] = noncentral.noncentrality(statistic, df, levels) / rows
-        # All features of a look have the same rows, so that few distinct quantiles are asked for.
-        pairs, which = np.unique(np.stack([df, rows]), axis=1, return_inverse=True)
-        level = alpha / (1 + (_FEW_ROWS + 1 + pairs[0]) / pairs[1])
-        bound = noncentral.isf(level, pairs[0], tolerance * pairs[1]) / pairs[1]
+        # All features of a look have the same rows, so that few distinct quantiles are asked for. Pairs as
+        # complex numbers: numpy finds the distinct ones of a matrix ten times slower.
+        pairs, which = np.unique(df + 1j * rows, return_inverse=True)
+        level = alpha / (1 + (_FEW_ROWS + 1 + pairs.real) / pairs.imag)
+        bound = noncentral.isf(level, pairs.real, tolerance * pairs.imag) / pairs.imag
         start[can] = bound[which]
     return Tested(p_value, limits[0], (limits[1], limits[2]), start)
 

@@ -90,9 +90,11 @@ class ModelFeed:
 
     def incomplete_in(self, window: Window, parts: frozenset[PartName] = frozenset()) -> bool:
         """Whether rows of a window are not summarised yet, or not on the edges and groupings in use."""
-        if any(window.start <= b < window.end for b in self.dirty):
+        if self.dirty and any(window.start <= b < window.end for b in self.dirty):
             return True
-        return bool(_DEFINED & parts) and any(window.start <= b < window.end for b in self.history)
+        if not self.history or not _DEFINED & parts:
+            return False
+        return any(window.start <= b < window.end for b in self.history)
 
     def changed_since(self, mark: int, *, labels: bool) -> list[Window]:
         """Where what was judged at `mark` may have changed since."""

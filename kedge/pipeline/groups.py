@@ -145,7 +145,7 @@ class VersionLogs:
                 continue
             for grouping in apart[row.key.grouping]:
                 group = tuple((name, values[name]) for name in grouping)
-                found.append(row._replace(key=row.key._replace(group=group)))
+                found.append(PartRow(row.key._replace(group=group), row.version, row.part))
         return found
 
 
@@ -180,9 +180,7 @@ def fold(rows: Sequence[PartRow], values: Values) -> list[PartRow]:
         group = row.key.group
         sums[row.key._replace(group=folded(group)) if group else row.key].append(row)
     return [
-        held[0]._replace(key=key)
-        if len(held) == 1
-        else PartRow(key, sum_versions(r.version for r in held), reduce(add, (r.part for r in held)))
+        PartRow(key, sum_versions(r.version for r in held), reduce(add, (r.part for r in held)))
         for key, held in sums.items()
     ]
 

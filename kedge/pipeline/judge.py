@@ -14,6 +14,7 @@ from kedge.alerting.new_value import NewValueRule
 from kedge.alerting.rule import Rule
 from kedge.alerting.series import SeriesRule, context_of
 from kedge.alerting.versions import VersionsRule
+from kedge.analysis.custom import OwnMetrics
 from kedge.analysis.importance import UNKNOWN, Importance
 from kedge.analysis.measure import Context
 from kedge.analysis.variation import AtLength
@@ -85,6 +86,11 @@ class Judged:
         return importance_of(self.state.settings, self.baseline) if self.rule.reads_importance else UNKNOWN
 
     @cached_property
+    def own(self) -> OwnMetrics:
+        """Those that users define for the model."""
+        return self.state.settings.own
+
+    @cached_property
     def references(self) -> References | None:
         """What the rule compares with, where that is not the baseline."""
         compare = self.rule.other_reference
@@ -141,7 +147,7 @@ class Judged:
         windows = {window for step in ends for window in self._read_at(step, states)}
         baseline, past = self.baseline, self.past
         for part in sorted(self.rule.parts | {PartName.CORE}):
-            own = self.state.settings.own.key
+            own = self.own.key
             if (part is PartName.CELLS and baseline is None) or (part is PartName.CUSTOM and not own):
                 continue
             edges = baseline.edges.hash if baseline and part is PartName.CELLS else ""
@@ -244,8 +250,7 @@ def _judge(
 
     def read(window: Window) -> dict[Group, Summary]:
         edges = baseline.edges if baseline else None
-        own = one.state.settings.own.key
-        found = reader.window(one.model, one.feed.base, window, rule.parts, rule.grouping, edges, own)
+        found = reader.window(one.model, one.feed.base, window, rule.parts, rule.grouping, edges, one.own.key)
         for group in found.keys() - references.keys():
             references[group] = reference_of(baseline, group)
             if one.negatives is not None:
@@ -281,7 +286,7 @@ def _judge(
             arrived=arrived,
             runs=None if runs is None else runs.get(group, {}),
             positive_class=one.state.settings.positive_class,
-            own_metrics=one.state.settings.own,
+            own_metrics=one.own,
             groups=max(len(groups), 1),
             appeared=_appeared(one, window, group, summary),
             own=_own(rule, group, known) if isinstance(rule, NewValueRule) else (),

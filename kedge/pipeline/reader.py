@@ -4,6 +4,7 @@ import threading
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import NamedTuple
 
 from kedge.alerting.inputs import Inputs
@@ -131,7 +132,7 @@ class SummaryReader:
                 self._cohorts[key.model].pop((key.tier, key.bucket), None)
                 for shelf in self._shelves.get((key.model, key.tier, key.part, key.edges), ()):
                     if shelf.start <= key.bucket < shelf.end:
-                        shelf.put(key.bucket, key.group, row.part)
+                        shelf.put(row)
 
     def forget(self, models: Iterable[str]) -> None:
         """Of these models something else is stored than this worker thinks."""
@@ -185,18 +186,17 @@ class SummaryReader:
         edges: str = "",
         grouping: Grouping = (),
     ) -> Buckets:
-        """The parts of every bucket in a window (aligned to `tier`), by bucket and group; of one grouping at
-        least."""
+        """The parts of every bucket in a window (aligned to `tier`), by bucket and group of a grouping."""
         name = (model, tier, part, edges)
         with self._lock:
             stored_from = self._stored_from(model, tier, part, window)
             found: Buckets = {}
             if stored_from > window.start and self.count is not None:
                 counted = self._recounted(name, Window(window.start, stored_from), grouping)
-                found |= counted.within(window.start, stored_from)
+                found |= counted.within(window.start, stored_from, grouping)
             if stored_from < window.end:
                 shelf = self._reach(name, Window(stored_from, window.end))
-                found |= shelf.within(stored_from, window.end)
+                found |= shelf.within(stored_from, window.end, grouping)
                 self._trim(shelf, tier)
         return found
 
@@ -239,7 +239,7 @@ class SummaryReader:
                 shelf.wanted = window.start if shelf.wanted is None else min(shelf.wanted, window.start)
             for (shelf, _), rows in answers:
                 for row in rows:
-                    shelf.put(row.key.bucket, row.key.group, row.part)
+                    shelf.put(row)
 
     def _stored_from(self, model: str, tier: Millis, part: PartName, window: Window) -> Millis:
         """Where in a window the stored buckets begin."""
@@ -287,7 +287,7 @@ class SummaryReader:
             end = max(end, min(floor(self.ahead, tier), end + _AHEAD * tier))
         for gap in self._gaps(shelf, Window(window.start, end)):
             for row in read(gap):
-                shelf.put(row.key.bucket, row.key.group, row.part)
+                shelf.put(row)
         shelf.start, shelf.end = min(shelf.start, window.start), max(shelf.end, end)
 
     def _trim(self, shelf: Shelf, tier: Millis) -> None:
@@ -323,12 +323,12 @@ class SummaryReader:
         Cells are None (*not computed*) where some bucket with rows has none on these edges; so is custom,
         where one has none of these definitions.
         """
-        wanted = parts | {PartName.CORE}
-        on = {PartName.CELLS: edges.hash if edges else "", PartName.CUSTOM: custom}
-        wanted -= {part for part, key in on.items() if not key}
-        name = (model, window, wanted, grouping, edges.hash if edges else "", custom)
+        digest = edges.hash if edges else ""
+        wanted = _wanted(parts, bool(digest), bool(custom))
+        name = (model, window, wanted, grouping, digest, custom)
         if (known := self._windowed.get(name)) is not None:
             return dict(known)
+        on = {PartName.CELLS: digest, PartName.CUSTOM: custom}
         changes = self._changes
         sums = {part: self._sums(model, base, window, part, on.get(part, ""), grouping) for part in wanted}
         found: dict[Group, Summary] = {}
@@ -398,3 +398,10 @@ class SummaryReader:
         self._inputs.clear()
         self._windowed.clear()
         self._changes += 1
+
+
+@cache
+def _wanted(parts: frozenset[PartName], cells: bool, custom: bool) -> frozenset[PartName]:
+    """What is read for parts: every bucket has a core; of the others what there are definitions for."""
+    barred = {PartName.CELLS: not cells, PartName.CUSTOM: not custom}
+    return frozenset(part for part in parts | {PartName.CORE} if not barred.get(part, False))

@@ -1,13 +1,12 @@
 """Sums of parts over runs of buckets, put together from blocks that were summed once. Pure."""
 
-from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cache
 from typing import NamedTuple
 
 from kedge.sketch import AnyPart
-from kedge.store.base import Group, Grouping
+from kedge.store.base import Group, Grouping, PartRow
 from kedge.windows import Millis, Window
 
 Buckets = dict[Millis, dict[Group, AnyPart]]
@@ -48,7 +47,8 @@ class Shelf:
     start: Millis
     end: Millis
     tier: Millis
-    buckets: Buckets = field(default_factory=lambda: defaultdict(dict))
+    _rows: dict[Millis, dict[Grouping, dict[Group, PartRow]]] = field(default_factory=dict)
+    """By bucket. As they were read: what is in no sum is never unpacked."""
     _blocks: dict[tuple[Millis, Millis], dict[Grouping, Sums]] = field(default_factory=dict)
     """By length and start."""
     wanted: Millis | None = None
@@ -62,8 +62,9 @@ class Shelf:
         """Of blocks, longest first."""
         return _lengths(self.tier)
 
-    def put(self, bucket: Millis, group: Group, part: AnyPart) -> None:
-        self.buckets[bucket][group] = part
+    def put(self, row: PartRow) -> None:
+        bucket = row.key.bucket
+        self._rows.setdefault(bucket, {}).setdefault(row.key.grouping, {})[row.key.group] = row
         for length in self.lengths:
             self._blocks.pop((length, bucket - bucket % length), None)
 
@@ -77,9 +78,10 @@ class Shelf:
         self.start = start
         self._keep_within()
 
-    def within(self, start: Millis, end: Millis) -> Buckets:
-        """The parts of every bucket in [start, end), which is in reach."""
-        return {b: self.buckets[b] for b in range(start, end, self.tier) if b in self.buckets}
+    def within(self, start: Millis, end: Millis, grouping: Grouping) -> Buckets:
+        """The parts of every bucket in [start, end), which is in reach, by group of a grouping."""
+        held = ((b, self._rows[b].get(grouping, {})) for b in range(start, end, self.tier) if b in self._rows)
+        return {b: {group: row.part for group, row in rows.items()} for b, rows in held}
 
     def sums(self, start: Millis, end: Millis, grouping: Grouping) -> Sums:
         """The sum of each group of a grouping over [start, end), which is in reach."""
@@ -92,8 +94,8 @@ class Shelf:
 
     def _block(self, length: Millis, start: Millis, grouping: Grouping) -> Sums:
         if length == self.tier:
-            held = self.buckets.get(start, {})
-            return {g: Sum(p, 1) for g, p in held.items() if tuple(name for name, _ in g) == grouping}
+            rows = self._rows.get(start, {}).get(grouping, {})
+            return {group: Sum(row.part, 1) for group, row in rows.items()}
         by_grouping = self._blocks.setdefault((length, start), {})
         if grouping not in by_grouping:
             finer = length // 2 if length > LEAST * self.tier else self.tier
@@ -104,8 +106,8 @@ class Shelf:
         return by_grouping[grouping]
 
     def _keep_within(self) -> None:
-        for bucket in [b for b in self.buckets if not self.start <= b < self.end]:
-            del self.buckets[bucket]
+        for bucket in [b for b in self._rows if not self.start <= b < self.end]:
+            del self._rows[bucket]
         for length, start in [k for k in self._blocks if k[1] < self.start or k[0] + k[1] > self.end]:
             del self._blocks[length, start]
 

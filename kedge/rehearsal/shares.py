@@ -5,6 +5,7 @@ open in a single process. They are started afresh (spawn), as a fork would copy 
 """
 
 import contextlib
+import gc
 import multiprocessing
 from collections import defaultdict, deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
@@ -38,6 +39,9 @@ _OF_GROUPS, _OF_CELLS = 2, 8
 """How much more a step costs that is judged for groups, or on the cells of all features."""
 _FAIR = 1.1
 """How much more than its part of the work a process may get, for rules that share what they read."""
+_YOUNG = 50_000
+"""Objects after whose making a child looks for cycles among them, in place of 700: it makes millions, hardly
+any in cycles, and looking for them was an eighth of its work."""
 _GONE = "a process of the rehearsal ended before its time"
 
 Count = Callable[[Sequence[Ask]], list[list[PartRow]]]
@@ -249,6 +253,7 @@ class _Asking:
 
 def _work(parent: Connection, task: Task) -> None:
     """Judge a share, and tell of each chunk."""
+    gc.set_threshold(_YOUNG)
     try:
         asking: Any = _Asking(parent)
         judging = Judging(task, Stage(asking, asking, asking), asking.count, Receivers({}, ""))

@@ -11,7 +11,7 @@ from kedge.sketch.edges import (
     numeric_edges,
 )
 from kedge.sketch.moments import Moments
-from kedge.sketch.pack import pack, unpack
+from kedge.sketch.pack import check_format, pack, unpack
 from kedge.sketch.parts import Cells, Core, Labels, PartName
 from kedge.sketch.scale import DELAY, LATENCY, SCORE_CELLS, SCORE_WIDTH, Counts, LogScale, score_cell
 from kedge.sketch.summary import Summary, total
@@ -41,6 +41,7 @@ __all__ = [
     "Tally",
     "What",
     "categorical_edges",
+    "check_format",
     "definitions_key",
     "numeric_edges",
     "pack",

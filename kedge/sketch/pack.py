@@ -106,13 +106,18 @@ def pack(part: AnyPart) -> bytes:
     return bytes([written]) + zlib.compress(_encoder.encode(content), 6)
 
 
-def unpack(name: PartName, data: bytes) -> AnyPart:
-    """The part of that name from its bytes; raises KedgeError for a format of a later kedge."""
+def check_format(data: bytes) -> None:
+    """Raises KedgeError for bytes in a format of a later kedge."""
     if not data or not _WITHOUT_ATTRIBUTIONS <= data[0] <= FORMAT:
         found = data[0] if data else "none"
         raise KedgeError(
             f"a summary is packed in format {found}, this kedge reads up to {FORMAT}: upgrade kedge"
         )
+
+
+def unpack(name: PartName, data: bytes) -> AnyPart:
+    """The part of that name from its bytes; raises KedgeError for a format of a later kedge."""
+    check_format(data)
     c = _decoder.decode(zlib.decompress(data[1:]))
     match name:
         case PartName.CORE:

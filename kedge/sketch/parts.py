@@ -4,7 +4,7 @@ Vectors of counts are int64 arrays of fixed length; maps hold only what was coun
 equal content is equal data whatever the order of addition.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from functools import cache
@@ -35,6 +35,57 @@ def add_maps(a: Mapping[K, Any], b: Mapping[K, Any]) -> dict[K, Any]:
     return merged
 
 
+class SumOfMaps(Mapping[K, Any]):
+    """What `add_maps` gives, added up when it is first looked at: a window is a sum of dozens of parts, and
+    of their maps, such as the moments of every feature, most rules look at none."""
+
+    __slots__ = ("_made", "_sides")
+
+    def __init__(self, a: Mapping[K, Any], b: Mapping[K, Any]) -> None:
+        self._sides: tuple[Mapping[K, Any], Mapping[K, Any]] | None = (a, b)
+        self._made: dict[K, Any] = {}
+
+    def _map(self) -> dict[K, Any]:
+        if self._sides is None:
+            return self._made
+        # In a loop: sums of sums are as deep as the parts are many.
+        first: Mapping[K, Any] = self
+        others = []
+        while isinstance(first, SumOfMaps) and (sides := first._sides) is not None:
+            first, other = sides
+            others.append(other)
+        merged = dict(first)
+        for other in reversed(others):
+            for key, value in other.items():
+                merged[key] = merged[key] + value if key in merged else value
+        self._made, self._sides = merged, None  # in this order: other threads may be reading
+        return merged
+
+    def __getitem__(self, key: K) -> Any:
+        return self._map()[key]
+
+    def __iter__(self) -> Iterator[K]:
+        return iter(self._map())
+
+    def __len__(self) -> int:
+        return len(self._map())
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._map()
+
+    def __repr__(self) -> str:
+        return repr(self._map())
+
+    def __reduce__(self) -> tuple[type[dict[K, Any]], tuple[dict[K, Any]]]:
+        return dict, (self._map(),)
+
+
+def sum_of_maps(a: Mapping[K, Any], b: Mapping[K, Any]) -> Mapping[K, Any]:
+    if type(a) is dict and not a:
+        return b
+    return a if type(b) is dict and not b else SumOfMaps(a, b)
+
+
 def same(a: Any, b: Any) -> bool:
     """Equality of maps and arrays of counts, exact."""
     if isinstance(a, np.ndarray):
@@ -50,10 +101,12 @@ class Part:
     """What the parts share: field-wise addition and equality."""
 
     def __add__(self, other: Self) -> Self:
+        mine, theirs = vars(self), vars(other)
         summed = []
         for name in self._names():
-            a, b = getattr(self, name), getattr(other, name)
-            summed.append(add_maps(a, b) if type(a) is dict else a + b)
+            a, b = mine[name], theirs[name]
+            kind = type(a)
+            summed.append(sum_of_maps(a, b) if kind is dict or kind is SumOfMaps else a + b)
         return type(self)(*summed)
 
     def __eq__(self, other: object) -> bool:
@@ -85,21 +138,21 @@ class Core(Part):
     latency: Counts = field(default_factory=LATENCY.zero)
     """Rows by latency, on the LATENCY scale; rows without latency are not counted."""
     latency_ms: Moments = Moments.ZERO
-    scores: dict[str, Counts] = field(default_factory=dict)
+    scores: Mapping[str, Counts] = field(default_factory=dict)
     """By predicted class: rows by confidence, 100 cells and missing. Their sums are the class counts."""
     confidence: Moments = Moments.ZERO
     entropy: Moments = Moments.ZERO
     value: Moments = Moments.ZERO
     """Of the predicted value of a regression."""
-    numeric: dict[str, Moments] = field(default_factory=dict)
+    numeric: Mapping[str, Moments] = field(default_factory=dict)
     """By numeric feature: of its values that are present."""
-    present: dict[str, int] = field(default_factory=dict)
+    present: Mapping[str, int] = field(default_factory=dict)
     """By categorical feature: rows that have a value."""
-    invalid: dict[str, int] = field(default_factory=dict)
+    invalid: Mapping[str, int] = field(default_factory=dict)
     """By feature: rows whose value was neither number nor text."""
-    attributions: dict[str, Moments] = field(default_factory=dict)
+    attributions: Mapping[str, Moments] = field(default_factory=dict)
     """By feature: of the absolute values of its attributions, where logs carry explanations."""
-    measured: dict[str, Moments] = field(default_factory=dict)
+    measured: Mapping[str, Moments] = field(default_factory=dict)
     """By field (`business.cost`, `resource.cpu_ms`): of the measurements that came with rows."""
 
     @property
@@ -139,7 +192,7 @@ class Labels(Part):
 
     rows: int = 0
     """Rows with a label, of a class or a value."""
-    scores: dict[tuple[str, str], Counts] = field(default_factory=dict)
+    scores: Mapping[tuple[str, str], Counts] = field(default_factory=dict)
     """By (predicted, label class): rows by confidence, 100 cells and missing. Sums are the confusion."""
     log_loss: Moments = Moments.ZERO
     brier: Moments = Moments.ZERO

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kedge.pipeline.sums import LEAST, Shelf
-from kedge.sketch import Core
-from kedge.store.base import Group
+from kedge.sketch import Core, PartName
+from kedge.store.base import Group, PartRow, SummaryKey
 
 M = 60_000
 TOTAL: Group = ()
@@ -17,17 +17,20 @@ runs = st.tuples(st.integers(0, END), st.integers(0, END)).map(lambda pair: (min
 puts = st.tuples(st.integers(0, END - 1), st.sampled_from([TOTAL, EU]), st.integers(1, 9))
 
 
+def row(bucket: int, group: Group, core: Core) -> PartRow:
+    return PartRow(SummaryKey("fraud", group, M, bucket * M, PartName.CORE), 1, core)
+
+
 def shelf_of(rows: list[tuple[int, Group, int]]) -> Shelf:
     shelf = Shelf(0, END * M, M)
     for bucket, group, count in rows:
-        shelf.put(bucket * M, group, Core(rows=count))
+        shelf.put(row(bucket, group, Core(rows=count)))
     return shelf
 
 
 def plainly(shelf: Shelf, start: int, end: int, group: Group) -> tuple[int, int]:
-    held: list[Any] = [
-        shelf.buckets[b * M][group] for b in range(start, end) if group in shelf.buckets[b * M]
-    ]
+    buckets = shelf.within(start * M, end * M, tuple(name for name, _ in group))
+    held: list[Any] = [groups[group] for groups in buckets.values() if group in groups]
     return sum(core.rows for core in held), len(held)
 
 
@@ -48,7 +51,7 @@ def test_a_sum_is_that_of_its_buckets_as_they_are_now(
     for (start, end), (bucket, group, count) in asked:
         for each in (TOTAL, EU):
             assert summed(shelf, start, end, each) == plainly(shelf, start, end, each)
-        shelf.put(bucket * M, group, Core(rows=count))
+        shelf.put(row(bucket, group, Core(rows=count)))
         for each in (TOTAL, EU):
             assert summed(shelf, start, end, each) == plainly(shelf, start, end, each)
 
@@ -61,7 +64,7 @@ def test_what_is_cut_off_is_in_no_sum_when_it_is_read_anew(kept: tuple[int, int]
     shelf.trim(start * M)
     shelf.cut(end * M)
     for bucket in [*range(start), *range(end, END)]:
-        shelf.put(bucket * M, TOTAL, Core(rows=2))
+        shelf.put(row(bucket, TOTAL, Core(rows=2)))
     shelf.start, shelf.end = 0, END * M
     assert summed(shelf, 0, END, TOTAL) == (2 * END - (end - start), END)
 
@@ -76,7 +79,7 @@ def test_a_window_that_moves_by_a_bucket_adds_only_what_is_new() -> None:
             return Counted(rows=self.rows + other.rows)
 
     for bucket in range(END):
-        shelf.put(bucket * M, TOTAL, Counted(rows=1))
+        shelf.put(row(bucket, TOTAL, Counted(rows=1)))
     assert summed(shelf, 40, 100, TOTAL) == (60, 60)
     for start in range(41, 101):
         added.clear()

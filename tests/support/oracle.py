@@ -285,7 +285,7 @@ def _differences(place: str, a: Any, b: Any) -> list[str]:
     if isinstance(a, Tally) and isinstance(b, Tally):
         fields = ((f"{place}.{name}", value, vars(b)[name]) for name, value in vars(a).items())
         return [line for of_field in fields for line in _differences(*of_field)]
-    if isinstance(a, dict) and isinstance(b, dict):
+    if isinstance(a, Mapping) and isinstance(b, Mapping):
         if a.keys() != b.keys():
             return [f"{place}: expected {sorted(map(str, a))}, found {sorted(map(str, b))}"]
         return [line for key in a for line in _differences(f"{place}[{key!r}]", a[key], b[key])]

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import msgspec
 import pyarrow as pa
 
-from kedge.sketch import PartName, pack, unpack
+from kedge.sketch import PartName, pack
 from kedge.store.base import (
     Grouping,
     MetricDoc,
@@ -98,13 +98,12 @@ class Summaries:
 
     @staticmethod
     def _row(row: PartRow) -> _Versioned:
-        key, version, part = row
-        id = key.id
+        key, id = row.key, row.key.id
         content = (
             *(id, key.model, key.tier, key.bucket, group_key(key.group), _grouping(key.grouping)),
-            *(key.part.value, key.edges, version, pack(part)),
+            *(key.part.value, key.edges, row.version, pack(row.part)),
         )
-        return _Versioned(id, key.bucket, version, content)
+        return _Versioned(id, key.bucket, row.version, content)
 
     def read(
         self,
@@ -145,7 +144,7 @@ class Summaries:
         for number, bucket, group, part, digest, version, data in rows:
             query = queries[number]
             key = _key(query.model, query.tier, bucket, group, part, digest)
-            answers[number].append(PartRow(key, version, unpack(key.part, data)))
+            answers[number].append(PartRow(key, version, data))
         return answers
 
     def versions(self, model: str, tier: Millis, window: Window) -> dict[SummaryKey, int]:

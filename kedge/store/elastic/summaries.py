@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from typing import Any
 
 from kedge.errors import StoreUnavailable
-from kedge.sketch import PartName, pack, unpack
+from kedge.sketch import PartName, pack
 from kedge.store.base import Grouping, Json, PartRow, SummaryKey, SummaryQuery, group_key, parse_group
 from kedge.store.elastic.client import Client
 from kedge.store.elastic.indices import Addressed, Indices, scroll
@@ -178,4 +178,4 @@ def _key(hit: Json) -> SummaryKey:
 
 def _row(hit: Json) -> PartRow:
     key = _key(hit)
-    return PartRow(key, hit["_version"], unpack(key.part, base64.b64decode(hit["_source"]["data"])))
+    return PartRow(key, hit["_version"], base64.b64decode(hit["_source"]["data"]))
