@@ -37,7 +37,7 @@ from kedge.pipeline.context import Pipeline
 from kedge.pipeline.tick import drain, tick
 from kedge.sketch import AnyPart, Cells, Core, Labels, PartName
 from kedge.sketch.parts import same
-from kedge.store.base import PartRow, SummaryRequest
+from kedge.store.base import PartRow, SummaryQuery, SummaryRequest
 from kedge.store.elastic import ElasticStore
 from kedge.windows import DAY, HOUR, MINUTE, Millis, Window, floor
 
@@ -201,7 +201,8 @@ class _World:
         """The last model's summaries are what was copied from the first."""
         name = self.fleet.names[-1]
         counted = {row.key: _counts(row.part) for row in self._of_one(MINUTE, window, name)}
-        stored = self.store.read(name, MINUTE, window, tuple(PartName), edges=self.reference.edges.hash)
+        query = SummaryQuery(name, MINUTE, window, frozenset(PartName), edges=self.reference.edges.hash)
+        stored = self.store.read_many([query])[0]
         if not same({row.key: _counts(row.part) for row in stored}, counted):
             raise RuntimeError("the models' histories are not alike")
 

@@ -265,7 +265,12 @@ class SummaryReader:
         """The shelf, extended to hold the window."""
         model, tier, part, edges = name
         shelf = self._shelf(name, window)
-        self._extend(shelf, window, tier, lambda gap: self.store.read(model, tier, gap, (part,), edges=edges))
+        parts = frozenset({part})
+
+        def stored(gap: Window) -> list[PartRow]:
+            return self.store.read_many([SummaryQuery(model, tier, gap, parts, None, edges, edges)])[0]
+
+        self._extend(shelf, window, tier, stored)
         return shelf
 
     def _shelf(self, name: _ShelfName, window: Window) -> Shelf:

@@ -24,14 +24,13 @@ from kedge.rehearsal.judging import Chunk, Judging, Task
 from kedge.rehearsal.stage import Stage
 from kedge.sketch import PartName
 from kedge.store.base import (
-    Grouping,
     PartRow,
     Store,
     Stored,
     SummaryQuery,
     SummaryRequest,
 )
-from kedge.windows import Millis, Window
+from kedge.windows import Window
 
 WORTH = 40_000
 """Steps from which on a second process is worth its start, of about two seconds."""
@@ -169,9 +168,6 @@ class Shares:
 
     def _answer(self, what: str, of: Sequence[Any]) -> Any:
         match what:
-            case "read":
-                model, tier, window, parts, grouping, edges = of
-                return self._store.read(model, tier, window, parts, grouping=grouping, edges=edges)
             case "read_many":
                 return self._store.read_many(of[0])
             case "summarise_many":
@@ -212,19 +208,6 @@ class _Asking:
     def ask(self, *question: Any) -> Any:
         self._parent.send(question)
         return self._parent.recv()
-
-    def read(
-        self,
-        model: str,
-        tier: Millis,
-        window: Window,
-        parts: Iterable[PartName],
-        *,
-        grouping: Grouping | None = None,
-        edges: str = "",
-    ) -> list[PartRow]:
-        found: list[PartRow] = self.ask("read", model, tier, window, tuple(parts), grouping, edges)
-        return found
 
     def read_many(self, queries: Sequence[SummaryQuery]) -> list[list[PartRow]]:
         found: list[list[PartRow]] = self.ask("read_many", list(queries))

@@ -1,6 +1,6 @@
 """A store to rehearse on: what is written stays in memory, what is read may be another store's."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -9,7 +9,6 @@ from kedge.errors import KedgeError
 from kedge.sketch import PartName
 from kedge.store.base import (
     DocumentStore,
-    Grouping,
     Json,
     LogStore,
     PartRow,
@@ -19,7 +18,7 @@ from kedge.store.base import (
     SummaryStore,
 )
 from kedge.store.tally import Standing, tally
-from kedge.windows import Millis, Window
+from kedge.windows import Millis
 
 KNOWN_OF_MODELS = ("model:", "schema:", "groups:", "baseline:", "baseline-use:", "retention")
 """What of `kedge-state` a rehearsal goes by: what models are, and no run of theirs."""
@@ -103,27 +102,17 @@ class MadeSummaries:
             of_part = self._held.setdefault((key.model, key.tier, key.part, key.edges), {})
             of_part.setdefault(key.bucket, []).append(row)
 
-    def read(
-        self,
-        model: str,
-        tier: Millis,
-        window: Window,
-        parts: Iterable[PartName],
-        *,
-        grouping: Grouping | None = None,
-        edges: str = "",
-    ) -> list[PartRow]:
-        found: list[PartRow] = []
-        for part in parts:
-            held = self._held.get((model, tier, part, edges if part is PartName.CELLS else ""), {})
-            for bucket in range(window.start, window.end, tier):
-                found += held.get(bucket, ())
-        return found if grouping is None else [row for row in found if row.key.grouping == grouping]
-
     def read_many(self, queries: Sequence[SummaryQuery]) -> list[list[PartRow]]:
-        return [
-            self.read(q.model, q.tier, q.window, q.parts, grouping=q.grouping, edges=q.edges) for q in queries
-        ]
+        return [list(self._read(query)) for query in queries]
+
+    def _read(self, query: SummaryQuery) -> Iterator[PartRow]:
+        for part in query.parts:
+            edges = query.edges if part is PartName.CELLS else ""
+            held = self._held.get((query.model, query.tier, part, edges), {})
+            for bucket in range(query.window.start, query.window.end, query.tier):
+                for row in held.get(bucket, ()):
+                    if query.grouping in (None, row.key.grouping):
+                        yield row
 
 
 class Stage:
@@ -143,18 +132,6 @@ class Stage:
         self.alerts = Documents()
         self.events = Documents()
         self.outbox = Documents()
-
-    def read(
-        self,
-        model: str,
-        tier: Millis,
-        window: Window,
-        parts: Iterable[PartName],
-        *,
-        grouping: Grouping | None = None,
-        edges: str = "",
-    ) -> list[PartRow]:
-        return self._summaries.read(model, tier, window, parts, grouping=grouping, edges=edges)
 
     def read_many(self, queries: Sequence[SummaryQuery]) -> list[list[PartRow]]:
         return self._summaries.read_many(queries)

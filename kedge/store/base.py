@@ -252,15 +252,16 @@ class PartRow:
 
 
 class SummaryQuery(NamedTuple):
-    """What `SummaryStore.read` is asked for."""
+    """What `SummaryStore.read_many` is asked for: parts with bucket in [window.start, window.end)."""
 
     model: str
     tier: Millis
     window: Window
     parts: frozenset[PartName]
     grouping: Grouping | None = None
+    """None: of all."""
     edges: str = ""
-    """Of the cells part."""
+    """Of the cells part, which has others for other edges."""
     custom: str = ""
     """Of the custom part: which definitions (`definitions_key`)."""
 
@@ -379,33 +380,15 @@ class SummaryStore(Protocol):
 
     def write(self, rows: Sequence[PartRow]) -> list[bool]:
         """Write each where its version is at least the stored one; False: refused, a newer one stands.
-        Visible to `read` when this returns."""
-        ...
-
-    def read(
-        self,
-        model: str,
-        tier: Millis,
-        window: Window,
-        parts: Iterable[PartName],
-        *,
-        grouping: Grouping | None = None,
-        edges: str = "",
-    ) -> list[PartRow]:
-        """The stored parts with bucket in [window.start, window.end), of one grouping or of all (None).
-        Cells only on the edges, and custom only of the definitions, that have `edges` for their key."""
-        ...
-
-    def versions(self, model: str, tier: Millis, window: Window) -> dict[SummaryKey, int]:
-        """Versions of what is stored there, without the content."""
+        Visible to `read_many` when this returns."""
         ...
 
     def read_many(self, queries: Sequence[SummaryQuery]) -> list[list[PartRow]]:
-        """`read` of each, in order, in as few round trips as the store's limits allow."""
+        """The parts that each asks for, in order, in as few round trips as the store allows."""
         ...
 
     def versions_many(self, models: Collection[str], tier: Millis, window: Window) -> dict[SummaryKey, int]:
-        """`versions` of several models at once."""
+        """Versions of what is stored of these models there, without the content."""
         ...
 
 

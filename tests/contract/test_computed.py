@@ -8,6 +8,7 @@ from kedge.windows import DAY, HOUR, Window
 from tests.contract.helpers import ALL_PARTS, asking, by_key
 from tests.support.oracle import answer_to
 from tests.support.rows import EDGES, SPAN, START, random_rows
+from tests.support.stored import stored_parts
 
 
 def parts_of(model: str, *, version: int = 7, seed: int = 41) -> list[PartRow]:
@@ -20,8 +21,8 @@ def parts_of(model: str, *, version: int = 7, seed: int = 41) -> list[PartRow]:
 def test_parts_come_back_as_they_were_written(store: Store, model: str) -> None:
     rows = parts_of(model)
     assert store.write(rows) == [True] * len(rows)
-    assert by_key(store.read(model, HOUR, SPAN, ALL_PARTS, edges=EDGES.hash)) == by_key(rows)
-    assert store.versions(model, HOUR, SPAN) == {row.key: 7 for row in rows}
+    assert by_key(stored_parts(store, model, HOUR, SPAN, ALL_PARTS, edges=EDGES.hash)) == by_key(rows)
+    assert store.versions_many([model], HOUR, SPAN) == {row.key: 7 for row in rows}
 
 
 def test_reading_is_by_part_grouping_window_tier_and_edges(store: Store, model: str) -> None:
@@ -31,7 +32,7 @@ def test_reading_is_by_part_grouping_window_tier_and_edges(store: Store, model: 
 
     def found(**asked: object) -> set[SummaryKey]:
         arguments = {"tier": HOUR, "window": SPAN, "parts": ALL_PARTS, "edges": EDGES.hash} | asked
-        return set(by_key(store.read(model, **arguments)))  # type: ignore[arg-type]
+        return set(by_key(stored_parts(store, model, **arguments)))  # type: ignore[arg-type]
 
     keys = {row.key for row in rows}
     assert found(parts=[PartName.CORE]) == {k for k in keys if k.part is PartName.CORE}
@@ -41,7 +42,7 @@ def test_reading_is_by_part_grouping_window_tier_and_edges(store: Store, model: 
     assert found(window=hour) == {k for k in keys if k.bucket == hour.start}
     assert found(tier=DAY) == set()
     assert found(edges="others") == {k for k in keys if k.part is not PartName.CELLS}
-    assert store.read("no such model", HOUR, SPAN, ALL_PARTS) == []
+    assert stored_parts(store, "no such model", HOUR, SPAN, ALL_PARTS) == []
 
 
 def test_many_reads_are_answered_each_as_if_alone(store: Store, model: str) -> None:
@@ -97,19 +98,19 @@ def test_a_stale_version_is_refused_and_an_equal_one_is_written(store: Store, mo
     stale = [row for row in older if row.key in by_key(newer)]
     assert stale
     assert store.write(stale) == [False] * len(stale)
-    assert by_key(store.read(model, HOUR, SPAN, ALL_PARTS, edges=EDGES.hash)) == by_key(newer)
+    assert by_key(stored_parts(store, model, HOUR, SPAN, ALL_PARTS, edges=EDGES.hash)) == by_key(newer)
 
     equal = [PartRow(row.key, 9, row.part) for row in stale]
     assert store.write(equal) == [True] * len(equal)
     expected = by_key(newer) | by_key(equal)
-    assert by_key(store.read(model, HOUR, SPAN, ALL_PARTS, edges=EDGES.hash)) == expected
+    assert by_key(stored_parts(store, model, HOUR, SPAN, ALL_PARTS, edges=EDGES.hash)) == expected
 
 
 def test_a_mixed_write_is_answered_row_by_row(store: Store, model: str) -> None:
     rows = parts_of(model)
     store.write([PartRow(rows[1].key, 8, rows[1].part)])
     assert store.write(rows[:3]) == [True, False, True]
-    versions = store.versions(model, HOUR, SPAN)
+    versions = store.versions_many([model], HOUR, SPAN)
     assert [versions[row.key] for row in rows[:3]] == [7, 8, 7]
     assert store.write([]) == []
 
@@ -118,7 +119,7 @@ def test_versions_as_large_as_an_epoch_survive(store: Store, model: str) -> None
     [row, *_] = parts_of(model)
     version = (3 << 56) + (1 << 55) + 12345
     store.write([PartRow(row.key, version, row.part)])
-    assert store.versions(model, HOUR, SPAN) == {row.key: version}
+    assert store.versions_many([model], HOUR, SPAN) == {row.key: version}
     assert store.write([PartRow(row.key, version - 1, row.part)]) == [False]
 
 

@@ -12,6 +12,7 @@ from kedge.store.retention import DOCUMENT, Floors
 from kedge.windows import DAY, HOUR, MINUTE, Millis, Window, iso, parse_time
 from tests.contract.conftest import STORES, opened_store
 from tests.contract.helpers import settle
+from tests.support.stored import stored_parts
 
 _bases = count(parse_time("2010-01-01"), 100 * DAY)
 
@@ -93,7 +94,7 @@ def test_each_tier_of_summaries_and_metrics_has_a_floor_of_its_own(
     store.retire(floors)
     year = Window(january, march + DAY)
     left = {
-        tier: [r.key.bucket for r in store.read(model, tier, year, [PartName.CORE])]
+        tier: [r.key.bucket for r in stored_parts(store, model, tier, year, [PartName.CORE])]
         for tier in (MINUTE, HOUR, DAY)
     }
     assert left == {MINUTE: [], HOUR: [march], DAY: [january, march]}

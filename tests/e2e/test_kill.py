@@ -23,6 +23,7 @@ from kedge.windows import DAY, MINUTE, SECOND, TIERS, Millis, Window, iso, parse
 from tests.e2e.harness import Stack, stack
 from tests.e2e.launcher import Done, Launcher
 from tests.pipeline.world import RULES, assert_same
+from tests.support.stored import stored_parts
 
 T0 = parse_time("2024-03-05T23:57:00Z")
 """An hour and a day end on the way."""
@@ -87,7 +88,7 @@ def state_of(one: Stack) -> Mapping[str, Any]:
             "summaries": {
                 row.key: row.part
                 for tier in TIERS.values()
-                for row in store.read("fraud", tier, span, PartName)
+                for row in stored_parts(store, "fraud", tier, span, PartName)
             },
             "metrics": {
                 (doc.window, doc.group, doc.feature): doc.values

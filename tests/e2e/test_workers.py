@@ -28,6 +28,7 @@ from tests.e2e.harness import Stack, broker, stack, until
 from tests.e2e.launcher import Launcher
 from tests.e2e.test_kill import RULE_NAMES, row
 from tests.pipeline.world import RULES, assert_same
+from tests.support.stored import stored_parts
 from workers.celery_app import TICK, make_app
 
 SPEED = 20
@@ -93,7 +94,7 @@ def state_of(store: Store) -> Mapping[str, Any]:
         "summaries": {
             row.key: row.part
             for tier in TIERS.values()
-            for row in store.read("fraud", tier, over(tier), tuple(PartName))
+            for row in stored_parts(store, "fraud", tier, over(tier), tuple(PartName))
         },
         "metrics": {
             (doc.window, doc.group, doc.feature): doc.values
@@ -133,7 +134,7 @@ def assert_recounted(store: Store) -> None:
             invalid=features.invalid,
             attributions=features.attributions,
         )
-        stored = {r.key: r.part for r in store.read("fraud", tier, request.window, tuple(PartName))}
+        stored = {r.key: r.part for r in stored_parts(store, "fraud", tier, request.window, tuple(PartName))}
         counted = {r.key: r.part for r in store.summarise(request)}
         assert counted
         assert_same(stored, counted, f"buckets of {tier} ms")

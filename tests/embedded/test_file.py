@@ -18,6 +18,7 @@ from kedge.store.duckdb.catalog import FORMAT
 from kedge.windows import DAY, HOUR
 from tests.contract.helpers import ALL_PARTS, asking, assert_summarises, by_key
 from tests.support.rows import EDGES, SPAN, START, labels_for, random_rows, with_labels
+from tests.support.stored import stored_parts
 
 
 @pytest.fixture
@@ -42,7 +43,7 @@ def test_everything_is_there_after_a_restart(path: str) -> None:
     store = open_duckdb(path)
     assert [check for check in store.setup() if check.changed] == []
     assert by_key(store.summarise(request)) == by_key(parts)
-    assert by_key(store.read("m", HOUR, SPAN, ALL_PARTS, edges=EDGES.hash)) == by_key(parts)
+    assert by_key(stored_parts(store, "m", HOUR, SPAN, ALL_PARTS, edges=EDGES.hash)) == by_key(parts)
     lease = store.state.get("lease")
     assert lease is not None
     assert lease.value == {"owner": "a"}
@@ -63,6 +64,7 @@ WRITER = """
 import sys
 from kedge.store.duckdb import open_duckdb
 from tests.support.rows import random_rows
+from tests.support.stored import stored_parts
 store = open_duckdb(sys.argv[1])
 store.setup()
 token = None
@@ -124,7 +126,7 @@ def test_before_set_up_every_use_says_what_to_do() -> None:
     for use in (
         lambda: store.append(random_rows(1, 1, model="m")),
         lambda: store.label([Label(id="a", timestamp=START, ingested=START, cls="x")]),
-        lambda: store.read("m", HOUR, SPAN, [PartName.CORE]),
+        lambda: stored_parts(store, "m", HOUR, SPAN, [PartName.CORE]),
         lambda: store.state.swap("a", {}, None),
     ):
         with pytest.raises(KedgeError, match="kedge setup"):
@@ -143,7 +145,7 @@ def test_a_closed_store_says_so() -> None:
     with pytest.raises(StoreUnavailable, match="closed"):
         store.append(random_rows(1, 1, model="m"))
     with pytest.raises(StoreUnavailable, match="closed"):
-        store.versions("m", HOUR, SPAN)
+        store.versions_many(["m"], HOUR, SPAN)
     assert not store.ping().ok
 
 

@@ -44,6 +44,7 @@ from kedge.store.elastic import open_elastic
 from kedge.windows import DAY, HOUR, Millis, Window, tiers_from
 from tests.support.oracle import answer_to
 from tests.support.servers import remove_all
+from tests.support.stored import stored_parts
 
 T0: Millis = 1_790_000_000_000 - 1_790_000_000_000 % DAY
 """Midnight of a day; everything happens from here on."""
@@ -202,7 +203,7 @@ class World:
     def stored_parts(self, tier: Millis) -> dict[SummaryKey, AnyPart]:
         baseline = baseline_in_use(self.store.state, MODEL)
         edges = baseline.edges.hash if baseline else ""
-        rows = self.store.read(MODEL, tier, ALL_TIME, tuple(PartName), edges=edges)
+        rows = stored_parts(self.store, MODEL, tier, ALL_TIME, tuple(PartName), edges=edges)
         wanted = set(groupings_of(self.pipe, self.book, MODEL))
         return {row.key: row.part for row in rows if row.key.grouping in wanted}
 

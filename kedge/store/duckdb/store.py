@@ -2,13 +2,13 @@
 
 import atexit
 import weakref
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 
 from kedge.errors import KedgeError
 from kedge.record_table import PredictionTable
 from kedge.records import Label, OpenField, Prediction
-from kedge.sketch import EdgeSet, Moments, NumericEdges, PartName
+from kedge.sketch import EdgeSet, Moments, NumericEdges
 from kedge.store.base import (
     PENDING_A_CALL,
     AlertStore,
@@ -16,7 +16,6 @@ from kedge.store.base import (
     Changes,
     Check,
     DocumentStore,
-    Grouping,
     Joined,
     Json,
     MetricDoc,
@@ -211,21 +210,6 @@ class DuckStore:
 
     def write(self, rows: Sequence[PartRow]) -> list[bool]:
         return self._summaries.write(rows)
-
-    def read(
-        self,
-        model: str,
-        tier: Millis,
-        window: Window,
-        parts: Iterable[PartName],
-        *,
-        grouping: Grouping | None = None,
-        edges: str = "",
-    ) -> list[PartRow]:
-        return self._summaries.read(model, tier, window, parts, grouping=grouping, edges=edges)
-
-    def versions(self, model: str, tier: Millis, window: Window) -> dict[SummaryKey, int]:
-        return self._summaries.versions(model, tier, window)
 
     def read_many(self, queries: Sequence[SummaryQuery]) -> list[list[PartRow]]:
         return self._summaries.read_many(queries)

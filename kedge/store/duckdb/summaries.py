@@ -1,6 +1,6 @@
 """What is computed from logs, stored by key and version: parts of Summaries, and metrics for people."""
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -105,19 +105,6 @@ class Summaries:
         )
         return _Versioned(id, key.bucket, row.version, content)
 
-    def read(
-        self,
-        model: str,
-        tier: Millis,
-        window: Window,
-        parts: Iterable[PartName],
-        *,
-        grouping: Grouping | None = None,
-        edges: str = "",
-    ) -> list[PartRow]:
-        query = SummaryQuery(model, tier, window, frozenset(parts), grouping, edges, edges)
-        return self.read_many([query])[0]
-
     def read_many(self, queries: Sequence[SummaryQuery]) -> list[list[PartRow]]:
         """All by one statement."""
         answers: list[list[PartRow]] = [[] for _ in queries]
@@ -146,9 +133,6 @@ class Summaries:
             key = _key(query.model, query.tier, bucket, group, part, digest)
             answers[number].append(PartRow(key, version, data))
         return answers
-
-    def versions(self, model: str, tier: Millis, window: Window) -> dict[SummaryKey, int]:
-        return self.versions_many([model], tier, window)
 
     def versions_many(self, models: Collection[str], tier: Millis, window: Window) -> dict[SummaryKey, int]:
         rows = self._database.rows(

@@ -1,19 +1,18 @@
 """The store on Elasticsearch 8.19+ and 9 or OpenSearch 2.19+ and 3."""
 
 import re
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from kedge.errors import BadInput, KedgeError
 from kedge.record_table import PredictionTable
 from kedge.records import Label, OpenField, Prediction
-from kedge.sketch import EdgeSet, Moments, NumericEdges, PartName
+from kedge.sketch import EdgeSet, Moments, NumericEdges
 from kedge.store.base import (
     PENDING_A_CALL,
     AppendResult,
     Changes,
     Check,
     Counters,
-    Grouping,
     Joined,
     Json,
     MetricDoc,
@@ -173,21 +172,6 @@ class ElasticStore:
 
     def write(self, rows: Sequence[PartRow]) -> list[bool]:
         return self._summaries.write(rows)
-
-    def read(
-        self,
-        model: str,
-        tier: Millis,
-        window: Window,
-        parts: Iterable[PartName],
-        *,
-        grouping: Grouping | None = None,
-        edges: str = "",
-    ) -> list[PartRow]:
-        return self._summaries.read(model, tier, window, parts, grouping=grouping, edges=edges)
-
-    def versions(self, model: str, tier: Millis, window: Window) -> dict[SummaryKey, int]:
-        return self._summaries.versions(model, tier, window)
 
     def read_many(self, queries: Sequence[SummaryQuery]) -> list[list[PartRow]]:
         return self._summaries.read_many(queries)

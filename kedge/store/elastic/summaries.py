@@ -3,7 +3,7 @@ server."""
 
 import base64
 import json
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from kedge.errors import StoreUnavailable
@@ -37,19 +37,6 @@ class Summaries:
             documents.append(Addressed(alias, versioned(alias, row.key.id, row.version, _document(row))))
         return write_versioned(self._client, self._indices, documents)
 
-    def read(
-        self,
-        model: str,
-        tier: Millis,
-        window: Window,
-        parts: Iterable[PartName],
-        *,
-        grouping: Grouping | None = None,
-        edges: str = "",
-    ) -> list[PartRow]:
-        query = SummaryQuery(model, tier, window, frozenset(parts), grouping, edges, edges)
-        return self.read_many([query])[0]
-
     def read_many(self, queries: Sequence[SummaryQuery]) -> list[list[PartRow]]:
         """One search, page by page, for all that differ in model and edges alone."""
         alike: dict[tuple[Any, ...], dict[str, list[int]]] = {}
@@ -69,9 +56,6 @@ class Summaries:
                     if row.key.edges == _on(queries[i]).get(row.key.part, row.key.edges):
                         answers[i].append(row)
         return answers
-
-    def versions(self, model: str, tier: Millis, window: Window) -> dict[SummaryKey, int]:
-        return self.versions_many([model], tier, window)
 
     def versions_many(self, models: Collection[str], tier: Millis, window: Window) -> dict[SummaryKey, int]:
         content = {"_source": {"excludes": ["data"]}}
