@@ -104,7 +104,7 @@ def check(ctx: click.Context, paths: tuple[Path, ...], offline: bool, as_json: b
             click.echo(f"and {silent} that tell{'' if silent > 1 else 's'} nobody (info)")
         rules, problems = _counted(len(book.rules), "rule"), _counted(len(book.problems), "problem")
         click.echo(f"{rules} in {_counted(files, 'file')}, {problems}{warned}")
-        if told and told.why:
+        if told and told.why and told.there:
             click.echo(f"not checked against the store: {told.why} (--offline does not ask)", err=True)
     if book.problems:
         sys.exit(2)

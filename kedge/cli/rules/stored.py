@@ -24,6 +24,8 @@ class Told(NamedTuple):
     """Who was asked, for people; empty: nobody could be."""
     why: str = ""
     """Why not."""
+    there: bool = True
+    """False: nothing was ever stored, so there is nothing that could be asked."""
 
 
 def ask_store(settings: Settings, book: RuleBook, texts: Mapping[str, str], *, whole: bool) -> Told:
@@ -37,7 +39,7 @@ def ask_store(settings: Settings, book: RuleBook, texts: Mapping[str, str], *, w
             return Told(_of_server(url, texts, whole=whole), url)
         missing = _not_there(settings)
         if missing:
-            return Told([], "", missing)
+            return Told([], "", missing, there=False)
         return Told(_here(settings, book, None if whole else texts.keys()), settings.store_name)
     except KedgeError as error:
         return Told([], "", str(error))
