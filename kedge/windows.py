@@ -63,6 +63,7 @@ def tiers_from(base: Millis) -> tuple[Millis, ...]:
     return tuple(t for t in TIERS.values() if t >= base)
 
 
+@cache
 def step_of(window: Millis, base: Millis) -> Millis:
     """How often a rule over `window` is judged: the largest step up to window/24, at least the bucket."""
     fitting = [s for s in STEPS if s <= window / 24]

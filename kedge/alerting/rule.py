@@ -317,7 +317,7 @@ class Rule(BaseModel, ABC):
         """Its part of its receiver's budget, where it has one (kedge.alerting.budgets)."""
         return self._share
 
-    @property
+    @cached_property
     def allowance(self) -> Budget:
         """The false alerts that it may cost: its own `budget`, else its share, else the default."""
         return self.budget if self._share is None else self._share.budget
@@ -390,7 +390,8 @@ class Rule(BaseModel, ABC):
         what was decided at another."""
         copy = self.model_copy()
         copy._share = share
-        copy.__dict__.pop("timing", None)  # which says the level
+        for known in ("allowance", "timing"):  # which say the level
+            copy.__dict__.pop(known, None)
         return copy
 
     def uncorrected(self) -> "Rule":

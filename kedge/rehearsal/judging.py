@@ -1,6 +1,6 @@
 """The judging of a rehearsal over stored history: the steps in order, labels as they came in."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple, cast
 
@@ -24,6 +24,8 @@ from kedge.windows import DAY, Millis, Span, Window, ceil, floor
 CHUNK = DAY
 """How much is judged at once. Each step is judged as it is in any order of ticks, so this changes nothing of
 what is found: only how often progress is told, and to how much it is known when labels had come."""
+READ = 8 * DAY
+"""How much is read at once."""
 _EDGES = DELAY.edges.astype(np.float64)
 
 
@@ -33,9 +35,19 @@ class AsOf(SummaryReader):
     now: Millis = 0
     floors: Mapping[Millis, Millis] = {}
     """Of what is kept today, not then."""
+    through: Millis = 0
+    """Up to when there will be something to read."""
 
     def begin(self, feed: Feed, floors: Mapping[Millis, Millis]) -> None:
         super().begin(feed, self.floors)
+
+    def load(self, asks: Iterable[Ask]) -> None:
+        """Some days at once, as far as they will be asked for: a read costs more than what it reads."""
+        super().load(ask._replace(window=self._further(ask.window, ask.tier)) for ask in asks)
+
+    def _further(self, window: Window, tier: Millis) -> Window:
+        end = min(ceil(window.end, READ), floor(self.through, tier))
+        return Window(window.start, max(window.end, end))
 
     def cohorts(self, model: str, span: Span) -> list[BucketLabels]:
         return [as_of(cohort, self.now) for cohort in super().cohorts(model, span)]
@@ -97,7 +109,7 @@ class Judging:
         store = cast(Store, stage)
         self.pipe = Pipeline(store, task.settings, lambda: task.rules, receivers, "rehearsal", True)
         self._reader = AsOf(store, count, keep=True)
-        self._reader.floors = task.floors
+        self._reader.floors, self._reader.through = task.floors, task.window.end
         self.pipe.reader = self._reader
 
     def begin(self) -> None:

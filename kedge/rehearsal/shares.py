@@ -30,12 +30,15 @@ from kedge.store.base import (
     SummaryQuery,
     SummaryRequest,
 )
-from kedge.windows import Window
+from kedge.windows import MINUTE, Millis, Window
 
 WORTH = 40_000
 """Steps from which on a second process is worth its start, of about two seconds."""
-_OF_GROUPS, _OF_CELLS = 2, 8
-"""How much more a step costs that is judged for groups, or on the cells of all features."""
+_OF_GROUPS, _OF_LABELS, _OF_REFERENCE, _OF_CELLS = 2, 2, 2, 25
+"""How much more a step costs that is judged for groups, on labels, against other windows, or on the cells of
+all features; as it was measured, in the processor's time of a backtest of a hundred rules."""
+_MANY = 4
+"""Buckets of a window from which on its sum is worth sharing."""
 _FAIR = 1.1
 """How much more than its part of the work a process may get, for rules that share what they read."""
 _YOUNG = 50_000
@@ -62,8 +65,8 @@ def _steps_of(rule: Rule, feed: Feed, window: Window) -> int:
 def shared(task: Task, count: int) -> list[RuleBook]:
     """The rules in at most `count` books of about the same work, each in the order of the whole.
 
-    A composite stays with the rules that it names. Rules on one window stay together as far as that is fair:
-    they share its sums, and what was measured of it.
+    A composite stays with the rules that it names. Rules on one window of many buckets stay together as far
+    as that is fair: they share its sums, and what was measured of it.
     """
     weights = {rule.name: _weight(rule, task) for rule in task.rules.rules}
     fair = sum(weights.values()) / count
@@ -72,7 +75,8 @@ def shared(task: Task, count: int) -> list[RuleBook]:
     by_window: dict[Any, list[str]] = defaultdict(list)
     for rule in task.rules.rules:
         if rule.name not in single:
-            by_window[rule.model, rule.window, rule.grouping].append(rule.name)
+            alone = rule.name if rule.window < _MANY * _base(rule, task.feed) else ""
+            by_window[rule.model, rule.window, rule.grouping, alone].append(rule.name)
     for names in by_window.values():
         whole = sum(weights[name] for name in names)
         heaps += [names] if whole <= fair * _FAIR else [[name] for name in names]
@@ -91,8 +95,16 @@ def shared(task: Task, count: int) -> list[RuleBook]:
 
 
 def _weight(rule: Rule, task: Task) -> float:
-    each = (_OF_GROUPS if rule.grouping else 1) * (_OF_CELLS if PartName.CELLS in rule.parts else 1)
+    each = _OF_GROUPS if rule.grouping else 1
+    each *= _OF_LABELS if rule.label_based else 1
+    each *= _OF_REFERENCE if rule.other_reference is not None else 1
+    each *= _OF_CELLS if PartName.CELLS in rule.parts else 1
     return each * (_steps_of(rule, task.feed, task.window) + 1)
+
+
+def _base(rule: Rule, feed: Feed) -> Millis:
+    """The finest buckets of the models that it watches."""
+    return min((m.base for name, m in feed.models.items() if rule.model in ("*", name)), default=MINUTE)
 
 
 def _families(book: RuleBook) -> Iterable[list[str]]:
