@@ -76,23 +76,15 @@ def looks(table: Table) -> str:
     return table(("a 24 h window looked at", "alpha of a look", "false episodes in 30 days"), rows)
 
 
+_TILTS = ("spread", "trend", "trend back", "rarest cell")
+
+
 def power(table: Table) -> str:
     rows = (
-        (
-            name,
-            f"{f['rows']:,}",
-            percent(f["spread"]["value"]),
-            _some(f.get("trend")),
-            _some(f.get("trend back")),
-            _some(f.get("rarest cell")),
-        )
+        (name, f"{f['rows']:,}", *(percent(f[tilt]["value"]) if tilt in f else "" for tilt in _TILTS))
         for name, f in figures()["power"].items()
     )
-    return table(("world", "n said to suffice", "spread", "trend", "trend back", "rarest cell"), rows)
-
-
-def _some(value: float | None) -> str:
-    return "" if value is None else percent(value)
+    return table(("world", "n said to suffice", *_TILTS), rows)
 
 
 def means(table: Table) -> str:
@@ -151,114 +143,102 @@ def others(table: Table) -> str:
 
 def said(table: Table) -> str:
     """What the design's own simulations said, and what these found."""
+    rows = (*_said_of_verdicts(), *_said_of_looks(), *_said_of_others(), *_said_of_the_rest())
+    return table(("figure", "said", "measured here"), iter(rows))
+
+
+_Said = Iterator[tuple[str, str, str]]
+
+
+def _said_of_verdicts() -> _Said:
     f = figures()
-    grid_ = f["grid"]["promised"]
-    ev, nm, form, else_, look = f["evidently"], f["nannyml"], f["formulas"], f["elsewhere"], f["looks"]
-    at = f["clusters"]["at_the_tolerance"]
-    still = f["clusters"]["no_shift"]
-    gof = "goodness_of_fit, window {} v reference {}, k={}"
-    power_ = [v["spread"]["value"] for v in f["power"].values()]
+    form, grid_ = f["formulas"], f["grid"]["promised"]
+    worst = " and ".join(percent(max(c["rate"] for c in grid_[a]["worst"])) for a in ALPHAS)
+    found = f"{worst}, the worst cells at the tolerance"
+    yield "false alarms on the grid at 1 % and 0.1 %", "under 0.8 % and 0.06 %", found
+    powers = [v["spread"]["value"] for v in f["power"].values()]
+    found = f"{percent(min(powers))} to {percent(max(powers))}"
+    yield "power at twice the tolerance, spread shifts", "80 %", found
+    yield "null mean of PSI over (k-1)(1/n+1/m)", "1", f"{form['psi_mean_over_expected']:g}"
+    yield "null mean of JS (nats) over (k-1)/8 (1/n+1/m)", "1", f"{form['js_mean_over_expected']:g}"
+
+    def by_fit(n: int, m: int, k: int) -> str:
+        return percent(form[f"goodness_of_fit, window {n} v reference {m}, k={k}"]["goodness_of_fit"])
+
+    yield "chi-square by goodness of fit at 5 %: 1,000 v 1,000, k=5", "29 %", by_fit(1000, 1000, 5)
+    found = f"{by_fit(2000, 500, 10)} for a reference of 500, {by_fit(500, 2000, 10)} for one of 2,000"
+    yield "the same with 500 and 2,000 rows, k=10", "93 %", found
+    clusters = []
+    for of, when in (("no_shift", "with no shift"), ("at_the_tolerance", "at the tolerance")):
+        rates = (f["clusters"][of][c]["rate"] for c in ("n_eff_divided_on_one_side", "both_sides_phi_known"))
+        clusters.append(f"{', '.join(map(percent, rates))} {when}")
+    said_ = "clusters of four at 1 %, n = 2,000: divided on one side, on both"
+    yield said_, "77 %, 0 %", "; ".join(clusters)
+
+
+def _said_of_looks() -> _Said:
+    look = figures()["looks"]
+    split = (look[f"every 15 minutes, split over {n}"]["episodes"] for n in ("30 looks", "all 2,880"))
+    yield (
+        "episodes in 30 days, 24 h windows every 15 minutes: 30 looks budgeted, all 2,880",
+        "12, 0.2",
+        ", ".join(f"{episodes:.2g}" for episodes in split),
+    )
+    yield (
+        "weeks of 168 hourly looks at p < 0.05 with at least one alarm",
+        "100 %",
+        percent(figures()["week_of_looks"]["weeks_with_one"]),
+    )
+
+
+def _said_of_others() -> _Said:
+    ev, nm = figures()["evidently"], figures()["nannyml"]
 
     def evidently(cases: Sequence[str]) -> str:
         return " / ".join(percent(ev[c]["rate"]) for c in cases) if cases[0] in ev else "not run"
 
+    yield (
+        "Evidently, categories: (k, n) = (10, 100), (20, 200), (100, 1,000)",
+        "56 / 76 / 100 %",
+        evidently([f"categorical, k={k}, n={n}" for k, n in ((10, 100), (20, 200), (100, 1000))]),
+    )
+    yield (
+        "Evidently, numbers: n = 50, 100, 200, 500",
+        "97 / 65 / 34 / 3 %",
+        evidently([f"numeric, n={n}" for n in (50, 100, 200, 500)]),
+    )
     psi = ev.get("psi_of_half_a_sd", {})
-    rows = [
-        (
-            "false alarms on the grid at 1 % and 0.1 %",
-            "under 0.8 % and 0.06 %",
-            " and ".join(percent(max(c["rate"] for c in grid_[a]["worst"])) for a in ALPHAS)
-            + ", the worst cells at the tolerance",
-        ),
-        (
-            "power at twice the tolerance, spread shifts",
-            "80 %",
-            f"{percent(min(power_))} to {percent(max(power_))}",
-        ),
-        ("null mean of PSI over (k-1)(1/n+1/m)", "1", f"{form['psi_mean_over_expected']:g}"),
-        ("null mean of JS (nats) over (k-1)/8 (1/n+1/m)", "1", f"{form['js_mean_over_expected']:g}"),
-        (
-            "chi-square by goodness of fit at 5 %: 1,000 v 1,000, k=5",
-            "29 %",
-            percent(form[gof.format(1000, 1000, 5)]["goodness_of_fit"]),
-        ),
-        (
-            "the same with 500 and 2,000 rows, k=10",
-            "93 %",
-            (
-                f"{percent(form[gof.format(2000, 500, 10)]['goodness_of_fit'])} for a reference of 500, "
-                f"{percent(form[gof.format(500, 2000, 10)]['goodness_of_fit'])} for one of 2,000"
-            ),
-        ),
-        (
-            "clusters of four at 1 %, n = 2,000: divided on one side, on both",
-            "77 %, 0 %",
-            (
-                f"{percent(still['n_eff_divided_on_one_side']['rate'])}, "
-                f"{percent(still['both_sides_phi_known']['rate'])} with no shift; "
-                f"{percent(at['n_eff_divided_on_one_side']['rate'])}, "
-                f"{percent(at['both_sides_phi_known']['rate'])} at the tolerance"
-            ),
-        ),
-        (
-            "episodes in 30 days, 24 h windows every 15 minutes: 30 looks budgeted, all 2,880",
-            "12, 0.2",
-            (
-                f"{look['every 15 minutes, split over 30 looks']['episodes']:.2g}, "
-                f"{look['every 15 minutes, split over all 2,880']['episodes']:.2g}"
-            ),
-        ),
-        (
-            "weeks of 168 hourly looks at p < 0.05 with at least one alarm",
-            "100 %",
-            percent(f["week_of_looks"]["weeks_with_one"]),
-        ),
-        (
-            "Evidently, categories: (k, n) = (10, 100), (20, 200), (100, 1,000)",
-            "56 / 76 / 100 %",
-            evidently([f"categorical, k={k}, n={n}" for k, n in ((10, 100), (20, 200), (100, 1000))]),
-        ),
-        (
-            "Evidently, numbers: n = 50, 100, 200, 500",
-            "97 / 65 / 34 / 3 %",
-            evidently([f"numeric, n={n}" for n in (50, 100, 200, 500)]),
-        ),
-        (
-            "Evidently's PSI of a shift of 0.5 sd, without and with one outlier of 1000",
-            "0.237, 0.000",
-            f"{psi['plain']:.3f}, {psi['with_one_outlier_of_1000']:.3f}" if psi else "not run",
-        ),
-        (
-            "mean ± 3 sd of ten chunks (NannyML): chunks outside",
-            "5 to 7 %",
-            " / ".join(percent(nm[c]["rate"]) for c in ("jensen_shannon", "mean", "cbpe"))
-            + " (JS, mean, CBPE)"
-            if "mean" in nm
-            else "not run",
-        ),
-        (
-            "a label delay with a p95 of 21 days, seen on day 7",
-            "5.0",
-            f"{else_['delay_p95_seen_on_day_7']:g}",
-        ),
-        (
-            "conformal p on a series with autocorrelation 0.97 and 99 points, in nominal rates",
-            "12",
-            (
-                f"{else_['conformal_times_nominal_40_ahead']:g} 40 steps ahead, "
-                f"{else_['conformal_times_nominal_500_ahead']:g} 500 ahead"
-            ),
-        ),
-        (
-            "a recall of 0.80, `fall: 10%` on point estimates: episodes a month at 20 and 100 positives",
-            "19, 4.9",
-            (
-                f"{else_['recall_episodes_a_month_20_positives']:g}, "
-                f"{else_['recall_episodes_a_month_100_positives']:g}"
-            ),
-        ),
-    ]
-    return table(("figure", "said", "measured here"), iter(rows))
+    yield (
+        "Evidently's PSI of a shift of 0.5 sd, without and with one outlier of 1000",
+        "0.237, 0.000",
+        f"{psi['plain']:.3f}, {psi['with_one_outlier_of_1000']:.3f}" if psi else "not run",
+    )
+    cases = ("jensen_shannon", "mean", "cbpe")
+    yield (
+        "mean ± 3 sd of ten chunks (NannyML): chunks outside",
+        "5 to 7 %",
+        f"{' / '.join(percent(nm[c]['rate']) for c in cases)} (JS, mean, CBPE)"
+        if "mean" in nm
+        else "not run",
+    )
+
+
+def _said_of_the_rest() -> _Said:
+    held = figures()["elsewhere"]
+    delay = held["delay_p95_seen_on_day_7"]
+    yield "a label delay with a p95 of 21 days, seen on day 7", "5.0", f"{delay:g}"
+    nearer, further = (held[f"conformal_times_nominal_{n}_ahead"] for n in (40, 500))
+    yield (
+        "conformal p on a series with autocorrelation 0.97 and 99 points, in nominal rates",
+        "12",
+        f"{nearer:g} 40 steps ahead, {further:g} 500 ahead",
+    )
+    episodes = (held[f"recall_episodes_a_month_{n}_positives"] for n in (20, 100))
+    yield (
+        "a recall of 0.80, `fall: 10%` on point estimates: episodes a month at 20 and 100 positives",
+        "19, 4.9",
+        ", ".join(f"{n:g}" for n in episodes),
+    )
 
 
 def series_alarms(table: Table) -> str:
