@@ -26,18 +26,13 @@ def one() -> Iterator[World]:
 def read(one: World, monkeypatch: pytest.MonkeyPatch) -> list[Window]:
     """The windows that were read in the store."""
     windows: list[Window] = []
-    many, single = one.store.read_many, one.store.read
+    many = one.store.read_many
 
     def read_many(queries: Sequence[SummaryQuery]) -> list[list[PartRow]]:
         windows.extend(query.window for query in queries)
         return many(queries)
 
-    def read_one(model: str, tier: Millis, window: Window, *more: object, **named: object) -> list[PartRow]:
-        windows.append(window)
-        return single(model, tier, window, *more, **named)  # type: ignore[arg-type]
-
     monkeypatch.setattr(one.store, "read_many", read_many)
-    monkeypatch.setattr(one.store, "read", read_one)
     return windows
 
 
