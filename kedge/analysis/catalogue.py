@@ -253,8 +253,10 @@ _METRICS = (
     ),
     _performance(
         "auc",
-        "the smaller class, of labelled rows with a probability",
-        "Chance that a positive row scores higher than a negative one; models with two classes only.",
+        "the smaller class, of labelled rows with a probability; the smallest when macro",
+        "Chance that a row of the positive class, or of one class, scores higher than another one; else, of "
+        "more than two classes, the macro average.",
+        takes="class",
     ),
     _performance(
         "ece",

@@ -172,7 +172,7 @@ _READERS: dict[str, _Reader] = {
     **{f"performance.{score}_weighted": _weighted(score) for score in performance.SCORES},
     "performance.log_loss": lambda r, _: performance.loss("log_loss", r.labels),
     "performance.brier": lambda r, _: performance.loss("brier", r.labels),
-    "performance.auc": lambda r, _: ranking.auc(r.labels, r.context.positive_class, r.known_classes),
+    ranking.AUC: lambda r, cls: r.auc(cls or None),
     "performance.ece": lambda r, _: calibration.ece(r.labels, r.context.positive_class, r.known_classes),
     "performance.mae": lambda r, _: performance.mae(r.labels),
     "performance.rmse": lambda r, _: performance.rmse(r.labels),

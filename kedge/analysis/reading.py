@@ -12,6 +12,7 @@ from kedge.analysis import (
     performance,
     quality,
     quality_change,
+    ranking,
     stuck,
 )
 from kedge.analysis.arrived import NAMES as ARRIVALS
@@ -172,6 +173,8 @@ class Reading:
     def classes_of(self, info: MetricInfo) -> list[str]:
         """Those that were predicted or true, here or in the reference; by name, the commonest if many."""
         sizes: Mapping[str, float]
+        if info.name == ranking.AUC:
+            return ranking.ranked_by(self.labels)
         if info.estimated:
             sizes = self.estimation.sizes
         elif info.label_based:
@@ -242,6 +245,9 @@ class Reading:
         if positive is not None:
             return performance.class_score(score, self.confusion, positive, labelled=False)
         return performance.macro(score, self.confusion)
+
+    def auc(self, cls: str | None) -> Metric:
+        return ranking.auc(self.labels, self.context.positive_class, self.known_classes, cls)
 
     def expected_error(self) -> Metric:
         counted = self.cells.features.get(VALUE)

@@ -53,6 +53,14 @@ def by_confidence(labels: Labels) -> Scored:
     return Scored(hits, misses)
 
 
+def by_truth(labels: Labels) -> dict[str, int]:
+    """Labelled rows with a probability by their label's class."""
+    held: dict[str, int] = {}
+    for (_, actual), cells in labels.scores.items():
+        held[actual] = held.get(actual, 0) + int(cells[:SCORE_CELLS].sum())
+    return held
+
+
 def _none() -> Counts:
     return np.zeros(SCORE_CELLS, np.int64)
 

@@ -23,7 +23,7 @@ from kedge.pipeline.schema import Features
 from kedge.pipeline.summaries import bucket_summary
 from kedge.record_table import Texts
 from kedge.records import Prediction
-from kedge.sketch import VALUE, EdgeSet, Moments, NumericEdges, PartName, Summary, total
+from kedge.sketch import VALUE, EdgeSet, Moments, NumericEdges, PartName, Summary, ranked, total
 from kedge.sketch.columns import Columns
 from kedge.sketch.draw import Drawn, distinct, edges_of
 from kedge.sketch.quantiles import of_counts
@@ -48,13 +48,14 @@ class FileRows:
         self._categorical: set[str] = set()
         self._invalid: set[str] = set()
         self._attributions: set[str] = set()
+        self._probabilities: set[str] = set()
         self._span: tuple[Millis, Millis] | None = None
         self.rows = 0
 
     @property
     def features(self) -> Features:
         """Of what has been read."""
-        kinds = (self._numeric, self._categorical, self._invalid, self._attributions)
+        kinds = (self._numeric, self._categorical, self._invalid, self._attributions, (), self._probabilities)
         return Features(*(tuple(sorted(names)) for names in kinds))
 
     @property
@@ -133,6 +134,7 @@ class FileRows:
             (self._numeric, piece.numbers),
             (self._invalid, piece.invalid),
             (self._attributions, piece.attributions),
+            (self._probabilities, piece.probabilities),
         ):
             known.update(name for name, column in columns.items() if not np.isnan(column).all())
         self._categorical.update(name for name, texts in piece.texts.items() if texts.present.any())
@@ -252,9 +254,12 @@ class Counted:
         self._rows += piece.count
         if self._whatever:
             buckets = np.full(piece.count, request.window.start)
+            classes = {cls: piece.probabilities[cls] for cls in ranked(piece.probabilities)}
+            piece = replace(piece, probabilities=classes)
         else:
             buckets = piece.timestamps // request.bucket * request.bucket
-            piece = piece.only(request.numeric, request.categorical, request.invalid, request.attributions)
+            kinds = (request.numeric, request.categorical, request.invalid, request.attributions)
+            piece = piece.only(*kinds, request.probabilities)
         batch, counter = piece.batch(), piece.counter(edges)
 
         def dimension(name: str) -> Texts:

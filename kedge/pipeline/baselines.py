@@ -122,6 +122,7 @@ def build_baseline(
         invalid=features.invalid,
         attributions=features.attributions,
         measured=features.measured,
+        probabilities=features.ranked,
     )
     counted = count_reference(log, request, edges, spans)
     if () not in counted.summaries:

@@ -219,6 +219,7 @@ def tumbling(
         invalid=features.invalid,
         attributions=features.attributions,
         measured=features.measured,
+        probabilities=features.ranked,
         custom=own.definitions,
     )
     found: dict[Millis, dict[Group, dict[PartName, AnyPart]]] = {}

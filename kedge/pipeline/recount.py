@@ -42,6 +42,7 @@ def recount(store: Store, settings: Settings, asks: Sequence[Ask]) -> list[list[
             invalid=features[ask.model].invalid,
             attributions=features[ask.model].attributions,
             measured=features[ask.model].measured,
+            probabilities=features[ask.model].ranked,
             custom=own.definitions if ask.part is PartName.CUSTOM else (),
         )
     rows = summarise_capped(

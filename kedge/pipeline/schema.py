@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from kedge.sketch import ranked
 from kedge.store.base import DocumentStore, Stored, schema_document
 
 MEASURED = ("business", "resource")
@@ -19,6 +20,13 @@ class Features:
     """Those that rows carry attributions of."""
     measured: tuple[str, ...] = ()
     """Measurements of rows: `business.cost`, `resource.cpu_ms`."""
+    probabilities: tuple[str, ...] = ()
+    """Classes that rows carry a probability of."""
+
+    @property
+    def ranked(self) -> tuple[str, ...]:
+        """Those by which labelled rows are ranked."""
+        return ranked(self.probabilities)
 
 
 def document_name(model: str) -> str:
@@ -37,6 +45,6 @@ def features_in(stored: Stored | None) -> Features:
     if stored is None:
         return Features()
     value = stored.value
-    kinds = ("numeric", "categorical", "invalid", "attributions")
+    kinds = ("numeric", "categorical", "invalid", "attributions", "probabilities")
     measured = tuple(f"{family}.{name}" for family in MEASURED for name in value.get(family, ()))
     return Features(**{kind: tuple(value.get(kind, ())) for kind in kinds}, measured=measured)

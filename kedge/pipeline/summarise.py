@@ -293,6 +293,7 @@ def _request(run: Run, parts: frozenset[PartName], features: Features) -> Summar
         invalid=features.invalid,
         attributions=features.attributions,
         measured=features.measured,
+        probabilities=features.ranked,
         custom=run.plan.state.settings.own.definitions,
         epoch=run.plan.epoch,
     )

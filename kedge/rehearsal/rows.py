@@ -311,6 +311,7 @@ class Rows:
             rows=rows,
             scores={pair: _in_cell(SCORE_CELLS, n) for pair, n in pairs.items() if n},
             delay=_at(DELAY.count([float(DELAY.low)]), rows),
+            ranks={},
             **sums,
         )
 

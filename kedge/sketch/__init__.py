@@ -12,13 +12,14 @@ from kedge.sketch.edges import (
 )
 from kedge.sketch.moments import Moments
 from kedge.sketch.pack import check_format, pack, unpack
-from kedge.sketch.parts import Cells, Core, Labels, PartName
+from kedge.sketch.parts import MOST_RANKED, Cells, Core, Labels, PartName, ranked
 from kedge.sketch.scale import DELAY, LATENCY, SCORE_CELLS, SCORE_WIDTH, Counts, LogScale, score_cell
 from kedge.sketch.summary import Summary, total
 
 __all__ = [
     "DELAY",
     "LATENCY",
+    "MOST_RANKED",
     "SCORE_CELLS",
     "SCORE_WIDTH",
     "VALUE",
@@ -45,6 +46,7 @@ __all__ = [
     "definitions_key",
     "numeric_edges",
     "pack",
+    "ranked",
     "score_cell",
     "total",
     "unpack",

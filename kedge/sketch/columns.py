@@ -42,6 +42,8 @@ class Columns:
     """By feature: 1 where the row's value was neither number nor text."""
     attributions: Numbers = field(default_factory=dict)
     """By feature."""
+    probabilities: Numbers = field(default_factory=dict)
+    """By class."""
 
     @property
     def count(self) -> int:
@@ -66,6 +68,7 @@ class Columns:
             labels=_labels(table) if table.labelled.any() else None,
             invalid=invalid or {},
             attributions={name: rounded(column) for name, column in table.attributions.items()},
+            probabilities={name: rounded(column) for name, column in table.probabilities.items()},
         )
 
     @classmethod
@@ -81,8 +84,9 @@ class Columns:
         categorical: Iterable[str],
         invalid: Iterable[str],
         attributions: Iterable[str],
+        probabilities: Iterable[str] = (),
     ) -> "Columns":
-        """The same rows with these features, as far as they have them."""
+        """The same rows with these features and classes, as far as they have them."""
         return replace(
             self,
             numbers={name: self.numbers[name] for name in numeric if name in self.numbers},
@@ -91,6 +95,7 @@ class Columns:
             attributions={
                 name: self.attributions[name] for name in attributions if name in self.attributions
             },
+            probabilities={c: self.probabilities[c] for c in probabilities if c in self.probabilities},
         )
 
     def batch(self) -> Batch:
@@ -106,6 +111,7 @@ class Columns:
             texts=list(self.texts.values()),
             invalid=_matrix(self.invalid, self.count),
             attributions=_matrix(self.attributions, self.count),
+            probabilities=self.probabilities,
         )
 
     def counter(self, edges: EdgeSet) -> CellCounter:

@@ -16,10 +16,11 @@ from kedge.sketch.moments import Moments
 from kedge.sketch.parts import Cells, Core, Labels, PartName
 from kedge.sketch.scale import Counts
 
-FORMAT = 3
-"""2: `core` has attributions at its end; 3: and then measurements."""
+FORMAT = 4
+"""2: `core` has attributions at its end; 3: and then measurements; 4: `labels` has ranks at its end."""
 _WITHOUT_ATTRIBUTIONS = 1
 _WITHOUT_MEASURED = 2
+_WITHOUT_RANKS = 3
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder()
 _WIDTHS = tuple((np.dtype(f"<u{size}"), 2 ** (8 * size) - 1) for size in (1, 2, 4, 8))
@@ -83,7 +84,7 @@ def pack(part: AnyPart) -> bytes:
                 dict(sorted(part.invalid.items())),
             ]
             if part.attributions or part.measured:
-                written = FORMAT if part.measured else _WITHOUT_MEASURED
+                written = _WITHOUT_RANKS if part.measured else _WITHOUT_MEASURED
                 content.append({k: _moments(v) for k, v in sorted(part.attributions.items())})
             if part.measured:
                 content.append({k: _moments(v) for k, v in sorted(part.measured.items())})
@@ -101,6 +102,9 @@ def pack(part: AnyPart) -> bytes:
                 _moments(part.value),
                 _counts(part.delay),
             ]
+            if part.ranks:
+                written = FORMAT
+                content.append([[cls, own, _counts(c)] for (cls, own), c in sorted(part.ranks.items())])
         case Custom():
             content = [[key, *_tally(tally)] for key, tally in sorted(part.tallies.items())]
     return bytes([written]) + zlib.compress(_encoder.encode(content), 6)
@@ -149,6 +153,7 @@ def unpack(name: PartName, data: bytes) -> AnyPart:
                 squared_error=_unmoments(c[6]),
                 value=_unmoments(c[7]),
                 delay=_uncounts(c[8]),
+                ranks={(cls, own): _uncounts(v) for cls, own, v in c[9]} if len(c) > 9 else {},
             )
         case PartName.CUSTOM:
             return Custom({key: _untally(packed) for key, *packed in c})

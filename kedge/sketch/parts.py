@@ -4,7 +4,7 @@ Vectors of counts are int64 arrays of fixed length; maps hold only what was coun
 equal content is equal data whatever the order of addition.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from functools import cache
@@ -18,6 +18,9 @@ from kedge.sketch.scale import DELAY, LATENCY, SCORE_CELLS, Counts
 
 K = TypeVar("K")
 
+MOST_RANKED = 20
+"""Classes of a model, up to which `Labels.ranks` are counted: two vectors of cells each."""
+
 
 class PartName(StrEnum):
     CORE = "core"
@@ -25,6 +28,14 @@ class PartName(StrEnum):
     LABELS = "labels"
     CUSTOM = "custom"
     """Users' own metrics (custom.py)."""
+
+
+def ranked(classes: Collection[str]) -> tuple[str, ...]:
+    """Those by whose probability labelled rows are ranked, of all that rows carry one of.
+
+    Of two classes one's is the rest of the other's, which `Labels.scores` tell already.
+    """
+    return tuple(sorted(classes)) if 2 < len(classes) <= MOST_RANKED else ()
 
 
 def add_maps(a: Mapping[K, Any], b: Mapping[K, Any]) -> dict[K, Any]:
@@ -204,6 +215,9 @@ class Labels(Part):
     """Of the label values of a regression."""
     delay: Counts = field(default_factory=DELAY.zero)
     """Rows by time from prediction to label, on the DELAY scale; a label before its prediction is *below*."""
+    ranks: Mapping[tuple[str, bool], Counts] = field(default_factory=dict)
+    """By (class, whether it is the label's): rows with a label class by the probability of that class, where
+    they carry one. Shape (SCORE_CELLS,). Of the classes that `ranked` names: none of a model with two."""
 
     @property
     def confusion(self) -> dict[tuple[str, str], int]:

@@ -76,6 +76,8 @@ class Batch:
     """Shape (rows, features whose attributions are asked for)."""
     measured: Floats = field(default_factory=lambda: np.zeros((0, 0), np.float32))
     """Shape (rows, measurements asked for)."""
+    probabilities: Mapping[str, Floats] = field(default_factory=dict)
+    """By class that labelled rows are ranked by (`parts.ranked`): its probability."""
 
 
 class Segments:
@@ -365,6 +367,7 @@ def label_parts(batch: Batch, labels: LabelColumns, segments: Segments) -> list[
     pairs = np.where((predicted >= 0) & (actual >= 0), predicted * span + actual, -1)
     scores = labelled.scores(pairs, batch.probability[rows])
     delay = labelled.on_scale(DELAY, labels.delay[rows])
+    ranks = _ranks(labelled, {c: p[rows] for c, p in batch.probabilities.items()}, labels.cls, actual)
     return [
         (
             Labels(
@@ -374,9 +377,24 @@ def label_parts(batch: Batch, labels: LabelColumns, segments: Segments) -> list[
                     for pair, cells in scores[s].items()
                 },
                 delay=delay[s],
+                ranks=ranks[s],
                 **dict(zip(names, moments[s], strict=True)),
             ),
             int(revisions[s]),
         )
         for s in range(segments.size)
     ]
+
+
+def _ranks(
+    labelled: Segments, probabilities: Mapping[str, Floats], truth: Texts, actual: NDArray[np.int64]
+) -> list[dict[tuple[str, bool], Counts]]:
+    """`Labels.ranks` of each segment; `actual` is the code in `truth` of each row's label."""
+    answer: list[dict[tuple[str, bool], Counts]] = [{} for _ in range(labelled.size)]
+    codes = {name: code for code, name in enumerate(truth.values)}
+    for cls, probability in probabilities.items():
+        own = actual == codes.get(cls, -2)
+        keys = np.where((actual >= 0) & ~np.isnan(probability), own.astype(np.int64), -1)
+        for ranks, by_side in zip(answer, labelled.scores(keys, probability), strict=True):
+            ranks |= {(cls, bool(side)): cells[:SCORE_CELLS] for side, cells in by_side.items()}
+    return answer

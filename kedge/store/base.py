@@ -60,7 +60,7 @@ def parse_group(key: str) -> Group:
 
 def schema_document(model: str) -> str:
     """The state document with the names of a model's features: {"numeric": […], "categorical": […],
-    "invalid": […], "attributions": […]}."""
+    "invalid": […], "attributions": […], "probabilities": [classes that rows have one of]}."""
     return f"schema:{model}"
 
 
@@ -182,6 +182,8 @@ class SummaryRequest:
     """Features of whose attributions `core` carries the moments, of their absolute values."""
     measured: tuple[str, ...] = ()
     """Measurements of rows (`business.cost`) of which `core` carries the moments."""
+    probabilities: tuple[str, ...] = ()
+    """Classes by whose probability `labels` ranks the rows (`sketch.ranked`)."""
     custom: tuple[Counted, ...] = ()
     """Needed for the custom part; without any it is not computed."""
     epoch: int = 1

@@ -15,6 +15,7 @@ from tests.analysis.rows import classified, summarised
 
 BINARY = Context(positive_class="fraud")
 NONE = Context()
+ALPHABET = "abcdefghijklmnopqrstuvwxyz"
 
 
 def rows_of(scores, positive, threshold=0.5):
@@ -196,6 +197,8 @@ def test_scores_of_exactly_zero_and_one_are_the_ends():
         (classified(["ok", "fraud"], ["ok", "fraud"]), BINARY, "no labelled row has a probability"),
         (classified(["a", "b", "c"], ["a", "b", "c"], [0.5] * 3), NONE, r"3 classes \(a, b, c\)"),
         (classified(["a", "b", "c"], ["a", "b", "c"], [0.5] * 3), Context(positive_class="a"), "3 classes"),
+        (classified(["a", "b", "c"], ["a", "b", "c"]), NONE, "no labelled row has a probability"),
+        (classified(list(ALPHABET), list(ALPHABET), [0.5] * 26), NONE, r"26 classes \(.*counted of up to 20"),
         (classified(["a", "b"], ["a", "b"], [0.5] * 2), BINARY, '"fraud" is neither of a and b'),
     ],
 )

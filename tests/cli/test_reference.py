@@ -58,7 +58,8 @@ def by_store(path: Path, model: ModelSettings) -> Baseline:
         *(
             tuple(sorted({n for row in rows for n in getattr(row, kind)}))
             for kind in ("num", "cat", "invalid", "attributions")
-        )
+        ),
+        probabilities=names_of(rows, "probabilities"),
     )
     window = Window(
         floor(min(row.timestamp for row in rows), DAY), ceil(max(row.timestamp for row in rows) + 1, DAY)
@@ -138,7 +139,7 @@ def test_records_as_columns_are_counted_as_the_plainest_loops_count_them(kind: A
     rows = random_rows(3, 3_000, model="m", kind=kind)
     names = {
         n: tuple(sorted({f for row in rows for f in getattr(row, n)}))
-        for n in ("num", "cat", "invalid", "attributions")
+        for n in ("num", "cat", "invalid", "attributions", "probabilities")
     }
     request = SummaryRequest(
         model="m",
@@ -151,6 +152,7 @@ def test_records_as_columns_are_counted_as_the_plainest_loops_count_them(kind: A
         categorical=names["cat"],
         invalid=names["invalid"],
         attributions=names["attributions"],
+        probabilities=names["probabilities"],
     )
     expected = oracle.answer_to(request, rows)
     counted = reference.Counted(request)

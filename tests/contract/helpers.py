@@ -32,6 +32,7 @@ def asking(
     bucket: Millis = HOUR,
     parts: frozenset[PartName] = ALL_PARTS,
     groupings: tuple[Grouping, ...] = ((),),
+    probabilities: tuple[str, ...] = (),
 ) -> SummaryRequest:
     return SummaryRequest(
         model=model,
@@ -44,6 +45,7 @@ def asking(
         categorical=CATEGORICAL,
         invalid=INVALID,
         attributions=NUMERIC,
+        probabilities=probabilities,
     )
 
 

@@ -1,13 +1,14 @@
 """What a store counts is what plain Python counts, on every value, bucket and group."""
 
 from dataclasses import replace
+from itertools import cycle
 
 import numpy as np
 import pytest
 
 from kedge.errors import TooManyGroups
 from kedge.records import Label, Prediction
-from kedge.sketch import VALUE, CategoricalEdges, Cells, Core, NumericEdges, PartName
+from kedge.sketch import VALUE, CategoricalEdges, Cells, Core, Labels, NumericEdges, PartName
 from kedge.store.base import MOST_GROUPS, OTHER, Grouping, Store, SummaryRequest
 from kedge.windows import DAY, HOUR, MINUTE, Millis, Window
 from tests.contract.helpers import ALL_PARTS, append, asking, assert_summarises, by_key
@@ -329,3 +330,42 @@ def test_a_model_without_attributions_has_a_part_without_them(store: Store, mode
     plain = replace(asking(model), attributions=())
     found = assert_summarises(store, plain, rows)
     assert [row.part.attributions for row in found.values() if isinstance(row.part, Core)] == [{}]
+
+
+@pytest.mark.parametrize("parts", [ALL_PARTS, frozenset({PartName.LABELS})], ids=["all parts", "labels"])
+def test_labelled_rows_are_ranked_by_the_probability_of_every_class(
+    store: Store, stored: dict[str, list[Prediction]], parts: frozenset[PartName]
+) -> None:
+    names = ("no", "yes", "peut-être", "是", "never")
+    groupings: tuple[Grouping, ...] = ((), ("segment.region",), ("host", "version"))
+    request = asking("four classes", parts=parts, groupings=groupings, probabilities=names)
+    found = assert_summarises(store, request, stored["four classes"])
+    ranks = {side for row in found.values() if isinstance(row.part, Labels) for side in row.part.ranks}
+    assert ranks == {(name, own) for name in names[:-1] for own in (True, False)}
+    plain = assert_summarises(store, asking("four classes", parts=parts), stored["four classes"])
+    assert not any(row.part.ranks for row in plain.values() if isinstance(row.part, Labels))
+
+
+def test_a_probability_is_in_the_cell_of_its_float32_and_a_row_without_one_in_none(
+    store: Store, model: str
+) -> None:
+    """0.35 and its like are in one cell as doubles and in another as floats; class names may have dots."""
+    names = ("a.b", "a", "c")
+    rows = [
+        Prediction(
+            id=f"{model} {i}",
+            timestamp=START + i,
+            ingested=START,
+            model=model,
+            cls="a.b",
+            probability=i / 1_000,
+            probabilities={"a.b": i / 1_000, "a": 1 - i / 1_000} | ({"c": 0.0} if i % 3 else {}),
+            label=Label(id=f"{model} {i}", timestamp=START, ingested=START, cls=truth, value=1.0),
+        )
+        for i, truth in zip(range(0, 1_001, 5), cycle((*names, "d", None)), strict=False)
+    ]
+    append(store, rows)
+    found = assert_summarises(store, asking(model, probabilities=names), rows)
+    ranks = [row.part.ranks for row in found.values() if isinstance(row.part, Labels)]
+    assert ranks
+    assert {side for each in ranks for side in each} >= {("a.b", True), ("a.b", False), ("c", False)}

@@ -284,6 +284,33 @@ def test_probabilities_that_are_no_numbers_are_missing_and_0_and_1_are_scores(
     assert found["performance.ece"]["value"] == pytest.approx((0.095 + 0.005 + 0.005) / 3, abs=1e-6)
 
 
+def test_a_model_of_three_classes_is_compared_by_the_area_of_each(kedge_in: Kedge, tmp_path: Path) -> None:
+    dice = random.Random(7)
+
+    def made(apart: float) -> list[Json]:
+        rows = []
+        for i in range(900):
+            truth = dice.choice("abc")
+            odds = {name: dice.random() + apart * (name == truth) for name in "abc"}
+            shares = {f"p_{name}": value / sum(odds.values()) for name, value in odds.items()}
+            rows.append({"id": str(i), "timestamp": iso(T0 + i * MINUTE), **shares, "truth": truth})
+        return rows
+
+    as_csv(tmp_path / "before.csv", made(1.0))
+    as_parquet(tmp_path / "after.parquet", made(0.2))
+    flags = ["--label", "truth", "--json"]
+    for name in "abc":
+        flags += ["--probabilities", f"p_{name}:{name}"]
+    found = {
+        row["labels"].get("class"): row["value"]
+        for row in kedge_in("compare", "before.csv", "after.parquet", *flags, code=1).rows
+        if row["metric"] == "performance.auc"
+    }
+    assert found.keys() == {None, "a", "b", "c"}
+    assert found[None] == pytest.approx(sum(found[name] for name in "abc") / 3)
+    assert 0.5 < found[None] < 0.75
+
+
 def test_what_is_not_mature_is_provisional(kedge_in: Kedge, tmp_path: Path) -> None:
     """Labels that take two days: of the last days, most are missing."""
     rows = rows_of(range(6))

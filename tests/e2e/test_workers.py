@@ -133,6 +133,7 @@ def assert_recounted(store: Store) -> None:
             categorical=features.categorical,
             invalid=features.invalid,
             attributions=features.attributions,
+            probabilities=features.ranked,
         )
         stored = {r.key: r.part for r in stored_parts(store, "fraud", tier, request.window, tuple(PartName))}
         counted = {r.key: r.part for r in store.summarise(request)}

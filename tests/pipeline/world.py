@@ -221,6 +221,7 @@ class World:
             categorical=features.categorical,
             invalid=features.invalid,
             attributions=features.attributions,
+            probabilities=features.ranked,
         )
         counted = answer_to(request, self.labelled_rows())
         values = values_in(self.store.state.get(document_name(MODEL)))

@@ -87,13 +87,25 @@ def test_measurements_and_what_users_count_come_back_as_they_were():
         assert unpack(PartName.CUSTOM, pack(Custom(held))) == Custom(held)
 
 
+def test_labels_of_the_format_before_ranks_read_as_without_them_and_are_still_written_so():
+    old = pack(Labels(rows=3))
+    assert old[0] == 1
+    read = unpack(PartName.LABELS, old)
+    assert (read.rows, read.ranks) == (3, {})
+    cells = np.arange(SCORE_CELLS, dtype=np.int64)
+    held = Labels(rows=3, ranks={("a", True): cells, ("a", False): cells[::-1]})
+    assert pack(held)[0] == 4
+    assert unpack(PartName.LABELS, pack(held)) == held
+    assert unpack(PartName.LABELS, pack(read + held)).ranks.keys() == held.ranks.keys()
+
+
 def test_equal_parts_have_equal_bytes_whatever_order_they_were_built_in():
     a = Core(rows=2, present={"x": 1, "y": 2})
     b = Core(rows=2, present={"y": 2, "x": 1})
     assert pack(a) == pack(b)
 
 
-@pytest.mark.parametrize("data", [b"", b"\x04" + zlib.compress(b"\x90"), b"{}"])
+@pytest.mark.parametrize("data", [b"", b"\x05" + zlib.compress(b"\x90"), b"{}"])
 def test_an_unknown_format_is_refused_with_the_way_out(data):
     with pytest.raises(KedgeError, match="upgrade kedge"):
         unpack(PartName.CORE, data)

@@ -11,6 +11,7 @@ import pytest
 
 from kedge.alerting.finding import Severity
 from kedge.errors import KedgeError, TooManyBuckets
+from kedge.pipeline.schema import Features
 from kedge.records import Label, Prediction
 from kedge.sketch import (
     CategoricalEdges,
@@ -379,6 +380,18 @@ def test_attributions_are_asked_for_only_where_logs_have_them() -> None:
     assert cost(request("m", PartName.CORE), frozenset({PartName.CORE})) + 2 == cost(
         request("m", PartName.CORE, attributions=("x",)), frozenset({PartName.CORE})
     )
+
+
+def test_probabilities_of_every_class_are_asked_for_only_where_a_model_has_more_than_two() -> None:
+    def asked(*classes: str) -> str:
+        wanted = request("m", PartName.LABELS, probabilities=Features(probabilities=classes).ranked)
+        return json.dumps(time_buckets(OwnPlace(Names("kedge")), wanted, wanted.parts, [()]))
+
+    assert asked() == asked("a", "b") == asked(*map(str, range(21)))
+    assert "probabilities" not in asked("a", "b")
+    assert asked("a", "b", "c").count('"prediction.probabilities.a"') == 2
+    part = frozenset({PartName.LABELS})
+    assert cost(request("m", *part, probabilities=("a", "b", "c")), part) > cost(request("m", *part), part)
 
 
 def test_a_single_bucket_beyond_the_limit_says_so(store: ElasticStore) -> None:

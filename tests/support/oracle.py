@@ -31,6 +31,7 @@ from kedge.sketch import (
     PartName,
     Summary,
     Tally,
+    ranked,
     score_cell,
 )
 from kedge.store.base import OTHER, Group, Grouping, SummaryKey, SummaryRequest
@@ -49,6 +50,7 @@ def summarise_rows(
     invalid: Sequence[str] = (),
     known: Mapping[str, Collection[str]] = MappingProxyType({}),
     attributions: Sequence[str] = (),
+    probabilities: Sequence[str] = (),
 ) -> dict[SummaryKey, AnyPart]:
     """The parts of every bucket in the window and every group that has rows; Labels where one is labelled.
 
@@ -74,7 +76,7 @@ def summarise_rows(
             answer[key] = cells_of(members, edges)
         if PartName.LABELS in parts and any(_labelled(row) for row in members):
             key = SummaryKey(model, group, bucket, start, PartName.LABELS)
-            answer[key] = labels_of(members)
+            answer[key] = labels_of(members, probabilities)
     return answer
 
 
@@ -92,6 +94,7 @@ def answer_to(request: SummaryRequest, rows: Iterable[Prediction]) -> dict[Summa
         request.invalid,
         request.known,
         request.attributions,
+        request.probabilities,
     )
 
 
@@ -107,7 +110,7 @@ def summary_of(rows: Iterable[Prediction], edges: EdgeSet | None = None) -> Summ
             sorted({name for row in rows for name in row.attributions}),
         ),
         None if edges is None else cells_of(rows, edges),
-        labels_of(rows),
+        labels_of(rows, ranked({cls for row in rows for cls in row.probabilities})),
     )
 
 
@@ -156,7 +159,7 @@ def errors_by_value(rows: Iterable[Prediction], edges: NumericEdges) -> list[Mom
     return [Moments.of(errors) for errors in held]
 
 
-def labels_of(rows: Sequence[Prediction]) -> Labels:
+def labels_of(rows: Sequence[Prediction], probabilities: Sequence[str] = ()) -> Labels:
     labelled = [(row, row.label) for row in rows if row.label is not None and _labelled(row)]
     outcomes = [outcome(row) for row, _ in labelled]
     return Labels(
@@ -173,6 +176,15 @@ def labels_of(rows: Sequence[Prediction]) -> Labels:
         squared_error=_moments(o.squared_error for o in outcomes),
         value=_moments(label.value for _, label in labelled),
         delay=_on_scale(DELAY, _floats(label.timestamp - row.timestamp for row, label in labelled)),
+        ranks={
+            side: cells[:SCORE_CELLS]
+            for side, cells in _scores(
+                ((cls, label.cls == cls), row.probabilities[cls])
+                for row, label in labelled
+                for cls in probabilities
+                if label.cls is not None and cls in row.probabilities
+            ).items()
+        },
     )
 
 

@@ -107,10 +107,11 @@ class _Scan(NamedTuple):
     details: bool
     labels: bool
     only_labels: bool
+    probabilities: bool
 
     def sql(self, day: Day, codes: Sequence[int], *, labelled: bool) -> str:
         columns = _ALWAYS + _SCALARS * self.scalars + ", p.numbers" * self.numbers + ", p.texts" * self.texts
-        columns += ", p.details" * self.details
+        columns += ", p.details" * self.details + ", p.probabilities" * self.probabilities
         within = f"model IN ({', '.join(map(str, codes))}) AND {{0}} >= $1 AND {{0}} < $2"
         source = f"(SELECT * FROM {day.predictions} WHERE {within.format('timestamp')}) p"
         if labelled:
@@ -136,6 +137,7 @@ def _scan_of(request: SummaryRequest) -> _Scan:
         "details" in lists,
         labels,
         labels and len(request.parts) == 1,
+        labels and bool(request.probabilities),
     )
 
 
@@ -239,7 +241,8 @@ class _Piece:
         self._table = table
         self._model = model
         self._request = request
-        held = [name for name in ("texts", "details", "numbers") if name in table.schema.names]
+        lists = ("texts", "details", "numbers", "probabilities")
+        held = [name for name in lists if name in table.schema.names]
         self._lists = {name: Lists(table.column(name)) for name in held}
 
     def parts(self) -> Iterator[Keyed]:
@@ -305,7 +308,17 @@ class _Piece:
             invalid=numbers[:, len(numeric) : len(numeric) + len(invalid)],
             attributions=numbers[:, len(numeric) + len(invalid) :][:, : len(attributions)],
             measured=numbers[:, numbers.shape[1] - len(measured) :],
+            probabilities=self._probabilities(),
         )
+
+    def _probabilities(self) -> dict[str, Floats]:
+        """By class, where rows are ranked by them."""
+        if "probabilities" not in self._lists:
+            return {}
+        classes = _unique(self._request.probabilities)
+        slots = self._model.slots["prediction.probabilities"]
+        columns = self._lists["probabilities"].numbers([slots.get(cls) for cls in classes])
+        return dict(zip(classes, columns.T, strict=True))
 
     def number_at(self, source: str, name: str) -> Floats:
         """A field of the list of numbers."""

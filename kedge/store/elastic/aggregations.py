@@ -90,7 +90,7 @@ def cost(request: SummaryRequest, parts: frozenset[PartName]) -> int:
     if PartName.CUSTOM in parts:
         made += custom.cost(request.custom)
     if PartName.LABELS in parts:
-        made += DELAY.size + 5 * SCORE_CELLS
+        made += DELAY.size + 5 * SCORE_CELLS + len(request.probabilities) * 2 * (SCORE_CELLS + 1)
     return made
 
 
@@ -133,7 +133,7 @@ def _node(place: Place, request: SummaryRequest, parts: frozenset[PartName]) -> 
     if node and place.rewritten:
         node["writes"] = {"sum": {"field": "_seq_no"}}
     if PartName.LABELS in parts and place.labelled:
-        node["labels"] = {"filter": place.labelled, "aggs": _labels(place)}
+        node["labels"] = {"filter": place.labelled, "aggs": _labels(place, request)}
     return node
 
 
@@ -174,7 +174,7 @@ def _cells(place: Place, edges: EdgeSet) -> Json:
     return cells
 
 
-def _labels(place: Place) -> Json:
+def _labels(place: Place, request: SummaryRequest) -> Json:
     # Doubles, exact to 2^53: a bucket of 10 M labelled rows in an index of 900 M writes.
     labels: Json = {"fingerprint": {"sum": {"field": "_seq_no"}}, **_all_stats(place, LABEL_MOMENTS)}
     if delay := place.field("label.delay_ms"):
@@ -182,7 +182,21 @@ def _labels(place: Place) -> Json:
     predicted, actual = place.field("prediction.class"), place.field("label.class")
     if predicted and actual:
         labels["classes"] = _classes(predicted, {"actual": _classes(actual, _scores(place))})
+    if actual and request.probabilities:
+        ranks = _ranks(place, actual, request.probabilities)
+        labels["ranks"] = {"filter": {"exists": {"field": actual.path}}, "aggs": ranks}
     return labels
+
+
+def _ranks(place: Place, actual: Field, classes: Sequence[str]) -> Json:
+    """By each class's probability, all rows and those of the class: the others are the difference."""
+    ranks: Json = {}
+    for i, cls in enumerate(classes):
+        if probability := place.probability(cls):
+            ranks[f"cells_all{i}"] = probability.scores()
+            own = {"cells": probability.scores()}
+            ranks[f"own{i}"] = {"filter": {"term": {actual.path: cls}}, "aggs": own}
+    return ranks
 
 
 def _scores(place: Place) -> Json:

@@ -3,16 +3,13 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from functools import cache, cached_property
-from itertools import pairwise
+from functools import cached_property
 from typing import Any
 
-import numpy as np
-
-from kedge.sketch import SCORE_CELLS, SCORE_WIDTH, score_cell
+from kedge.sketch import SCORE_WIDTH
 from kedge.store.base import Json
 from kedge.store.elastic.client import Client, Refused
-from kedge.store.elastic.place import Field, thresholds
+from kedge.store.elastic.place import Field, score_ranges, thresholds
 from kedge.store.sources import PER_MS, TIMED, Source
 from kedge.windows import Window
 
@@ -47,10 +44,7 @@ class ForeignField(Field):
         return thresholds(tuple(edges), self.per)
 
     def scores(self) -> Json:
-        """Cells one by one: a histogram of doubles would put 0.01 where its float32 is not."""
-        bounds = self.edges(_score_edges())
-        ranges: list[Json] = [{"from": a, "to": b} for a, b in pairwise(bounds)]
-        return {"range": {"field": self.path, "ranges": [*ranges, {"from": bounds[-1]}]}}
+        return score_ranges(self)
 
     def present(self) -> Json:
         """Rows, not values: theirs may have several in one row."""
@@ -96,6 +90,9 @@ class ForeignPlace:
 
     def attribution(self, feature: str) -> Field | None:
         return None  # a mapping has no place for them yet
+
+    def probability(self, cls: str) -> Field | None:
+        return None
 
     def measurement(self, name: str) -> Field | None:
         return None  # nor for what else was measured
@@ -293,20 +290,6 @@ def text_of(bucket: Json) -> str:
     if bucket.get("key_as_string") in ("true", "false"):
         return str(bucket["key_as_string"])
     return str(int(key)) if float(key).is_integer() else str(key)
-
-
-@cache
-def _score_edges() -> tuple[float, ...]:
-    """The least float32 of each score cell."""
-    edges = []
-    for cell in range(SCORE_CELLS):
-        edge = np.float32(cell * SCORE_WIDTH)
-        while score_cell(float(edge)) < cell:
-            edge = np.nextafter(edge, np.float32(2))
-        while cell and score_cell(float(np.nextafter(edge, np.float32(-1)))) == cell:
-            edge = np.nextafter(edge, np.float32(-1))
-        edges.append(float(edge))
-    return tuple(edges)
 
 
 def resolve(client: Client, source: Source, prefix: str) -> ForeignPlace | None:

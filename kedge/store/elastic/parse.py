@@ -116,7 +116,7 @@ def _node_rows(
         yield row(PartName.CELLS, version, _cells(request.edges, node), request.edges.hash)
     labels = node.get("labels", {})
     if PartName.LABELS in parts and labels.get("doc_count"):
-        yield row(PartName.LABELS, _exact(labels["fingerprint"]), _labels(labels))
+        yield row(PartName.LABELS, _exact(labels["fingerprint"]), _labels(request, labels))
 
 
 def errors_of(aggregations: Json, size: int) -> list[Moments]:
@@ -165,7 +165,7 @@ def _cells(edges: EdgeSet, node: Json) -> Cells:
     return Cells({feature: features[feature] for feature in edges.counted})
 
 
-def _labels(node: Json) -> Labels:
+def _labels(request: SummaryRequest, node: Json) -> Labels:
     classes = node.get("classes", {})
     _whole(classes, f"the model predicts more than {MOST_CLASSES} classes")
     scores: dict[tuple[str, str], Counts] = {}
@@ -176,8 +176,18 @@ def _labels(node: Json) -> Labels:
         rows=int(node["doc_count"]),
         scores=scores,
         delay=_counts(node.get("cells_delay", {}), DELAY.size),
+        ranks=_ranks(request.probabilities, node.get("ranks", {})),
         **{name: _moments(node.get(name, {})) for name in LABEL_MOMENTS},
     )
+
+
+def _ranks(classes: Sequence[str], node: Json) -> dict[tuple[str, bool], Counts]:
+    ranks: dict[tuple[str, bool], Counts] = {}
+    for i, cls in enumerate(classes):
+        whole = _counts(node.get(f"cells_all{i}", {}), SCORE_CELLS)
+        own = _counts(node.get(f"own{i}", {}).get("cells", {}), SCORE_CELLS)
+        ranks |= {(cls, True): own, (cls, False): whole - own}
+    return {side: cells for side, cells in ranks.items() if cells.any()}
 
 
 # --- pieces ---------------------------------------------------------------------------------------

@@ -7,12 +7,13 @@ field that is, or None where its rows have no such thing.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
+from itertools import pairwise
 from typing import ClassVar, Protocol
 
 import numpy as np
 
-from kedge.sketch import SCORE_WIDTH
+from kedge.sketch import SCORE_CELLS, SCORE_WIDTH, score_cell
 from kedge.store.base import Json
 from kedge.store.elastic.names import Names, escape, field_of, series_of
 from kedge.windows import Window
@@ -43,6 +44,9 @@ class DoubleField(Field):
 
     def edges(self, edges: Sequence[float]) -> tuple[float, ...]:
         return thresholds(tuple(edges), 1.0)
+
+    def scores(self) -> Json:
+        return score_ranges(self)
 
 
 class Place(Protocol):
@@ -84,6 +88,10 @@ class Place(Protocol):
 
     def attribution(self, feature: str) -> Field | None:
         """How much a feature contributed to the prediction."""
+        ...
+
+    def probability(self, cls: str) -> Field | None:
+        """Of one class, whatever was predicted. All cells of its `scores` are told, the empty ones too."""
         ...
 
     def measurement(self, name: str) -> Field | None:
@@ -151,6 +159,9 @@ class OwnPlace:
     def attribution(self, feature: str) -> Field | None:
         return Field(f"attributions.{escape(feature)}")
 
+    def probability(self, cls: str) -> Field | None:
+        return DoubleField(f"prediction.probabilities.{escape(cls)}")
+
     def measurement(self, name: str) -> Field | None:
         family, _, own = name.partition(".")
         path = f"{family}.{escape(own)}"
@@ -167,6 +178,27 @@ class OwnPlace:
 
     def read(self, aggregations: Json) -> Json:
         return aggregations
+
+
+def score_ranges(field: Field) -> Json:
+    """Score cells one by one: a histogram of doubles would put 0.01 where its float32 is not."""
+    bounds = field.edges(_score_edges())
+    ranges: list[Json] = [{"from": a, "to": b} for a, b in pairwise(bounds)]
+    return {"range": {"field": field.path, "ranges": [*ranges, {"from": bounds[-1]}]}}
+
+
+@cache
+def _score_edges() -> tuple[float, ...]:
+    """The least float32 of each score cell."""
+    edges = []
+    for cell in range(SCORE_CELLS):
+        edge = np.float32(cell * SCORE_WIDTH)
+        while score_cell(float(edge)) < cell:
+            edge = np.nextafter(edge, np.float32(2))
+        while cell and score_cell(float(np.nextafter(edge, np.float32(-1)))) == cell:
+            edge = np.nextafter(edge, np.float32(-1))
+        edges.append(float(edge))
+    return tuple(edges)
 
 
 @lru_cache(maxsize=4_096)
