@@ -75,7 +75,7 @@ class DriftRule(Rule):
     share: BoundsField | None = Field(
         None,
         description="Breaches when more than this share of the features drifted: `30%`, `{medium: 10%, high: "
-        "30%}`.",
+        "30%}`. Where `features` are named, any of them unless said.",
     )
 
     compare: Compare | None = Field(
@@ -123,10 +123,10 @@ class DriftRule(Rule):
             problems.append(
                 f"`of: {self.of}` is one thing: leave out `share`, `features` and `by: [feature]`"
             )
-        elif self.of == "features" and self.share is None and not apart:
+        elif self.of == "features" and self.share is None and not apart and not self.features:
             problems.append(
-                "say what to judge: `share: 30%`, each by itself (`by: [feature]`), `of: classes` or "
-                "`of: predictions`"
+                "say what to judge: `share: 30%`, each by itself (`by: [feature]`), any of some (`features: "
+                "[amount]`), `of: classes` or `of: predictions`"
             )
         elif self.share is not None and apart:
             problems.append(
@@ -134,6 +134,8 @@ class DriftRule(Rule):
             )
         if self.share is not None and self.tolerance is not None and len(self.tolerance.rungs) > 1:
             problems.append("with `share`, `tolerance` is one value: the ladder is that of `share`")
+        if self._any_of and self.tolerance is not None and len(self.tolerance.rungs) > 1:
+            problems.append("of features together `tolerance` is one value: write `share` or `by: [feature]`")
         if self.above is not None and self.test != "psi":
             problems.append("`above` goes with `test: psi`")
         if self.p is not None and self.test not in ("ks", "chi2"):
@@ -177,12 +179,20 @@ class DriftRule(Rule):
         """What fires: shares of features, or effect sizes; lowest first."""
         if self.share is not None:
             return _rungs(self.share, RATIO, "", self.severity)
+        if self._any_of:
+            return [(self.severity, 0.0)]
         if self.test != "tolerance":
             return [(self._bare, self.limit)]
         if self.tolerance is None and self.of != "features" and not self._severity_given:
             return [(Severity.MEDIUM, TOLERANCE), (Severity.HIGH, HIGH_TOLERANCE)]
         bare = self._bare
         return [(bare, TOLERANCE)] if self.tolerance is None else _rungs(self.tolerance, "", "", bare)
+
+    @property
+    def _any_of(self) -> bool:
+        """One of the features that it names is enough."""
+        together = self.of == "features" and "feature" not in self.by
+        return together and self.share is None and bool(self.features)
 
     @property
     def limit(self) -> float:

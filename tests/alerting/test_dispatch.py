@@ -68,6 +68,9 @@ class World:
     silences: list[Silence] = field(default_factory=list)
     believed: dict[str, dict[str, Transition]] = field(default_factory=lambda: {r: {} for r in RECEIVERS})
     told: list[Notification] = field(default_factory=list)
+    listed: dict[tuple[str, str], set[str]] = field(default_factory=dict)
+    """By receiver and group: what the last message had firing. What was silenced then is off the list, and
+    is told again when the silence ends, as Alertmanager does."""
     turn: int = 0
 
     def change(self, rule: str, model: str, after: Status, severity: Severity) -> Transition | None:
@@ -104,7 +107,9 @@ class World:
             self.told.append(one)
             believed = self.believed[one.receiver]
             assert one.firing or one.resolved
-            news = [t for t in one.firing if believed.get(t.alert, t).id != t.id or t.alert not in believed]
+            group = (one.receiver, one.incident.partition(":")[0])
+            news = {t.id for t in one.firing} - self.listed.get(group, set())
+            self.listed[group] = {t.id for t in one.firing}
             assert news or one.resolved or one.reason is Reason.REPEAT, f"{one.reason} without news"
             for t in one.firing:
                 believed[t.alert] = t

@@ -2,6 +2,8 @@
 
 from dataclasses import replace
 
+import pytest
+
 from kedge.alerting.finding import Finding, Severity, State
 from kedge.alerting.inputs import Inputs
 from kedge.alerting.lifecycle import NoData
@@ -163,6 +165,24 @@ def test_few_rows_are_insufficient_and_say_what_they_need() -> None:
     assert found.state is State.INSUFFICIENT
     assert "needs n >= " in found.reason
     assert share("share: 30%", few).state is State.INSUFFICIENT
+
+
+@pytest.mark.parametrize("features", ["[age, hour]", "{top: 2}"])
+def test_of_features_that_are_named_any_is_enough(features: str) -> None:
+    line = f"kind: drift, severity: high, features: {features}"
+    moved = counted(EDGES, age=TILTED, amount=FLAT, hour=FLAT, rate=FLAT)
+    found = find(line, moved, BEFORE, edges=EDGES, importance=KNOWN)
+    assert (found.state, found.severity) == (State.BREACH, Severity.HIGH)
+    calm = find(
+        line,
+        counted(EDGES, age=FLAT, amount=FLAT, hour=FLAT, rate=FLAT),
+        BEFORE,
+        edges=EDGES,
+        importance=KNOWN,
+    )
+    assert calm.state is State.OK
+    other = counted(EDGES, age=FLAT, amount=FLAT, hour=FLAT, rate=TILTED)
+    assert find(line, other, BEFORE, edges=EDGES, importance=KNOWN).state is State.OK
 
 
 def test_a_share_that_unsure_features_could_lift_over_the_bound_is_insufficient() -> None:
