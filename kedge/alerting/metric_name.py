@@ -11,7 +11,7 @@ from typing import Annotated, Any, get_args
 from pydantic import BaseModel, BeforeValidator, Field, WithJsonSchema
 
 from kedge.alerting.fields import did_you_mean
-from kedge.analysis.catalogue import MEASURED_STATS, METRICS, OWN_NAME, is_measured, lookup
+from kedge.analysis.catalogue import MEASURED_STATS, METRICS, OWN_NAME, is_known, is_measured, lookup
 from kedge.analysis.custom import Stat as OwnStat
 from kedge.errors import BadInput
 
@@ -80,19 +80,11 @@ def with_stat(cls: type[BaseModel], raw: Any) -> Any:
         return {**raw, "metric": name_of(metric, str(stat)), "stat": None}
     except BadInput as e:
         stats = stats_of(metric)
-        if not stats and not _is_known(metric):
+        if not stats and not is_known(metric):
             return {**raw, "stat": None}  # the metric is wrong, and its own field tells that
         # Any stat lets the fields that depend on the metric be checked too.
         stand_in = f"{metric}.{stats[0]}" if stats else metric
         return {**raw, "metric": stand_in, "stat": _Refused(e.reason)}
-
-
-def _is_known(metric: str) -> bool:
-    try:
-        lookup(metric)
-    except BadInput:
-        return False
-    return True
 
 
 def _left(stat: Any) -> None:

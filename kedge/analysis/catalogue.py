@@ -555,6 +555,15 @@ def _measured(name: str) -> MetricInfo:
     )
 
 
+def is_known(name: str) -> bool:
+    """Whether `lookup` finds it."""
+    try:
+        lookup(name)
+    except BadInput:
+        return False
+    return True
+
+
 def lookup(name: str) -> MetricInfo:
     """The metric of that name; raises BadInput with the nearest names."""
     if name in METRICS:

@@ -8,8 +8,7 @@ from enum import StrEnum
 from typing import Any
 
 from kedge.alerting.loading import parse_rules
-from kedge.analysis.catalogue import lookup
-from kedge.errors import BadInput
+from kedge.analysis.catalogue import is_known
 
 Fields = dict[str, Any]
 """One rule, as it is written: scalars, lists and maps by field, in order."""
@@ -68,7 +67,7 @@ class Translated:
     @property
     def waits(self) -> bool:
         """Whether it names metrics that are not defined yet: such rules are written as comments."""
-        return not all(map(_is_known, self.metrics))
+        return not all(map(is_known, self.metrics))
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -139,14 +138,6 @@ def inline(value: Any) -> str:
 def rule_lines(rule: Fields) -> list[str]:
     marks = ("- ", *["  "] * (len(rule) - 1))
     return [f"{mark}{key}: {inline(value)}" for mark, (key, value) in zip(marks, rule.items(), strict=True)]
-
-
-def _is_known(metric: str) -> bool:
-    try:
-        lookup(metric)
-    except BadInput:
-        return False
-    return True
 
 
 def rules_text(found: Sequence[Translated], origin: str, defaults: Mapping[str, Any]) -> str:

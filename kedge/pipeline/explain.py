@@ -43,7 +43,7 @@ from kedge.pipeline.baselines import Baseline
 from kedge.pipeline.judge import Judged, varies_of
 from kedge.pipeline.reader import SummaryReader
 from kedge.pipeline.references import References, Spans
-from kedge.pipeline.summarise import SEPARATOR
+from kedge.pipeline.summarise import computed_in
 from kedge.sketch import Core, PartName, Summary
 from kedge.store.base import Group, Grouping
 from kedge.windows import DAY, Millis, Window
@@ -216,8 +216,7 @@ class _About:
         if now is None or before is None:
             return
         parts = info.reads | {PartName.CORE}
-        *computed, _ = self.one.feed.computed.split(SEPARATOR)
-        for grouping in (tuple(name.split("+")) for name in computed if name):
+        for grouping in computed_in(self.one.feed.computed).groupings:
             if not set(grouping) > {name for name, _ in self.own}:
                 continue
             then = self._inside(self.held.groups(grouping, parts), grouping)

@@ -24,7 +24,7 @@ from kedge.pipeline.dirty import ModelFeed
 from kedge.pipeline.feed import load_feed
 from kedge.pipeline.groups import CappedLogs
 from kedge.pipeline.schema import features_of
-from kedge.pipeline.summarise import SEPARATOR
+from kedge.pipeline.summarise import computed_in
 from kedge.sketch import Core, PartName
 from kedge.sketch.parts import add_maps
 from kedge.store.base import Json
@@ -126,8 +126,9 @@ def local_days(start: Millis, end: Millis, zone: ZoneInfo, base: Millis) -> Iter
 def may_have_one(known: ModelFeed, settings: ModelSettings, complete: Millis) -> bool:
     """Whether a model without a baseline wants one, is live and has logged for a week."""
     # A model has a baseline once its summaries are to hold cells (summarise.computed_by).
-    wants = settings.baseline == "auto" and known.computed.endswith(SEPARATOR)
-    return wants and known.last + known.base >= complete - SILENT and known.first <= complete - DAYS * DAY
+    without = known.computed != "" and not computed_in(known.computed).edges
+    live = known.last + known.base >= complete - SILENT
+    return settings.baseline == "auto" and without and live and known.first <= complete - DAYS * DAY
 
 
 def days_to_look_at(known: ModelFeed, settings: ModelSettings, complete: Millis) -> list[Window]:

@@ -27,7 +27,7 @@ from kedge.pipeline.schema import features_of
 from kedge.pipeline.silences import all_silences, covering
 from kedge.pipeline.spooled import spooled_since
 from kedge.pipeline.summaries import bucket_summary
-from kedge.pipeline.summarise import SEPARATOR
+from kedge.pipeline.summarise import computed_in
 from kedge.pipeline.tails import RunsByGroup, runs_in
 from kedge.sketch import AnyPart, PartName, Summary, total
 from kedge.store.base import Group, Grouping, Json, SummaryRequest
@@ -174,7 +174,7 @@ def summed(
 
 
 def _summarised(known: ModelFeed, grouping: Grouping) -> bool:
-    return "+".join(grouping) in known.computed.split(SEPARATOR)
+    return tuple(grouping) in computed_in(known.computed).groupings
 
 
 def tumbling(

@@ -143,7 +143,7 @@ def computed_by(plan: Plan) -> str:
 class Computed(NamedTuple):
     """What a model's summaries hold."""
 
-    groupings: frozenset[Grouping]
+    groupings: tuple[Grouping, ...]
     edges: str
     """Their hash; empty: no cells."""
     own: str
@@ -154,7 +154,7 @@ def computed_in(computed: str) -> Computed:
     """What `ModelFeed.computed` names."""
     *groupings, on = computed.split(SEPARATOR)
     edges, _, own = on.partition(_AND_CUSTOM)
-    return Computed(frozenset(tuple(g.split("+")) if g else () for g in groupings), edges, own)
+    return Computed(tuple(tuple(g.split("+")) if g else () for g in groupings), edges, own)
 
 
 def missing_history(plan: Plan) -> Window:
@@ -163,9 +163,8 @@ def missing_history(plan: Plan) -> Window:
     Where some are merely no longer wanted (a rule is gone, or its file is broken), nothing is missing.
     """
     held, wanted = computed_in(plan.feed.computed), computed_in(computed_by(plan))
-    nothing_new = (
-        held.edges == wanted.edges and wanted.own in (held.own, "") and wanted.groupings <= held.groupings
-    )
+    same = held.edges == wanted.edges and wanted.own in (held.own, "")
+    nothing_new = same and set(wanted.groupings) <= set(held.groupings)
     return Window(0, 0) if nothing_new else Window(plan.feed.first, plan.feed.last + plan.base)
 
 

@@ -18,7 +18,7 @@ from kedge.pipeline.progress import advance
 from kedge.pipeline.reader import Ask
 from kedge.pipeline.recount import recount
 from kedge.pipeline.retention import read_floors
-from kedge.pipeline.summarise import SEPARATOR
+from kedge.pipeline.summarise import computed_in
 from kedge.pipeline.tiers import tier_floors
 from kedge.rehearsal.judging import Chunk, Judging, Task, first_step
 from kedge.rehearsal.shares import WORTH, Shares, steps_of
@@ -118,9 +118,7 @@ class Replay:
 
     def _lacking(self, rule: Rule, model: str, known: ModelFeed) -> str:
         where = f'{rule.place}: rule "{rule.name}" on {model}'
-        *groupings, _ = known.computed.split(SEPARATOR)
-        wanted = "+".join(rule.grouping)
-        if wanted not in groupings:
+        if rule.grouping not in computed_in(known.computed).groupings:
             by = " and ".join(rule.grouping)
             return (
                 f"{where}: the past is not summarised by {by} (save the rule, then kedge summarise {model})"

@@ -15,14 +15,10 @@ import pytest
 
 from kedge.alerting.loading import parse_rules
 from kedge.pipeline import faults
-from kedge.pipeline.baselines import build_baseline, import_baseline
-from kedge.pipeline.context import groupings_of
-from kedge.pipeline.schema import features_of
 from kedge.records import Label, Prediction
 from kedge.windows import DAY, HOUR, MINUTE, SECOND, Millis, Window
 from tests.pipeline.world import (
     BY_PLAN,
-    MODEL,
     T0,
     Crash,
     World,
@@ -92,16 +88,7 @@ def _new_rules(one: World) -> None:
 
 
 def _new_baseline(one: World, dice: random.Random) -> None:
-    baseline = build_baseline(
-        one.store,
-        MODEL,
-        Window(T0, T0 + DAY),
-        features_of(one.store.state, MODEL),
-        groupings_of(one.pipe, one.book, MODEL),
-        source="what there was",
-        now=one.now,
-    )
-    import_baseline(one.store.state, baseline, use=True)
+    one.use_baseline(Window(T0, T0 + DAY), "what there was")
 
 
 # --- alerts: what is judged is the same, so what is decided must be -----------------------------------------

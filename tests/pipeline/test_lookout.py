@@ -9,11 +9,8 @@ import pytest
 
 from kedge.alerting.finding import Status
 from kedge.alerting.loading import RuleBook, parse_rules
-from kedge.pipeline.baselines import build_baseline, import_baseline
-from kedge.pipeline.context import groupings_of
 from kedge.pipeline.feed import mark_dirty
 from kedge.pipeline.lookout import foreseen
-from kedge.pipeline.schema import features_of
 from kedge.store.elastic import ElasticStore
 from kedge.windows import DAY, HOUR, MINUTE, SECOND, Window
 from tests.pipeline.world import MODEL, T0, World, prediction, settings, truth, world, world_on
@@ -229,16 +226,7 @@ def counters(one: World) -> int:
 
 
 def made_baseline(one: World) -> None:
-    baseline = build_baseline(
-        one.store,
-        MODEL,
-        Window(T0, T0 + DAY),
-        features_of(one.store.state, MODEL),
-        groupings_of(one.pipe, one.book, MODEL),
-        source="a day",
-        now=one.now,
-    )
-    import_baseline(one.store.state, baseline, use=True)
+    one.use_baseline(Window(T0, T0 + DAY), "a day")
 
 
 def test_a_baseline_that_was_made_without_a_group_is_told_and_one_whose_cells_are_not_summarised() -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from kedge.alerting.finding import Severity, Status
 from kedge.alerting.loading import parse_rules
+from kedge.config import Settings
 from kedge.errors import BadInput, KedgeError
 from kedge.pipeline.baselines import accept_baseline, baseline_in_use, list_baselines, use_baseline
 from kedge.pipeline.feed import load_feed
@@ -218,6 +219,17 @@ def test_neither_old_logs_nor_models_that_want_none_get_one() -> None:
     assert not made(soon, baseline="off")
     assert not made(soon, baseline=False)
     assert not made(soon, timezone="Europe/Berlin")  # the first and the last of its days are not whole
+
+
+def test_a_model_with_metrics_of_its_users_gets_one_too() -> None:
+    given = settings(**{MODEL: {"bucket": "1h"}}).model_dump(exclude_unset=True)
+    own = Settings.model_validate(
+        given | {"metrics": {"timeouts": {"where": "error.type:Timeout", "stat": "count"}}}
+    )
+    with world(settings=own) as one:
+        one.send([row for day in range(7) for row in rows(day)])
+        one.drain(T0 + 7 * DAY + 2 * MINUTE)
+        assert baseline_in_use(one.store.state, MODEL) is not None
 
 
 def test_a_time_zone_is_checked_when_settings_load() -> None:

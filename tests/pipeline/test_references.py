@@ -10,13 +10,10 @@ import pytest
 
 from kedge.alerting.finding import Finding, State, Status
 from kedge.alerting.loading import RuleBook, parse_rules
-from kedge.pipeline.baselines import build_baseline, import_baseline
-from kedge.pipeline.context import groupings_of
 from kedge.pipeline.dirty import Done
 from kedge.pipeline.evaluate import evaluate_due
 from kedge.pipeline.feed import clear, detect, load_feed
 from kedge.pipeline.references import weeks_before
-from kedge.pipeline.schema import features_of
 from kedge.records import Prediction
 from kedge.windows import DAY, HOUR, MINUTE, Millis, Window, parse_time
 from tests.pipeline.world import MODEL, T0, World, prediction, settings, world
@@ -391,16 +388,7 @@ def test_drift_is_measured_against_the_rows_of_those_windows_on_the_baselines_ed
         one.now = T0 + 16 * DAY
         for hour in range(T0, T0 + 16 * DAY, 4 * HOUR):
             one.send(rows(hour))
-        baseline = build_baseline(
-            one.store,
-            MODEL,
-            Window(T0, T0 + DAY),
-            features_of(one.store.state, MODEL),
-            groupings_of(one.pipe, one.book, MODEL),
-            source="the first day",
-            now=one.now,
-        )
-        import_baseline(one.store.state, baseline, use=True)
+        one.use_baseline(Window(T0, T0 + DAY), "the first day")
         one.drain(one.now + 2 * MINUTE)
         states = {s.rule: s.finding for s in one.alerts().values() if s.group == {"feature": "amount"}}
         assert states["from-baseline"].state is State.BREACH  # type: ignore[union-attr]

@@ -27,7 +27,7 @@ from kedge.notify.base import Message, Receipt
 from kedge.notify.receivers import Receivers
 from kedge.pipeline import changes, deliver, evaluate, faults, feed, summarise
 from kedge.pipeline import tick as tick_module
-from kedge.pipeline.baselines import baseline_in_use
+from kedge.pipeline.baselines import baseline_in_use, build_baseline, import_baseline
 from kedge.pipeline.context import Pipeline, groupings_of, settings_of
 from kedge.pipeline.feed import load_feed
 from kedge.pipeline.groups import document_name, fold, values_in
@@ -248,6 +248,13 @@ class World:
         wanted = set(groupings_of(self.pipe, self.book, MODEL))
         docs = self.store.read_metrics(MODEL, tier, ALL_TIME)
         return by_key(d for d in docs if tuple(name for name, _ in d.group) in wanted)
+
+    def use_baseline(self, window: Window, source: str) -> None:
+        """A baseline of the rows of a window, for all groups of the rules."""
+        known = features_of(self.store.state, MODEL)
+        groupings = groupings_of(self.pipe, self.book, MODEL)
+        made = build_baseline(self.store, MODEL, window, known, groupings, source=source, now=self.now)
+        import_baseline(self.store.state, made, use=True)
 
     def assert_exact(self) -> None:
         """The law of DESIGN §6: what is stored is what the rows say, at every tier. Labels are stored from
