@@ -154,8 +154,8 @@ class FeatureDrift:
     def _explained(self) -> str:
         low, tolerance = _short(self.low), _short(self.tolerance)
         start = "" if self.alarm_from is None else f"; at this n alarms start at {_short(self.alarm_from)}"
-        if self.phi > 1:
-            start += f", as {self.phi:.2g} rows here tell as much as one"
+        if (rows := f"{float(f'{self.phi:.2g}'):,.10g}") != "1":
+            start += f", as {rows} rows here tell as much as one"
         match self.verdict:
             case Verdict.DRIFTED:
                 where = f"; most in {', '.join(map(str, self.moved))}" if self.moved else ""

@@ -213,6 +213,14 @@ def test_the_effect_is_reported_undivided_and_rows_needed_are_those_of_the_test(
     assert (divided.detail["phi"], plain.detail["phi"]) == (4.0, 1.0)
 
 
+@pytest.mark.parametrize(("phi", "said"), [(1.04, None), (1.3, "as 1.3 rows"), (512.0, "as 510 rows")])
+def test_how_many_rows_tell_as_much_as_one_is_told_in_plain_numbers(phi: float, said: str | None) -> None:
+    counts = [np.full(CELLS, 5_000)], [np.full(CELLS, 100)]
+    (found,) = shifts(["f"], *counts, [[""] * CELLS], [False], DriftSettings(phi={"f": phi}))
+    assert ("rows here" in found.explain()) is (said is not None)
+    assert said is None or said in found.explain()
+
+
 def test_the_p_value_is_that_of_the_noncentral_chi_square_with_both_sides_divided():
     window = np.array([140, 60] * 10)
     found = shifts(
